@@ -1,0 +1,23 @@
+"""`gist`: everything that a person types which is not a stage. One module per group of commands."""
+
+import sys
+
+import typer
+
+from cli import params
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Compress prompts into gist tokens, and audit the results.")
+app.command("params")(params.compose)
+
+
+def main() -> None:
+    """Console entry point. A user's mistake (ValueError) is one message and exit code 2."""
+    try:
+        app()
+    except ValueError as error:
+        print(f"gist: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

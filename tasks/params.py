@@ -1,0 +1,157 @@
+"""params.yaml as frozen typed models: read once at the edge, all errors reported together, unknown keys refused.
+
+Composed from conf/ by `gist params`; see conf/config.yaml for what each group means."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+Condition = Literal["gist", "pos_control", "neg_control"]
+Split = Literal["seen", "unseen", "human"]
+RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataParams(Section):
+    kind: Literal["embedded", "download", "folder", "rows"]
+    folder: str | None = None
+    stand_ins: dict[str, str] = {}
+    num_seen: PositiveInt
+    num_unseen: PositiveInt
+
+
+class ModelParams(Section):
+    name: str
+    source: Literal["wheel", "hub", "folder"]
+    location: str
+    file: str | None = None
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+
+class TrainParams(Section):
+    steps: PositiveInt
+    batch_size: PositiveInt
+    micro_batch_size: PositiveInt
+    learning_rate: float = Field(gt=0)
+    lr_schedule: Literal["cosine", "linear", "constant"]
+    warmup_ratio: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+    max_length: PositiveInt
+    max_source_length: PositiveInt | None = None
+    max_target_length: PositiveInt | None = None
+    freeze: list[Literal["embeddings"]] = []
+    batching: Literal["padded", "grouped", "packed"]
+    save_every: PositiveInt
+    log_every: PositiveInt
+    seed: int
+
+
+class EngineParams(Section):
+    zero_stage: Literal[1, 2, 3] | None = None
+    offload: bool = False
+    processes: PositiveInt = 1
+    hostfile: str | None = None
+
+
+class RunParams(Section):
+    condition: Condition
+    num_gist_tokens: PositiveInt
+
+
+class GenerateParams(Section):
+    splits: list[Split]
+    max_rows: PositiveInt | None = None
+    batch_size: PositiveInt
+    max_new_tokens: PositiveInt
+
+
+class RougeParams(Section):
+    resamples: PositiveInt
+    seed: int
+    processes: PositiveInt
+
+
+class JudgeParams(Section):
+    provider: Literal["reference_rule", "openai"]
+    runs: list[RunName]
+    model: str | None = None
+    base_url: str | None = None
+    protocol: Literal["paper", "strict"] = "strict"
+
+
+class HumanEvalParams(Section):
+    run: RunName
+    items: PositiveInt
+    annotators: PositiveInt
+    seed: int
+
+
+class BenchmarkParams(Section):
+    runs: list[RunName]
+    max_prompts: PositiveInt
+    batch_sizes: list[PositiveInt]
+    warmup: int = Field(ge=0)
+    resamples: PositiveInt
+    seed: int
+
+
+class ReportParams(Section):
+    title: str
+
+
+class Params(Section):
+    data: DataParams
+    model: ModelParams
+    train: TrainParams
+    engine: EngineParams
+    runs: dict[RunName, RunParams]
+    generate: GenerateParams
+    rouge: RougeParams
+    judge: JudgeParams
+    human_eval: HumanEvalParams
+    benchmark: BenchmarkParams
+    report: ReportParams
+
+    @model_validator(mode="after")
+    def _runs_exist(self) -> "Params":
+        problems = [
+            f"{where} names the run {run!r}, which is not under runs: ({', '.join(self.runs)})"
+            for where, names in (
+                ("judge.runs", self.judge.runs),
+                ("benchmark.runs", self.benchmark.runs),
+                ("human_eval.run", [self.human_eval.run]),
+            )
+            for run in names
+            if run not in self.runs
+        ]
+        for control in ("pos_control", "neg_control"):
+            if control not in self.runs:
+                problems.append(f"runs: has no {control}; every score is normalised between the two controls")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Reads and checks params.yaml.
+
+    Raises:
+        ValueError: the file is missing, is not YAML, or has wrong, missing or unknown keys; all of them are named.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path} does not exist here; run this from the project's root, or `gist params` to make it") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {error}") from None
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc'])) or 'params'}: {e['msg']} (got {e['input']!r:.80})" for e in error.errors()]
+        raise ValueError(f"{path} has {len(lines)} error(s):\n" + "\n".join(lines)) from None

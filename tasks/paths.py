@@ -1,0 +1,27 @@
+"""Where every stage reads and writes, relative to the project's root. dvc.yaml declares the same paths as
+dependencies and outs; `Stage.dep` and `Stage.out` refuse any path that it does not declare."""
+
+from pathlib import Path
+
+SOURCES = Path("data/sources")
+ALPACA_PLUS = Path("data/alpaca_plus")
+BASE_MODEL = Path("data/base_model")
+MODELS = Path("data/models")
+GENERATIONS = Path("data/generations")
+SCORES = Path("data/scores")
+VERDICTS = Path("data/verdicts")
+HUMAN_EVAL = Path("data/human_eval")
+ANNOTATIONS = Path("data/annotations")
+BENCHMARK = Path("data/benchmark")
+STATEMENTS = Path("data/statements")
+
+METRICS = Path("reports/metrics.json")
+JUDGE_METRICS = Path("reports/judge")
+HUMAN_EVAL_METRICS = Path("reports/human_eval.json")
+BENCHMARK_METRICS = Path("reports/benchmark")
+CURVES = Path("reports/curves")
+REPORT_HTML = Path("reports/report.html")
+REPORT_MD = Path("reports/report.md")
+
+WORK = Path(".work")
+SPLITS = ("seen", "unseen", "human")

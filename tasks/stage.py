@@ -1,0 +1,187 @@
+"""What every stage has in common: one process per stage, its declared inputs and outs, and its statement.
+
+A task module defines `run(stage)` and ends with `stage_main("name", run)`. The stage
+- finds its dependencies, outs and parameters in dvc.yaml (through DVC's own reader), so that they are written once;
+- holds `.work/locks/NAME.lock`, and dies with the `dvc repro` or flow that started it;
+- puts outs in place whole, by rename; keeps work in progress under `.work/`, keyed by all that determines it;
+- writes its statement (gist_core/lineage) after its outs.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from gist_core.lineage.hashing import sha256_of_path
+from gist_core.lineage.statement import write_statement
+from tasks import paths
+from tasks.parent import die_with_parent
+from tasks.params import Params, RunParams, load_params
+
+
+class Stage:
+    """One stage of dvc.yaml, as its own process sees it.
+
+    name: the stage's name in dvc.yaml, with the run for a matrix stage, e.g. "train@gist-1".
+    params: all of params.yaml; a stage may use only the keys that dvc.yaml declares for it.
+    facts: what the statement should record beside inputs, outputs and parameters (seeds, row-id hash, cost, ...).
+    """
+
+    def __init__(self, name: str, root: Path, command: list[str]) -> None:
+        self.name = name
+        self.run_name = name.partition("@")[2] or None
+        self.root = root
+        self.command = command
+        self.params: Params = load_params(root / "params.yaml")
+        self.facts: dict[str, Any] = {}
+        self._declared = _declaration(root, name)
+
+    @property
+    def run_params(self) -> RunParams:
+        """The parameters of this stage's run."""
+        assert self.run_name is not None
+        return self.params.runs[self.run_name]
+
+    @cached_property
+    def input_hashes(self) -> dict[str, str]:
+        """SHA-256 of every declared dependency (files and folders), by path."""
+        return {path: sha256_of_path(self.root / path) for path in self._declared["deps"]}
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The declared parameters with their values, as dvc.yaml names them."""
+        return {key: _lookup(self.params.model_dump(mode="json"), key) for key in self._declared["params"]}
+
+    def dep(self, path: Path) -> Path:
+        """The absolute path of a dependency. Raises ValueError if dvc.yaml does not declare it or it is missing."""
+        inside = [declared for declared in self._declared["deps"] if path.is_relative_to(declared)]
+        if not inside:
+            raise ValueError(f"stage {self.name} reads {path}, which dvc.yaml does not declare among its deps")
+        if not (self.root / path).exists():
+            raise ValueError(f"stage {self.name} needs {path}, which is missing; `dvc repro {self.name}` makes it")
+        return self.root / path
+
+    @contextmanager
+    def out(self, path: Path) -> Iterator[Path]:
+        """A temporary path for an out (a file, or a folder that you create); renamed to `path` when the block ends well.
+
+        Raises:
+            ValueError: dvc.yaml does not declare the out, or its folder cannot be written.
+        """
+        if str(path) not in self._declared["outs"]:
+            raise ValueError(f"stage {self.name} writes {path}, which dvc.yaml does not declare among its outs")
+        final = self.root / path
+        temporary = self.root / paths.WORK / "outs" / self.name / path
+        try:
+            _remove(temporary)
+            temporary.parent.mkdir(parents=True, exist_ok=True)
+            final.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"stage {self.name} cannot write {error.filename}: {error.strerror}") from None
+        yield temporary
+        if not temporary.exists():
+            raise RuntimeError(f"stage {self.name} left nothing at {temporary}")
+        _remove(final)
+        os.replace(temporary, final)
+
+    @cached_property
+    def work_dir(self) -> Path:
+        """A folder for work in progress that outlives a kill: `.work/NAME/KEY/`, where KEY is a hash of the stage's
+        inputs (data and code) and parameters. Another input or parameter never finds this folder."""
+        key = hashlib.sha256(json.dumps([self.input_hashes, self.parameters], sort_keys=True).encode()).hexdigest()[:16]
+        folder = self.root / paths.WORK / self.name / key
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _execute(self, run: Callable[["Stage"], None]) -> None:
+        with _lock(self.root, self.name):
+            inputs = self.input_hashes
+            run(self)
+            statement = paths.STATEMENTS / f"{self.name}.json"
+            with self.out(statement) as target:
+                outs = [path for path in self._declared["outs"] if path != str(statement)]
+                write_statement(
+                    target,
+                    root=self.root,
+                    stage=self.name,
+                    command=self.command,
+                    inputs=inputs,
+                    outputs={path: sha256_of_path(self.root / path) for path in outs},
+                    parameters=self.parameters,
+                    facts=self.facts,
+                )
+
+
+def stage_main(name: str, run: Callable[[Stage], None], *, argv: list[str] | None = None) -> None:
+    """Entry point of a task module: `python -m tasks.NAME [--run RUN]`. Exits 2 on a user's mistake."""
+    module = sys.modules[run.__module__]
+    parser = argparse.ArgumentParser(
+        prog=f"python -m tasks.{name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--run", help="run of the matrix, a name under `runs:` in params.yaml (matrix stages only)")
+    args = parser.parse_args(argv)
+    die_with_parent()
+    command = ["python", "-m", f"tasks.{name}", *(["--run", args.run] if args.run else [])]
+    try:
+        Stage(f"{name}@{args.run}" if args.run else name, Path.cwd(), command)._execute(run)
+    except ValueError as error:
+        print(f"tasks.{name}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _declaration(root: Path, name: str) -> dict[str, list[str]]:
+    """The stage's dependencies, outs and parameter keys as dvc.yaml declares them, matrix and templates resolved."""
+    from dvc.dependency.param import ParamsDependency
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root)) as repo:
+            stage = repo.stage.load_one(str(root / "dvc.yaml"), name)
+            params = [key for dep in stage.deps if isinstance(dep, ParamsDependency) for key in dep.params]
+            deps = [dep.def_path for dep in stage.deps if not isinstance(dep, ParamsDependency)]
+            return {"deps": deps, "outs": [out.def_path for out in stage.outs], "params": params}
+    except DvcException as error:
+        raise ValueError(f"stage {name} cannot be read from {root / 'dvc.yaml'}: {error}") from None
+
+
+def _lookup(values: dict[str, Any], dotted: str) -> Any:
+    node: Any = values
+    for part in dotted.split("."):
+        node = node[part]
+    return node
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _lock(root: Path, name: str) -> Iterator[None]:
+    folder = root / paths.WORK / "locks"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f"{name}.lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        holder = (folder / f"{name}.pid").read_text(encoding="utf-8")
+        raise ValueError(f"stage {name} is already running in process {holder}; wait for it or stop it") from None
+    except OSError as error:
+        raise ValueError(f"stage {name} cannot write {error.filename}: {error.strerror}") from None
+    try:
+        (folder / f"{name}.pid").write_text(str(os.getpid()), encoding="utf-8")
+        yield
+    finally:
+        lock.release()
