@@ -6,8 +6,13 @@ import typer
 
 from cli import params
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Compress prompts into gist tokens, and audit the results.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("params")(params.compose)
+
+
+@app.callback()
+def gist() -> None:
+    """Compress prompts into gist tokens, and audit the results."""
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ def compose(
     """
     from dvc.exceptions import DvcException
     from dvc.utils.hydra import compose_and_dump
+    from hydra.errors import HydraException
 
     from tasks.params import load_params
 
@@ -23,8 +24,8 @@ def compose(
     try:
         compose_and_dump(composed, str(Path("conf").resolve()), None, "config", "", overrides or [])
         load_params(composed)
-    except (DvcException, ValueError) as error:
+    except (DvcException, HydraException, ValueError) as error:
         composed.unlink(missing_ok=True)
-        raise ValueError(f"{error.__cause__ or error}") from None
+        raise ValueError(f"{error}") from None
     composed.replace(output)
     typer.echo(f"{output} composed from conf/" + (f" with {' '.join(overrides)}" if overrides else ""))
