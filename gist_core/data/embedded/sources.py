@@ -4,7 +4,7 @@
 |---|---|
 | all_instances_82K.jsonl | one {"instruction", "input", "output"} per line; computed tasks, many inputs each |
 | alpaca_data.json | one array of {"instruction", "input", "output"}, indent 4; every instruction once |
-| user_oriented_instructions.jsonl | {"id", "motivation_app", "instruction", "instances": [{"input", "output"}]} per line |
+| user_oriented_instructions.jsonl | one {"id", "motivation_app", "instruction", "instances"} per line |
 """
 
 import json
@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from gist_core.data.embedded import tasks_lists, tasks_numbers, tasks_text, tasks_world
+from gist_core.data.embedded import tasks_dates, tasks_lists, tasks_numbers, tasks_records, tasks_text, tasks_world
 from gist_core.data.embedded.task import Task, rank
 
 SELF_INSTRUCT_FILE = "all_instances_82K.jsonl"
@@ -24,8 +24,8 @@ Record = dict[str, Any]
 
 def tasks() -> list[Task]:
     """All computed tasks, in an order that mixes the kinds of input."""
-    every = tasks_text.TASKS + tasks_lists.TASKS + tasks_numbers.TASKS + tasks_world.TASKS
-    return sorted(every, key=lambda task: rank("order", task.name))
+    modules = (tasks_text, tasks_lists, tasks_records, tasks_dates, tasks_numbers, tasks_world)
+    return sorted((task for module in modules for task in module.TASKS), key=lambda task: rank("order", task.name))
 
 
 def _hand_written(name: str) -> list[Record]:
@@ -46,20 +46,16 @@ def self_instruct_records() -> list[Record]:
             {"instruction": wording, "input": given, "output": answer} for given, answer in task.instances(wording)
         ]
         start, stop = (len(without_input) * place // len(wordings) for place in (position, position + 1))
-        records += [{"instruction": "", "input": "", "output": ""} | record for record in without_input[start:stop]]
+        for record in without_input[start:stop]:
+            records.append({"instruction": record["instruction"], "input": "", "output": record["output"]})
     return records
 
 
 def alpaca_records() -> list[Record]:
     """One row for the further wording of each computed task, then the hand-written rows."""
-    records: list[Record] = []
-    for task in tasks():
-        if task.once:
-            given, answer = task.once_instance()
-            records.append({"instruction": task.once, "input": given, "output": answer})
-    return records + [
-        {"instruction": "", "input": "", "output": ""} | record for record in _hand_written("alpaca.jsonl")
-    ]
+    computed = [(task.once, *task.once_instance()) for task in tasks() if task.once]
+    records = [dict(zip(("instruction", "input", "output"), row, strict=True)) for row in computed]
+    return records + _hand_written("alpaca.jsonl")
 
 
 def user_oriented_records() -> list[Record]:

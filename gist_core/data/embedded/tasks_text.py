@@ -1,8 +1,8 @@
 """Tasks about sentences, reviews and single words."""
 
 from gist_core.data.embedded.events import EVENTS, Event
-from gist_core.data.embedded.pools import ADJECTIVES, REVIEWS, VERBS, Review
 from gist_core.data.embedded.task import Task
+from gist_core.data.embedded.words import ADJECTIVES, REVIEWS, VERBS, Review
 
 
 def _question(event: Event) -> str:
@@ -25,7 +25,7 @@ SENTENCES = (
         (
             "Say who did it. Answer with the subject of the sentence only.",
             "Who is the person, animal or group that acts here? Copy just those words.",
-            "A reporter wants to know which person or group carried out the action described below. Name the doer and nothing else.",
+            "A reporter wants to know who carried out the action described below. Name the doer and nothing else.",
         ),
         "Pick out the grammatical subject of this sentence.",
     ),
@@ -113,7 +113,7 @@ REVIEW_TASKS = (
         (
             "Is this review positive or negative? Answer in one word.",
             "Judge the customer's mood and label it positive or negative.",
-            "Sort the customer comments by sentiment. Write positive when the writer is pleased, negative when the writer complains.",
+            "Sort the comments by sentiment. Write positive for a pleased writer, negative for a complaint.",
         ),
         "Classify the sentiment of this opinion as positive or negative.",
     ),
@@ -129,11 +129,11 @@ REVIEW_TASKS = (
     ),
     Task(
         "review_reply",
-        REVIEWS,
+        REVIEWS.where(lambda review: review.subject in ("restaurant", "hotel")),
         _reply,
         (
             "Write a short reply from the owner: thanks for praise, an apology for a complaint.",
-            "Answer this guest on behalf of the company in one polite line. Thank happy customers and apologise to unhappy ones.",
+            "Answer for the company in one polite line. Thank the happy and apologise to the unhappy.",
         ),
     ),
     Task(

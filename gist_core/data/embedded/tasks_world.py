@@ -1,7 +1,7 @@
 """Tasks about countries, cities and animals: look up well-known facts, or put the name to use."""
 
 from gist_core.data.embedded.task import Task
-from gist_core.data.embedded.world import ANIMALS, CITIES, COUNTRIES, Animal
+from gist_core.data.embedded.world import ANIMALS, CITIES, COUNTRIES
 
 
 def _article(word: str) -> str:
@@ -35,10 +35,10 @@ COUNTRY_TASKS = (
         COUNTRIES,
         lambda country: f"They speak {country.language}.",
         (
-            "Which language do most people use there? Begin with They speak.",
+            "What is the official language there? Begin with They speak.",
             "Before I travel I want to know which phrase book to buy. Tell me what they speak.",
         ),
-        "What is the main language of this country? Answer in a sentence that begins with They speak.",
+        "What is the official language of this country? Answer in a sentence that begins with They speak.",
     ),
     Task(
         "country_adjective",
@@ -89,10 +89,10 @@ CITY_TASKS = (
         CITIES,
         lambda city: f"A ticket to {city.name}, please.",
         (
-            "You stand at the counter of the station. Ask for a ticket to this city.",
+            "You stand at the ticket counter. Ask for a ticket to this city.",
             "Buy a ticket to this place: write the few words you would say.",
         ),
-        "Order a train ticket to the city in five or six polite words.",
+        "Order a ticket to this city in a few polite words.",
     ),
 )
 

@@ -161,7 +161,7 @@ swan|swans|bird|two|feathers
 stork|storks|bird|two|feathers
 ostrich|ostriches|bird|two|feathers
 pigeon|pigeons|bird|two|feathers
-shark|sharks|fish|none|scales
+cod|cod|fish|none|scales
 salmon|salmon|fish|none|scales
 trout|trout|fish|none|scales
 goldfish|goldfish|fish|none|scales
