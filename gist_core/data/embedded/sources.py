@@ -34,11 +34,11 @@ def _hand_written(name: str) -> list[Record]:
 
 
 def self_instruct_records() -> list[Record]:
-    """First wordings of all tasks, then second ones, then third ones, each with all its inputs in a row; instructions
-    without input stand between them at even distances."""
-    in_order = tasks()
-    rounds = max(len(task.wordings) for task in in_order)
-    wordings = [(task, task.wordings[turn]) for turn in range(rounds) for task in in_order if turn < len(task.wordings)]
+    """One wording of each task, then another one of each, then the third ones, each wording with all its inputs in a
+    row; instructions without input stand between them at even distances."""
+    in_order = [(task, sorted(task.wordings, key=rank)) for task in tasks()]
+    rounds = max(len(wordings) for _, wordings in in_order)
+    wordings = [(task, own[turn]) for turn in range(rounds) for task, own in in_order if turn < len(own)]
     without_input = _hand_written("no_input.jsonl")
     records: list[Record] = []
     for position, (task, wording) in enumerate(wordings):

@@ -61,7 +61,10 @@ DATE_TASKS = (
         lambda day: day.isoformat(),
         (
             "Convert the date to the form YYYY-MM-DD.",
-            "Our database takes dates as year, month and day in digits with hyphens between them. Rewrite this one.",
+            (
+                "Our database refuses every date that is not written as year, month and day in digits with hyphens "
+                "between them. Rewrite this one so that it will be accepted."
+            ),
             "What is this in ISO 8601?",
         ),
         "Rewrite the date in digits with the year first and hyphens.",
@@ -83,7 +86,10 @@ DATE_TASKS = (
         (
             "Is this in spring, summer, autumn or winter? Think of Europe.",
             "Name the season, going by the month, in the northern half of the world.",
-            "Which clothes I pack depends on the time of year. Tell me the season on this day in London.",
+            (
+                "Which clothes I pack depends on the time of year, and I am travelling to London. Tell me whether "
+                "this day is in spring, summer, autumn or winter there."
+            ),
         ),
         "Which of the four seasons does this day belong to in Europe?",
     ),
@@ -118,7 +124,10 @@ TIME_TASKS = (
         twelve_hours,
         (
             "Write the time with am or pm.",
-            "My clock shows only twelve hours. How does it say this time?",
+            (
+                "The timetable uses the 24-hour clock, but the clock on my wall shows only twelve hours. How do I "
+                "write this time with am or pm?"
+            ),
             "Convert from the 24-hour clock to the 12-hour clock.",
         ),
         "An American visitor asks for the time. Rewrite it for the 12-hour clock.",

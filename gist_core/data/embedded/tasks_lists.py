@@ -20,7 +20,10 @@ TASKS = (
         (
             "Which of these could you buy at a greengrocer's?",
             "Choose the fruit from the list.",
-            "I am making a fruit salad. Find the one item in the list that I could use for it.",
+            (
+                "I am making a fruit salad, and my table is full of things that do not belong there. Find the one "
+                "item in the list that I could use."
+            ),
         ),
         "Spot the fruit among these words.",
     ),
@@ -46,7 +49,10 @@ TASKS = (
         (
             "Which of the items do you wear?",
             "Find the piece of clothing in the list.",
-            "I am sorting things for my wardrobe. Name the one entry that belongs there because people put it on.",
+            (
+                "I am tidying up the whole house today and sorting things for my wardrobe. Name the one entry of "
+                "the list that belongs there because people put it on."
+            ),
         ),
         "Name the garment in this list.",
     ),

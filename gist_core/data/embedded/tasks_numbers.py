@@ -30,9 +30,12 @@ NUMBER_TASKS = (
         NUMBERS,
         in_words,
         (
-            "Write the number in words.",
+            "Write the number below in words.",
             "How is this figure spelled out in a letter?",
-            "On a cheque the amount must also be given in words. Do that for this amount.",
+            (
+                "On a cheque the amount must be given in figures and once more in words, so that nobody can change "
+                "it. Write the words for this amount."
+            ),
         ),
         "Spell the number out.",
     ),
@@ -51,8 +54,8 @@ NUMBER_TASKS = (
         NUMBERS,
         lambda number: str(number + 1),
         (
-            "Which whole number comes next?",
-            "Add one to the number.",
+            "Which whole number comes right after this one?",
+            "Add one to the number and write down what you get.",
         ),
         "Count one step up from this number.",
     ),
@@ -62,7 +65,10 @@ NUMBER_TASKS = (
         lambda number: "even" if number % 2 == 0 else "odd",
         (
             "Is the number even or odd?",
-            "Can this many socks be sorted into pairs with none left over? Answer even if so, odd if not.",
+            (
+                "Can this many socks be sorted into pairs with none left over? Answer even if that is possible and "
+                "odd if one sock stays alone."
+            ),
             "Test whether it can be divided by two. Reply with odd or even.",
         ),
         "State whether this is an odd or an even number.",
@@ -91,7 +97,7 @@ SUM_TASKS = (
         SUMS,
         lambda pair: str(pair.left + pair.right),
         (
-            "Work out the sum.",
+            "Work out the sum and give only the result.",
             "What do these two numbers make together?",
             "A child asks for help with homework. Give the result of the addition.",
         ),

@@ -41,7 +41,10 @@ NAME_TASKS = (
         (
             "What do friends call this person? Answer with the first name.",
             "Keep the given name and drop the rest.",
-            "We print badges that show no family names. Write what stands on the badge of this guest.",
+            (
+                "We are printing badges for a friendly little conference, and the badges show no family names. "
+                "Write what stands on the badge of this guest."
+            ),
         ),
         "Shorten the full name to the first name.",
     ),
@@ -61,7 +64,10 @@ NAME_TASKS = (
         _address,
         (
             "Make an e-mail address at example.org out of the name, all lower case, with a dot in the middle.",
-            "At example.org everybody has an address made of given name and surname. What is this colleague's?",
+            (
+                "At example.org everybody has an e-mail address made of given name, dot and surname, without "
+                "capitals and without accents. What is the address of the colleague below?"
+            ),
             "Which e-mail address does this new member of example.org get? Write it in small letters.",
         ),
         "Create an e-mail account name for this person at example.org.",
@@ -96,7 +102,10 @@ RECORDS = (
         (
             "What does this person do for a living?",
             "Read the job from the record.",
-            "The staff list needs a column with professions. Copy the right value from this entry.",
+            (
+                "The staff list needs a column with the professions of our people, and I have only these records. "
+                "Copy the right value out of this one."
+            ),
         ),
         "Extract the occupation from this entry.",
     ),
@@ -155,7 +164,10 @@ FILE_TASKS = (
         lambda document: str(document.year),
         (
             "Which year is in the name of the file?",
-            "I am sorting my documents into one folder per year. Name the folder for this one.",
+            (
+                "I am sorting many years of documents into folders, one folder for each year, named by the four "
+                "digits. Name the folder in which this file belongs."
+            ),
             "Read the number from the file name.",
         ),
         "From what year is this document, going by its name?",
@@ -184,9 +196,12 @@ CODE_TASKS = (
         FUNCTIONS,
         lambda function: function.name,
         (
-            "What is the function called?",
+            "What is the name of this function?",
             "Copy the name of the Python function, without brackets and parameters.",
-            "I want to mention this function in the manual. Give me just its identifier.",
+            (
+                "I am writing the manual of our program and want to mention the function that is defined in this "
+                "line of code. Give me just its name."
+            ),
         ),
         "Extract the identifier that is defined by this line of code.",
     ),

@@ -25,7 +25,10 @@ SENTENCES = (
         (
             "Say who did it. Answer with the subject of the sentence only.",
             "Who is the person, animal or group that acts here? Copy just those words.",
-            "A reporter wants to know who carried out the action described below. Name the doer and nothing else.",
+            (
+                "A reporter is checking a story and wants to know who carried out the action. Read the sentence, "
+                "leave everything else aside, and name only the person, animal or group that did it."
+            ),
         ),
         "Pick out the grammatical subject of this sentence.",
     ),
@@ -46,7 +49,10 @@ SENTENCES = (
         (
             "Where did this happen? Give the place exactly as it stands in the sentence.",
             "Pick out the phrase that tells the location of the event.",
-            "I am drawing a map of these events. Copy the few words that tell me the spot at which it took place.",
+            (
+                "I am drawing a map on which every one of these events gets a flag. Copy the few words of the "
+                "sentence that tell me the spot at which it took place, and nothing else."
+            ),
         ),
         "Write down the phrase of place from this sentence.",
     ),
@@ -57,7 +63,10 @@ SENTENCES = (
         (
             "When did this happen? Copy the words of time.",
             "Take the time expression out of the sentence and write only that.",
-            "For my diary I need only the moment or period that is mentioned. Which words say it?",
+            (
+                "For my diary I need only the moment or the period that is mentioned in the sentence. Which words "
+                "say it? Please copy them as they stand."
+            ),
         ),
         "Which part of the sentence tells the time of the event?",
     ),
@@ -113,7 +122,10 @@ REVIEW_TASKS = (
         (
             "Is this review positive or negative? Answer in one word.",
             "Judge the customer's mood and label it positive or negative.",
-            "Sort the comments by sentiment. Write positive for a pleased writer, negative for a complaint.",
+            (
+                "Our shop gets hundreds of comments a week, and we sort them by sentiment. Write positive when the "
+                "writer is pleased and negative when the writer complains."
+            ),
         ),
         "Classify the sentiment of this opinion as positive or negative.",
     ),
@@ -152,7 +164,10 @@ WORDS = (
         (
             "Give the opposite of this adjective.",
             "Which word means the contrary of the word below?",
-            "I am making cards for a vocabulary game. Write the antonym that belongs on the back of the card.",
+            (
+                "I am making cards for a vocabulary game in which the front shows a word and the back its opposite. "
+                "Write the antonym that belongs on the back of this card."
+            ),
         ),
         "Name an antonym for the given word.",
     ),

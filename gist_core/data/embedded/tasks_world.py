@@ -16,7 +16,10 @@ COUNTRY_TASKS = (
         (
             "Name the capital of the country.",
             "In which city does the government of this country sit?",
-            "I am filling in a geography quiz. Which city is the capital there?",
+            (
+                "Tomorrow we have a geography test, and my friend asks me for the capitals of countries until I "
+                "know them all. Which city do I have to answer here?"
+            ),
         ),
         "What is the capital city of this state?",
     ),
@@ -59,7 +62,10 @@ CITY_TASKS = (
         lambda city: city.country,
         (
             "In which country is this city?",
-            "The address on the parcel lacks its last line. Name the country to which the town belongs.",
+            (
+                "The address on the parcel lacks its last line, and the post office will not take it like that. "
+                "Name the country to which the town belongs."
+            ),
             "A map of which country would show this place?",
         ),
         "Name the country where this city lies.",
@@ -104,7 +110,10 @@ ANIMAL_TASKS = (
         (
             "Is it a mammal, a bird, a fish, a reptile or an insect?",
             "To which class of animals does it belong?",
-            "Sort the animal into one of these groups: bird, fish, insect, mammal, reptile.",
+            (
+                "We are sorting cards with animals into five boxes. The boxes are labelled bird, fish, insect, "
+                "mammal and reptile. Into which of them does this card go?"
+            ),
         ),
         "Classify the animal as mammal, bird, fish, reptile or insect.",
     ),

@@ -111,8 +111,9 @@ hide hid hiding hides|hold held holding holds|keep kept keeping keeps|dig dug di
 lose lost losing loses|make made making makes|meet met meeting meets|ride rode riding rides|ring rang ringing rings
 build built building builds|sell sold selling sells|send sent sending sends|shake shook shaking shakes
 sit sat sitting sits|stand stood standing stands|steal stole stealing steals|tell told telling tells
-think thought thinking thinks|throw threw throwing throws|wake woke waking wakes|wear wore wearing wears|win won winning wins
-begin began beginning begins|walk walked walking walks|stop stopped stopping stops|carry carried carrying carries|watch watched watching watches
+think thought thinking thinks|throw threw throwing throws|wake woke waking wakes|wear wore wearing wears
+win won winning wins|begin began beginning begins|walk walked walking walks|stop stopped stopping stops
+carry carried carrying carries|watch watched watching watches
 """
 
 VERBS = Pool(
