@@ -4,7 +4,8 @@ Which inputs a wording gets follows from SHA-256 of the task's name and the inpu
 moves nothing else, and the same files come out on every machine."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
@@ -49,29 +50,31 @@ class Task:
     answer: Callable[[Any], str]
     wordings: tuple[str, ...] = ()
     once: str = ""
-    _order: list[Any] = field(init=False, repr=False, compare=False, default_factory=list)
 
+    @cached_property
     def _items(self) -> list[Any]:
-        """The pool in this task's own order. No two draws below overlap."""
-        if not self._order:
-            self._order.extend(sorted(self.pool.items, key=lambda item: rank(self.name, self.pool.show(item))))
-        return self._order
+        """The pool in this task's own order; the draws below take parts of it that do not overlap."""
+        return sorted(self.pool.items, key=lambda item: rank(self.name, self.pool.show(item)))
 
     def _instance(self, item: Any) -> Instance:
         return self.pool.show(item), self.answer(item)
 
     def once_instance(self) -> Instance:
         """The input and output of the `once` wording."""
-        return self._instance(self._items()[0])
+        return self._instance(self._items[0])
 
     def instances(self, wording: str) -> list[Instance]:
-        """8 to 13 inputs of one wording; no other wording of this task gets any of them."""
+        """8 to 13 inputs of one wording; no other wording of this task gets any of them.
+
+        Raises:
+            ValueError: the task has no such wording.
+        """
         start = 1
-        share = (len(self._items()) - 1) // len(self.wordings)
+        share = (len(self._items) - 1) // len(self.wordings)
         for each in self.wordings:
             wanted = FEWEST_INSTANCES + rank(each) % (MOST_INSTANCES - FEWEST_INSTANCES + 1)
             stop = start + min(wanted, share)
             if each == wording:
-                return [self._instance(item) for item in self._items()[start:stop]]
+                return [self._instance(item) for item in self._items[start:stop]]
             start = stop
         raise ValueError(f"the task {self.name!r} has no wording {wording!r}")
