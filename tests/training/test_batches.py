@@ -52,12 +52,13 @@ def loss_and_gradients(gist_model: GistModel, batching: str, row_capacity: int =
 @pytest.mark.parametrize("condition", CONDITIONS)
 @pytest.mark.parametrize("family", ["llama", "gemma3", "gpt_neox", "t5", "t5_v1_1"])
 def test_packed_and_padded_batches_give_the_same_loss_and_gradients(family: str, condition: str) -> None:
-    gist_model = tiny_gist_model(family, condition, 2)
+    # In double precision: only the norms, which transformers keeps in single precision, round.
+    gist_model = tiny_gist_model(family, condition, 2, dtype=torch.float64)
     gist_model.model.train()
     padded_loss, padded = loss_and_gradients(gist_model, "padded")
     for capacity in (150, 10_000):
         packed_loss, packed = loss_and_gradients(gist_model, "packed", capacity)
-        assert packed_loss == pytest.approx(padded_loss, abs=1e-5 * max(1, padded_loss))
+        assert packed_loss == pytest.approx(padded_loss, abs=1e-5)
         scale = max(float(gradient.abs().max()) for gradient in padded.values())
         assert packed.keys() == padded.keys()
         for name, gradient in padded.items():
