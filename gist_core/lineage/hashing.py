@@ -56,7 +56,7 @@ class Artifact:
 
 
 def digest_path(path: Path) -> Artifact:
-    """Digests of a file, or of every file of a folder. `__pycache__` and `.pyc` files do not count (see .dvcignore).
+    """Digests of a file, or of every file of a folder that counts (see `files_under`).
 
     Raises:
         ValueError: nothing is at `path`.
@@ -69,9 +69,17 @@ def digest_path(path: Path) -> Artifact:
 
 
 def files_under(folder: Path) -> list[str]:
-    """Relative paths of the files of a folder that count, sorted."""
+    """Relative paths of the files of a folder that count, sorted.
+
+    As in .dvcignore, `__pycache__`, `.pyc` and `.gitignore` do not: DVC itself adds lines to the latter beside outs,
+    in the order in which stages happen to end.
+    """
     names = (file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
-    return sorted(name.as_posix() for name in names if "__pycache__" not in name.parts and name.suffix != ".pyc")
+    return sorted(
+        name.as_posix()
+        for name in names
+        if "__pycache__" not in name.parts and name.suffix != ".pyc" and name.name != ".gitignore"
+    )
 
 
 def digest_file(path: Path) -> FileDigest:
