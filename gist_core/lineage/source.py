@@ -1,9 +1,11 @@
 """The state of the code: a git commit, and what in the working tree differs from it.
 
-Only what a stage could read or import counts. What `dvc repro` writes itself or no stage reads does not: `data/` and
-`reports/` (inputs are hashed one by one), dvc.lock, .gitignore, docs/, tests/, benchmarks/, Markdown. The commit is
-the last one that changed anything that counts, so that committing results or a text does not make the same code look
-like other code, and two executions of the graph agree whatever they have written meanwhile."""
+Only what a stage could read or import, and what its statement does not record otherwise, counts. What `dvc repro`
+writes itself or no stage reads does not: `data/` and `reports/` (inputs are hashed one by one), dvc.lock,
+.gitignore, docs/, tests/, benchmarks/, Markdown. Nor do params.yaml, conf/ and dvc.yaml: the parameters,
+dependencies and command of a stage are in its statement. The commit is the last one that changed anything that
+counts, so that committing results or a text does not make the same code look like other code, and two executions of
+the graph agree whatever they have written meanwhile."""
 
 import subprocess
 from dataclasses import dataclass
@@ -12,8 +14,8 @@ from typing import Any
 
 from gist_core.lineage.hashing import sha256_of_json, sha256_of_path
 
-NOT_CODE_FOLDERS = ("data", "reports", "docs", "tests", "benchmarks", ".dvc", ".work")
-NOT_CODE_FILES = ("dvc.lock", ".gitignore", ".dvcignore", "*.md")
+NOT_CODE_FOLDERS = ("data", "reports", "docs", "tests", "benchmarks", "conf", ".dvc", ".work")
+NOT_CODE_FILES = ("dvc.lock", "dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", "*.md")
 PATHSPECS = (
     ".",
     *(f":(exclude){folder}" for folder in NOT_CODE_FOLDERS),

@@ -9,22 +9,24 @@ from gist_core.lineage.ledger import Ledger
 from gist_core.lineage.why import statement_of
 
 OWN = Path("data/alpaca_plus/croissant.json")
+# The terms of the standard's own @context that stand for themselves in its namespace.
+TERMS = (
+    "citeAs column extract field fileObject fileProperty fileSet format includes isLiveDataset jsonPath key md5 "
+    "parentField path recordSet references regex repeated replace samplingRate separator source subField transform "
+    "equivalentProperty"
+)
 CONTEXT = {
+    **{term: f"cr:{term}" for term in TERMS.split()},
     "@language": "en",
     "@vocab": "https://schema.org/",
-    "citeAs": "cr:citeAs",
-    "column": "cr:column",
     "conformsTo": "dct:conformsTo",
     "cr": "http://mlcommons.org/croissant/",
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
-    "extract": "cr:extract",
-    "field": "cr:field",
-    "fileObject": "cr:fileObject",
-    "recordSet": "cr:recordSet",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "rai": "http://mlcommons.org/croissant/RAI/",
     "sc": "https://schema.org/",
-    "source": "cr:source",
 }
 COLUMNS = ("row_id", "split", "instruction", "input", "output", "source", "source_file", "source_index")
 
