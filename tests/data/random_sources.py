@@ -12,9 +12,9 @@ from gist_core.data.upstream import UPSTREAM
 
 Record = dict[str, Any]
 
-_INSTRUCTIONS = st.sampled_from(["Add.", "Sort.", "Name it.", "Rhyme.", "Translate."]) | st.text("abé ", min_size=1).filter(
-    str.strip
-)
+_INSTRUCTIONS = st.sampled_from(["Add.", "Sort.", "Name it.", "Rhyme.", "Translate."]) | st.text(
+    "abé ", min_size=1
+).filter(str.strip)
 _INPUTS = st.sampled_from(["", "", "1", "2", "3"]) | st.text("xyz\n", max_size=3)
 _OUTPUTS = st.sampled_from(["", "ok", "no"])
 
@@ -56,9 +56,7 @@ def write_upstream_shapes(
     return paths
 
 
-SMALL_SELF_INSTRUCT = [
-    {"instruction": "Add one.", "input": str(n), "output": str(n + 1)} for n in range(4)
-] + [
+SMALL_SELF_INSTRUCT = [{"instruction": "Add one.", "input": str(n), "output": str(n + 1)} for n in range(4)] + [
     {"instruction": "Name a fruit.", "input": "", "output": "pear"},
     {"instruction": "Upper case.", "input": "a", "output": "A"},
     {"instruction": "Upper case.", "input": "b", "output": "B"},
@@ -70,5 +68,9 @@ SMALL_ALPACA = [
     {"instruction": "Greet.", "input": "", "output": "Hello."},
 ]
 SMALL_TASKS = [
-    {"id": "t0", "instruction": "Shorten.", "instances": [{"input": "very big", "output": "huge"}, {"input": "", "output": ""}]}
+    {
+        "id": "t0",
+        "instruction": "Shorten.",
+        "instances": [{"input": "very big", "output": "huge"}, {"input": "", "output": ""}],
+    }
 ]

@@ -100,7 +100,9 @@ def make_small_world_the_papers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 
 def git_hash_object(path: Path) -> str:
-    return subprocess.run(["git", "hash-object", "--no-filters", path], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        ["git", "hash-object", "--no-filters", path], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def test_exact_sources_are_proved_to_give_the_released_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +124,7 @@ def test_other_split_sizes_of_exact_sources_are_labelled(tmp_path: Path, monkeyp
 
 def test_a_proof_that_fails_stops_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sources = make_small_world_the_papers(tmp_path, monkeypatch, extra=" ")
-    with pytest.raises(RuntimeError, match="gave train the blob id .* but the released file has"):
+    with pytest.raises(RuntimeError, match=r"gave train the blob id .* but the released file has"):
         build_from_folder(sources, num_seen=1, num_unseen=2)
 
 
@@ -135,7 +137,9 @@ def test_splits_that_leave_nothing_to_train_on_are_refused(tmp_path: Path) -> No
     write_upstream_shapes(tmp_path / "files", [], [{"instruction": "a", "input": "b", "output": ""}], [])
     names = {role: file.name for role, file in upstream_module.UPSTREAM.items()}
     gather_folder(tmp_path / "sources", tmp_path / "files", names)
-    with pytest.raises(ValueError, match=r"no row is left to train on: 0 rows are seen, 1 unseen, of 1; lower data.num"):
+    with pytest.raises(
+        ValueError, match=r"no row is left to train on: 0 rows are seen, 1 unseen, of 1; lower data.num"
+    ):
         build_from_folder(tmp_path / "sources")
 
 
@@ -150,8 +154,8 @@ class TestUpstream:
         assert facts["is_papers_data"] is False
         assert facts["label"] == f"not the paper's data: {STAND_IN} stands in for all_instances_82K.jsonl"
         sizes = {name: split["rows"] for name, split in facts["splits"].items()}
-        # 41,375 stand-in rows + 52,002 Alpaca rows + 252; 14 stand-in rows repeat a pair; 251 instructions, all of which
-        # have two inputs or more, each give one row to seen.
+        # 41,375 stand-in rows + 52,002 Alpaca rows + 252; 14 stand-in rows repeat a pair; 251 instructions, all
+        # with two inputs or more, each give one row to seen.
         assert sizes == {"train": 92_112, "seen": 251, "unseen": 1000, "human": 252}
         assert sum(sizes.values()) + facts["dropped"]["duplicate"]["rows"] == 41_375 + 52_002 + 252
         splits = {name: read_rows(tmp_path / "out" / f"{name}.parquet") for name in SPLITS}
@@ -171,5 +175,7 @@ class TestUpstream:
         for name in ("alpaca_data.json", "user_oriented_instructions.jsonl"):
             shutil.copyfile(UPSTREAM_FOLDER / name, tmp_path / name)
         shutil.copyfile(UPSTREAM_FOLDER / "user_oriented_instructions.jsonl", tmp_path / "all_instances_82K.jsonl")
-        with pytest.raises(ValueError, match=r"ed6d5d98.*ccceb267.*data.stand_ins.self_instruct=all_instances_82K.jsonl"):
+        with pytest.raises(
+            ValueError, match=r"ed6d5d98.*ccceb267.*data.stand_ins.self_instruct=all_instances_82K.jsonl"
+        ):
             gather_folder(tmp_path / "sources", tmp_path, {})

@@ -16,7 +16,7 @@ Answer = Callable[[BaseHTTPRequestHandler, int], None]
 
 
 class Server:
-    """Answers the n-th request with the n-th behaviour (the last one repeats). ranges: the Range header of each request."""
+    """Answers the n-th request with the n-th behaviour (the last one repeats). ranges: each request's Range header."""
 
     def __init__(self) -> None:
         self.answers: list[Answer] = []
@@ -51,7 +51,9 @@ def server() -> Iterator[Server]:
     running.close()
 
 
-def whole(handler: BaseHTTPRequestHandler, start: int, *, stop_after: int | None = None, content: bytes = CONTENT) -> None:
+def whole(
+    handler: BaseHTTPRequestHandler, start: int, *, stop_after: int | None = None, content: bytes = CONTENT
+) -> None:
     """Supports ranges; closes the connection early if told to."""
     if start >= len(content):
         handler.send_response(416)
@@ -147,14 +149,20 @@ def test_a_kept_part_that_is_already_whole_is_put_in_place(server: Server, tmp_p
 
 @pytest.mark.parametrize("size", [None, len(CONTENT)])
 @pytest.mark.parametrize("part", [b"rubbish", b"x" * (len(CONTENT) + 5), b"x" * len(CONTENT)])
-def test_a_kept_part_that_is_wrong_is_fetched_again(server: Server, tmp_path: Path, part: bytes, size: int | None) -> None:
+def test_a_kept_part_that_is_wrong_is_fetched_again(
+    server: Server, tmp_path: Path, part: bytes, size: int | None
+) -> None:
     (tmp_path / "file.json.part").write_bytes(part)
     fetch(server, tmp_path / "file.json", whole, size=size)
     assert (tmp_path / "file.json").read_bytes() == CONTENT
 
 
 def test_server_errors_are_tried_again_with_growing_waits(server: Server, tmp_path: Path) -> None:
-    assert fetch(server, tmp_path / "file.json", status(500), status(503), status(429, Retry_After="7"), whole) == [1, 2, 7]
+    assert fetch(server, tmp_path / "file.json", status(500), status(503), status(429, Retry_After="7"), whole) == [
+        1,
+        2,
+        7,
+    ]
 
 
 def test_a_server_that_stays_broken_is_given_up_on(server: Server, tmp_path: Path) -> None:
