@@ -57,7 +57,7 @@ def label(manifest: Manifest, build: Build, settings: Mapping[str, Any]) -> str:
         own = manifest.by_role("own")
         return f"not the paper's data: own rows ({own.origin if own else 'none'}){held}"
     stand_ins = [
-        f"{f.name} stands in for {UPSTREAM[r].name}"
+        f"{f.name} stands in for the upstream {UPSTREAM[r].name}"
         for r in UPSTREAM
         if (f := manifest.by_role(r)) and not f.is_upstream
     ]

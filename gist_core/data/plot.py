@@ -21,16 +21,15 @@ def plot_lengths(folder: Path, splits: list[str], target: Path) -> None:
         raise ValueError(f"{target} ends in {target.suffix!r}; a plot ends in .svg, .png or .pdf")
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     axes = figure.subplots(1, len(FIELDS), sharey=True)
-    edges = 2 ** np.arange(0, 12.5, 0.5)
-    for split in splits:
-        table = read_table(folder / f"{split}.parquet")
-        for axis, field in zip(axes, FIELDS, strict=True):
-            words = np.array([len(text.split()) for text in table.column(field).to_pylist() if text])
-            if not len(words):
-                continue
-            counts, _ = np.histogram(np.clip(words, edges[0], edges[-1]), edges)
-            axis.stairs(100 * counts / len(words), edges, label=f"{split} (n = {len(words):,})", linewidth=1.5)
+    tables = {split: read_table(folder / f"{split}.parquet") for split in splits}
     for axis, field in zip(axes, FIELDS, strict=True):
+        texts = {split: [t for t in table.column(field).to_pylist() if t] for split, table in tables.items()}
+        words = {split: np.array([max(1, len(t.split())) for t in column]) for split, column in texts.items() if column}
+        longest = max((counts.max() for counts in words.values()), default=1)
+        edges = 2 ** np.arange(0, np.log2(longest) + 1, 0.5)
+        for split, counts in words.items():
+            shares_pct = 100 * np.histogram(counts, edges)[0] / len(counts)
+            axis.stairs(shares_pct, edges, label=f"{split} (n = {len(counts):,})", linewidth=1.5)
         axis.set_xscale("log", base=2)
         axis.set_title(field)
         axis.set_xlabel("words")

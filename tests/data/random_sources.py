@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from gist_core.data.parse import Source
-from gist_core.data.upstream import UPSTREAM
+from gist_core.data.upstream import UPSTREAM, Role
 
 Record = dict[str, Any]
 
@@ -41,15 +41,15 @@ def human_source(tasks: list[Record]) -> Source:
 
 def write_upstream_shapes(
     folder: Path, self_instruct: list[Record], alpaca: list[Record], tasks: list[Record]
-) -> dict[str, Path]:
+) -> dict[Role, Path]:
     """Writes the three files with the names and in the shapes of the upstream ones."""
     folder.mkdir(parents=True, exist_ok=True)
-    contents = {
+    contents: dict[Role, str] = {
         "self_instruct": "".join(json.dumps(record) + "\n" for record in self_instruct),
         "alpaca": json.dumps(alpaca, indent=4),
         "user_oriented": "".join(json.dumps(task) + "\n" for task in tasks),
     }
-    paths = {}
+    paths: dict[Role, Path] = {}
     for role, file in UPSTREAM.items():
         paths[role] = folder / file.name
         paths[role].write_text(contents[role], encoding="utf-8")

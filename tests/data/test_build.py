@@ -80,7 +80,7 @@ def make_small_world_the_papers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     ids come from git and the expected splits from the literal rules, so nothing of the code under test is in them."""
     self_instruct = [{**record, "most_similar": {"é": 0.5}} for record in SMALL_SELF_INSTRUCT]
     paths = write_upstream_shapes(tmp_path / "files", self_instruct, SMALL_ALPACA, SMALL_TASKS)
-    upstream = {
+    upstream: dict[upstream_module.Role, upstream_module.UpstreamFile] = {
         role: upstream_module.UpstreamFile(
             role, path.name, "o/r", "c", path.name, git_hash_object(path), upstream_module.UPSTREAM[role].licence
         )
@@ -152,12 +152,15 @@ class TestUpstream:
         assert built.proof["human"]["blob_id"] == "9186d4927b7082e1ddfa79e18d9cba7929c845c3" == RELEASED["human"]
         facts = write_data_folder(tmp_path / "out", manifest, built, {})
         assert facts["is_papers_data"] is False
-        assert facts["label"] == f"not the paper's data: {STAND_IN} stands in for all_instances_82K.jsonl"
+        assert facts["label"] == f"not the paper's data: {STAND_IN} stands in for the upstream all_instances_82K.jsonl"
         sizes = {name: split["rows"] for name, split in facts["splits"].items()}
         # 41,375 stand-in rows + 52,002 Alpaca rows + 252; 14 stand-in rows repeat a pair; 251 instructions, all
         # with two inputs or more, each give one row to seen.
         assert sizes == {"train": 92_112, "seen": 251, "unseen": 1000, "human": 252}
         assert sum(sizes.values()) + facts["dropped"]["duplicate"]["rows"] == 41_375 + 52_002 + 252
+        mlcroissant = pytest.importorskip("mlcroissant")
+        issues = mlcroissant.Dataset(tmp_path / "out" / "croissant.json").metadata.issues
+        assert (list(issues.errors), list(issues.warnings)) == ([], [])
         splits = {name: read_rows(tmp_path / "out" / f"{name}.parquet") for name in SPLITS}
         pairs = {name: {(row.instruction, row.input) for row in rows} for name, rows in splits.items()}
         trained = {row.instruction for row in splits["train"]}
