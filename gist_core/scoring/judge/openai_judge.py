@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from gist_core.scoring.judge.budget import Budget
 from gist_core.scoring.judge.pair import Order, Pair, Protocol, orders
 from gist_core.scoring.judge.prices import Prices, estimated_tokens
 from gist_core.scoring.judge.reply import parse_completion
@@ -71,7 +72,8 @@ def judge_with_openai(
         ValueError: no key, a wrong key, model or address, a budget reached, or a server that asks to wait too long.
             What has arrived is kept; the same command goes on from there.
     """
-    missing = missing_requests(all_requests(pairs, protocol, seed, settings), store)
+    requests = all_requests(pairs, protocol, seed, settings)
+    missing = missing_requests(requests, store)
     failures: dict[str, str] = {}
     if missing:
         if not api_key:
@@ -79,14 +81,18 @@ def judge_with_openai(
                 f"{len(missing)} judge calls are to be made and OPENAI_API_KEY is not set; set it (a local server "
                 "takes any value), or judge without a language model with judge=reference_rule"
             )
+        calls, dollars = store.spent(request.key for request in requests)
+        budget = Budget(
+            settings.budget_calls, settings.budget_usd, settings.prices, settings.max_output_tokens, calls, dollars
+        )
         if settings.mode == "batch":
             from gist_core.scoring.judge.batch import answer_in_batch
 
-            failures = answer_in_batch(missing, settings, store, api_key=api_key)
+            failures = answer_in_batch(missing, settings, store, budget, api_key=api_key)
         else:
             from gist_core.scoring.judge.live import answer_live
 
-            failures = answer_live(missing, settings, store, api_key=api_key)
+            failures = answer_live(missing, settings, store, budget, api_key=api_key)
     return {
         split: [_verdict(pair, protocol, seed, settings, store, failures) for pair in rows]
         for split, rows in pairs.items()

@@ -8,7 +8,8 @@ billed.
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,8 +26,10 @@ CREATE TABLE IF NOT EXISTS attempts (
 );
 CREATE INDEX IF NOT EXISTS attempts_by_key ON attempts (key);
 CREATE TABLE IF NOT EXISTS batches (
-    id TEXT PRIMARY KEY, request_set TEXT NOT NULL, submitted_at TEXT NOT NULL, collected_at TEXT
+    id TEXT PRIMARY KEY, submitted_at TEXT NOT NULL, collected_at TEXT
 );
+CREATE TABLE IF NOT EXISTS batch_requests (batch TEXT NOT NULL, key TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS batch_requests_by_key ON batch_requests (key);
 """
 
 
@@ -101,6 +104,10 @@ class CallStore:
         """Notes how the call ended, e.g. "200", "429", "time-out"."""
         self._db.execute("UPDATE attempts SET outcome = ? WHERE id = ?", (outcome, attempt))
 
+    def forget_attempt(self, attempt: int) -> None:
+        """Takes back a call that was not made after all."""
+        self._db.execute("DELETE FROM attempts WHERE id = ?", (attempt,))
+
     def spent(self, keys: Iterable[str]) -> tuple[int, float]:
         """Calls begun for these requests, ever, and the known dollars that their answers cost."""
         calls, dollars = 0, 0.0
@@ -115,13 +122,37 @@ class CallStore:
         query = "SELECT COUNT(*) FROM attempts WHERE key = ? AND outcome IS NULL"
         return sum(self._db.execute(query, (key,)).fetchone()[0] for key in set(keys))
 
-    def open_batches(self) -> list[tuple[str, str]]:
-        """(id, hash of the set of requests) of the batches that were submitted and not yet collected."""
-        return self._db.execute("SELECT id, request_set FROM batches WHERE collected_at IS NULL").fetchall()
+    def open_batches(self, keys: Iterable[str]) -> list[str]:
+        """The batches that hold any of these requests and have not been collected, oldest first."""
+        query = """SELECT id, submitted_at FROM batches JOIN batch_requests ON batch = id
+                   WHERE key = ? AND collected_at IS NULL"""
+        found = {row for key in keys for row in self._db.execute(query, (key,))}
+        return [batch for batch, _ in sorted(found, key=lambda row: row[1])]
 
-    def note_batch(self, batch: str, request_set: str) -> None:
-        """Notes a submitted batch."""
-        self._db.execute("INSERT OR IGNORE INTO batches VALUES (?, ?, ?, NULL)", (batch, request_set, now()))
+    def knows_batch(self, batch: str) -> bool:
+        """Whether a batch was noted, collected or not."""
+        return self._db.execute("SELECT 1 FROM batches WHERE id = ?", (batch,)).fetchone() is not None
+
+    def note_batch(self, batch: str, keys: Iterable[str]) -> None:
+        """Notes a submitted batch, and each of its requests as a call."""
+        time = now()
+        with self._transaction():
+            self._db.execute("INSERT INTO batches VALUES (?, ?, NULL)", (batch, time))
+            for key in keys:
+                self._db.execute("INSERT INTO batch_requests VALUES (?, ?)", (batch, key))
+                self._db.execute(
+                    "INSERT INTO attempts (key, begun_at, outcome) VALUES (?, ?, ?)", (key, time, f"batch {batch}")
+                )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
 
     def close_batch(self, batch: str) -> None:
         """Notes that the answers of a batch have been kept."""
