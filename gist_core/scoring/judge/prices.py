@@ -23,4 +23,4 @@ class Prices:
 
 def estimated_tokens(text: str) -> int:
     """UTF-8 bytes / 4, rounded up: an estimate, for no tokenizer is at hand for a model behind an endpoint."""
-    return math.ceil(len(text.encode("utf-8", "surrogatepass")) / BYTES_PER_TOKEN)
+    return math.ceil(len(text.encode()) / BYTES_PER_TOKEN)

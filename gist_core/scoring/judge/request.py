@@ -77,4 +77,4 @@ def make_request(
         body["response_format"] = _SCHEMA
     endpoint = (base_url or DEFAULT_BASE_URL).rstrip("/")
     canonical = json.dumps([endpoint, body], sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return JudgeRequest(hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest(), body)
+    return JudgeRequest(hashlib.sha256(canonical.encode()).hexdigest(), body)

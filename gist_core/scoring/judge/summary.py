@@ -79,7 +79,7 @@ def _rate_at_equal_length(lengths: NDArray[np.float64], scores: NDArray[np.float
 
     # Each row once as a win and once as a loss, weighted by its score. The weak penalty on the slope keeps it finite
     # where length separates wins from losses.
-    model = LogisticRegression(C=10.0, tol=1e-10, max_iter=10_000)
+    model = LogisticRegression(C=100.0, tol=1e-10, max_iter=10_000)
     features = np.concatenate([lengths, lengths])[:, None]
     outcomes = np.repeat([1, 0], len(scores))
     model.fit(features, outcomes, sample_weight=np.concatenate([scores, 1 - scores]))
