@@ -4,10 +4,11 @@ import sys
 
 import typer
 
-from cli import params
+from cli import human_eval, params
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("params")(params.compose)
+app.add_typer(human_eval.app, name="human-eval")
 
 
 @app.callback()

@@ -89,6 +89,7 @@ class HumanEvalParams(Section):
     run: RunName
     items: PositiveInt
     annotators: PositiveInt
+    resamples: PositiveInt = 1000
     seed: int
 
 
