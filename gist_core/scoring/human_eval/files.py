@@ -46,7 +46,7 @@ def read_package(folder: Path) -> Package:
     try:
         key = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ValueError(f"{path} does not exist; `dvc repro human_eval` draws the package") from None
+        raise ValueError(f"{path} does not exist; `dvc repro human_package` draws it") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from None
     try:

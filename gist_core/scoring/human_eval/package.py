@@ -162,7 +162,7 @@ def package_from_key(key: dict[str, Any]) -> Package:
     if key.get("package") != package.id:
         raise ValueError(
             f"the key says package {key.get('package')}, but its content has the id {package.id}; it was edited, or "
-            "written by another version; draw the package again with `dvc repro human_eval`"
+            "written by another version; draw the package again with `dvc repro human_package`"
         )
     return package
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from gist_core.scoring.human_eval.agreement import (
     Ratings,
@@ -85,11 +86,13 @@ def _interval(
     statistic: Callable[[Ratings], float | None], ratings: Ratings, draws: NDArray[np.int64], name: str
 ) -> dict[str, Any]:
     """The statistic with its 95 % percentile interval over items. Resamples in which it is not defined (say, one
-    category only) are left out and counted."""
+    category only) are left out and counted; where they are more than 2.5 %, there is no interval."""
     value = statistic(ratings)
-    resampled = [statistic(ratings[:, draw]) for draw in draws] if value is not None else []
+    rows = tqdm(draws, desc="resampling items", disable=None, leave=False) if value is not None else []
+    resampled = [statistic(ratings[:, draw]) for draw in rows]
     defined = [r for r in resampled if r is not None]
-    low_high = np.percentile(defined, [2.5, 97.5]).tolist() if defined else None
+    enough = len(defined) > 0 and len(defined) >= 0.975 * len(resampled)
+    low_high = np.quantile(defined, [0.025, 0.975]).tolist() if enough else None
     ci = "ci95_pct" if name.endswith("_pct") else "ci95"
     return {name: value, ci: low_high, "undefined_resamples": len(resampled) - len(defined)}
 
