@@ -15,17 +15,17 @@ from gist_core.scoring.human_eval.package import Pair, draw_package
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CHROMEDRIVER = shutil.which("chromedriver")
-SWITCHES = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-]
+SWITCHES = (
+    "headless",
+    "no-sandbox",
+    "disable-gpu",
+    "disable-quic",
+    "no-first-run",
+    "disable-background-networking",
+    "disable-component-update",
+    "disable-sync",
+    "hide-scrollbars",
+)
 
 
 @contextmanager
@@ -37,8 +37,8 @@ def chromium(profile: Path, *, size: tuple[int, int] = (1280, 1000), scale: floa
 
     options = Options()
     options.binary_location = CHROMIUM
-    for switch in (*SWITCHES, f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}"):
-        options.add_argument(switch)
+    for switch in (*SWITCHES, f"user-data-dir={profile}", f"window-size={size[0]},{size[1]}"):
+        options.add_argument(f"--{switch}")
     options.add_argument(f"--force-device-scale-factor={scale}")
     downloads = profile / "downloads"
     downloads.mkdir(parents=True, exist_ok=True)

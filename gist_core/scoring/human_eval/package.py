@@ -14,7 +14,7 @@ Choice = Literal["A", "B", "tie", "unknown"]
 Winner = Literal["run", "against", "tie", "unknown"]
 CHOICES: tuple[Choice, ...] = ("A", "B", "tie", "unknown")
 
-QUESTION = "Which answer does better what the instruction asks for?"
+QUESTION = "Which answer follows the instruction better?"
 CHOICE_LABELS: dict[Choice, str] = {
     "A": "A is better",
     "B": "B is better",

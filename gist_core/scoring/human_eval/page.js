@@ -126,6 +126,8 @@
     save();
     render();
     $("main").scrollTop = 0;
+    $("main").focus({ preventScroll: true });  // so that up, down and space scroll the texts
+    dots[state.at].scrollIntoView({ block: "nearest" });
   }
 
   // The next item without an answer after this one, from the start again if there is none; -1 if all are answered.
@@ -261,4 +263,5 @@
   $("guide").open = numAnswered() === 0;
   render();
   save();
+  $("main").focus({ preventScroll: true });
 })();
