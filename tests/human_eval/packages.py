@@ -19,6 +19,7 @@ AWKWARD = (
     "```python\nprint('hi')  # <b>&amp;\n```\nafter the fence",
     "<script>document.title = 'broken out'</script><img src=x onerror=\"document.title='broken out'\">",
     "</script><!-- <script> -->",
+    "</script a",
     '=HYPERLINK("http://example.com")',
     "+1",
     "-1",
@@ -34,7 +35,7 @@ AWKWARD = (
 
 
 def pairs(n: int = 30) -> list[Pair]:
-    """Every awkward text in every place, at least once when n >= 22."""
+    """Every awkward text in every place, at least once when n >= 23."""
     k = len(AWKWARD)
     return [
         Pair(
