@@ -106,4 +106,12 @@ def write_table(path: Path, table: "pyarrow.Table") -> None:
     import datasets
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    datasets.Dataset(table).to_parquet(path)
+    # A fingerprint of our own: by default `datasets` would hash the whole table for its cache, which is not used here.
+    dataset = datasets.Dataset(table, fingerprint=path.stem)
+    was_disabled = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        dataset.to_parquet(path)
+    finally:
+        if not was_disabled:
+            datasets.enable_progress_bars()
