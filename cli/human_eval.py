@@ -56,7 +56,7 @@ def results(
 ) -> None:
     """Show win rates and agreement from the answers imported so far; the stage human_eval writes the same figures."""
     from gist_core.scoring.human_eval.files import read_package
-    from gist_core.scoring.human_eval.pairs import read_judge_ratings
+    from gist_core.scoring.human_eval.judge import read_judge_ratings
     from gist_core.scoring.human_eval.results import evaluate
     from gist_core.scoring.human_eval.store import load_answers
 
@@ -91,7 +91,7 @@ def _summary(figures: dict[str, Any]) -> list[str]:
     ]
     if judge := figures["judge"]:
         rows += [
-            (f"Agreement with the judge ({judge['n']} comparisons)", None),
+            (f"Agreement with the judge: {judge['model'] or judge['provider']} ({judge['n']} comparisons)", None),
             ("Cohen's kappa (linear, mean)", judge["cohen_kappa_linear"]),
             ("same choice", judge["percent_agreement"]),
         ]

@@ -7,7 +7,7 @@ Without any answer the figures are null and the counts say so."""
 import json
 
 from gist_core.scoring.human_eval.files import read_package
-from gist_core.scoring.human_eval.pairs import read_judge_ratings
+from gist_core.scoring.human_eval.judge import read_judge_ratings
 from gist_core.scoring.human_eval.results import evaluate
 from gist_core.scoring.human_eval.store import load_answers, other_packages
 from tasks import paths

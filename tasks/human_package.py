@@ -7,8 +7,8 @@ of an annotator and on no verdict: people can begin as soon as both runs have be
 
 from gist_core.data.rows import read_rows
 from gist_core.scoring.human_eval.files import write_package
-from gist_core.scoring.human_eval.package import draw_package
-from gist_core.scoring.human_eval.pairs import pairs_of, read_predictions
+from gist_core.scoring.human_eval.package import Pair, draw_package
+from gist_core.scoring.predictions import read_predictions, rows_answered_by_all
 from tasks import paths
 from tasks.stage import Stage, stage_main
 
@@ -17,12 +17,15 @@ AGAINST = "pos_control"
 
 def run(stage: Stage) -> None:
     params = stage.params.human_eval
-    rows = read_rows(stage.dep(paths.ALPACA_PLUS / "human.parquet"))
     answers = {
         name: read_predictions(stage.dep(paths.GENERATIONS / name) / "human.jsonl") for name in (params.run, AGAINST)
     }
+    rows = rows_answered_by_all(read_rows(stage.dep(paths.ALPACA_PLUS / "human.parquet")), answers, "human")
     package = draw_package(
-        pairs_of(rows, answers[params.run], answers[AGAINST]),
+        [
+            Pair(row.row_id, row.instruction, row.input, answers[params.run][row.row_id], answers[AGAINST][row.row_id])
+            for row in rows
+        ],
         run=params.run,
         against=AGAINST,
         num_items=params.items,

@@ -211,6 +211,11 @@ class Params(Section):
             for run in names
             if run not in self.runs
         ]
+        if self.human_eval.run not in self.judge.runs:
+            problems.append(
+                f"human_eval.run is {self.human_eval.run!r}, which is not under judge.runs "
+                f"({', '.join(self.judge.runs)}); add it there, so that people and judge are compared on the same answers"
+            )
         for control in ("pos_control", "neg_control"):
             if control not in self.runs:
                 problems.append(f"runs: has no {control}; every score is normalised between the two controls")

@@ -6,6 +6,7 @@ import random
 import numpy as np
 import pytest
 
+from gist_core.scoring.human_eval.judge import JudgeRatings
 from gist_core.scoring.human_eval.package import Pair, draw_package
 from gist_core.scoring.human_eval.results import evaluate
 from tests.human_eval.packages import ANNOTATORS, choice_for
@@ -41,7 +42,8 @@ def answers_for(drawn, flip=False, complete=(1.0, 1.0, 0.5)):
 
 def judge_for(drawn, flip=False):
     rng = random.Random(9)
-    return {row_id: rng.choice([-1.0, 0.0, 1.0]) * (-1 if flip else 1) for row_id in drawn.row_ids[5:]}
+    ratings = {row_id: rng.choice([-1.0, 0.0, 1.0]) * (-1 if flip else 1) for row_id in drawn.row_ids[5:]}
+    return JudgeRatings(ratings, {"provider": "test", "model": "m"})
 
 
 def run(drawn, answers, judge=None, resamples=30, seed=0):
@@ -146,7 +148,7 @@ def test_people_who_always_agree_with_the_judge_have_kappa_one():
     drawn = draw()
     judge = judge_for(drawn)
     winner = {1.0: "run", 0.0: "tie", -1.0: "against"}
-    answers = {n: {r: choice_for(drawn, n, r, winner[v]) for r, v in judge.items()} for n in ANNOTATORS}
+    answers = {n: {r: choice_for(drawn, n, r, winner[v]) for r, v in judge.ratings.items()} for n in ANNOTATORS}
     figures = run(drawn, answers, judge)
     assert figures["judge"]["cohen_kappa_linear"]["value"] == 1.0
     assert figures["judge"]["percent_agreement"]["mean_pct"] == 100.0

@@ -49,7 +49,10 @@ def project(tmp_path_factory) -> Path:
         )
     write_lines(
         root / "data/verdicts/gist-1/human.jsonl",
-        [{"row_id": r.row_id, "status": "ok", "winner": ("a", "b", "tie")[i % 3]} for i, r in enumerate(rows)],
+        [
+            {"row_id": r.row_id, "status": "ok", "winner": ("a", "b", "tie", None)[i % 4], "model": "m"}
+            for i, r in enumerate(rows)
+        ],
     )
     return root
 
@@ -91,5 +94,5 @@ def test_draw_import_and_evaluate(project, tmp_path):
     figures = json.loads((project / "reports/human_eval.json").read_text(encoding="utf-8"))
     assert figures["num_annotators"] == {"planned": 3, "started": 2, "complete": 1}
     assert figures["annotators"][three]["missing"] == 24
-    assert figures["judge"]["verdicts"] == 24
+    assert (figures["judge"]["verdicts"], figures["judge"]["model"]) == (18, "m")
     assert figures["win_rate"]["n"] == 33

@@ -5,7 +5,7 @@ answers are no ratings, and are counted apart. Items are resampled, not answers:
 independent."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from gist_core.scoring.human_eval.agreement import (
     percent_agreement,
 )
 from gist_core.scoring.human_eval.answers import Answers
+from gist_core.scoring.human_eval.judge import JudgeRatings
 from gist_core.scoring.human_eval.package import Package, Winner
 
 CATEGORIES = (-1.0, 0.0, 1.0)
@@ -28,11 +29,11 @@ _RATING: dict[Winner, float] = {"run": 1.0, "tie": 0.0, "against": -1.0, "unknow
 
 
 def evaluate(
-    package: Package, answers: Answers, *, judge: Mapping[str, float] | None, resamples: int, seed: int
+    package: Package, answers: Answers, *, judge: JudgeRatings | None, resamples: int, seed: int
 ) -> dict[str, Any]:
     """The figures of reports/human_eval.json.
 
-    judge: the judge's rating (1, 0 or -1) by row id, without the rows where it has none; None where there is no judge.
+    judge: the judge's ratings of the same rows; None where there is no judge.
     resamples, seed: of the bootstrap over items.
     """
     annotators = [name for name in package.annotators if answers.get(name)]
@@ -88,8 +89,8 @@ def _interval(
     """The statistic with its 95 % percentile interval over items. Resamples in which it is not defined (say, one
     category only) are left out and counted; where they are more than 2.5 %, there is no interval."""
     value = statistic(ratings)
-    rows = tqdm(draws, desc="resampling items", disable=None, leave=False) if value is not None else []
-    resampled = [statistic(ratings[:, draw]) for draw in rows]
+    drawn = draws if value is not None else draws[:0]
+    resampled = [statistic(ratings[:, d]) for d in tqdm(drawn, desc="resampling items", disable=None, leave=False)]
     defined = [r for r in resampled if r is not None]
     enough = len(defined) > 0 and len(defined) >= 0.975 * len(resampled)
     low_high = np.quantile(defined, [0.025, 0.975]).tolist() if enough else None
@@ -164,10 +165,10 @@ def _mean_pairwise_percent(ratings: Ratings) -> float | None:
 
 
 def _with_judge(
-    package: Package, ratings: Ratings, annotators: list[str], judge: Mapping[str, float], draws: NDArray[np.int64]
+    package: Package, ratings: Ratings, annotators: list[str], judge: JudgeRatings, draws: NDArray[np.int64]
 ) -> dict[str, Any]:
     """The judge as one more rater, against each annotator; comparable with the agreement among people."""
-    verdicts = np.array([judge.get(row_id, np.nan) for row_id in package.row_ids])
+    verdicts = np.array([judge.ratings.get(row_id, np.nan) for row_id in package.row_ids])
     both = np.vstack([ratings, verdicts])  # the judge is the last row
     rated = ~np.isnan(verdicts)
 
@@ -177,7 +178,7 @@ def _with_judge(
     def agreement(r: Ratings) -> float | None:
         return _mean([percent_agreement(person, r[-1]) for person in r[:-1]])
 
-    return {
+    return dict(judge.identity) | {
         "verdicts": int(rated.sum()),
         "n": int((~np.isnan(ratings[:, rated])).sum()),
         "cohen_kappa_linear": _interval(kappa, both, draws, "value"),
