@@ -214,7 +214,7 @@ class Params(Section):
         if self.human_eval.run not in self.judge.runs:
             problems.append(
                 f"human_eval.run is {self.human_eval.run!r}, which is not under judge.runs "
-                f"({', '.join(self.judge.runs)}); add it there, so that people and judge are compared on the same answers"
+                f"({', '.join(self.judge.runs)}); add it there; people are compared with the judge"
             )
         for control in ("pos_control", "neg_control"):
             if control not in self.runs:
