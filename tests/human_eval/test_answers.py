@@ -99,7 +99,7 @@ def test_csv_saved_again_by_a_spreadsheet_is_read(tmp_path, drawn, delimiter):
 
 def test_a_csv_in_another_encoding_says_how_to_save_it(tmp_path, drawn):
     path = tmp_path / "latin.csv"
-    path.write_bytes("package,annotator,item,choice\r\nÄ,Ö,Ü,A\r\n".encode("cp1252"))
+    path.write_bytes("package,assigned_to,item,choice\r\nÄ,Ö,Ü,A\r\n".encode("cp1252"))
     with pytest.raises(ValueError, match="CSV UTF-8"):
         read_answer_file(path)
 
@@ -110,15 +110,20 @@ def test_every_form_of_the_same_answers_reads_the_same(tmp_path, drawn):
     sheet = write_filled_csv(tmp_path / "sheet.csv", drawn, ONE, choices)
     studio = tmp_path / "studio.json"
     studio.write_text(json.dumps(label_studio_export(drawn, ONE, choices)), encoding="utf-8")
+    # Label Studio 1.23 adds columns of its own to these two forms, among them "annotator", its user number.
+    flat = [
+        task["data"]
+        | {"id": i, "choice": choices[task["data"]["item"]], "annotator": 1, "annotation_id": i, "lead_time": 1.5}
+        for i, task in enumerate(tasks_of(drawn, ONE), start=1)
+    ]
     minimal = tmp_path / "studio-min.json"
-    tasks = [task["data"] for task in tasks_of(drawn, ONE)]
-    minimal.write_text(
-        json.dumps(
-            [{"id": i, "annotator": ONE} | task | {"choice": choices[task["item"]]} for i, task in enumerate(tasks)]
-        ),
-        encoding="utf-8",
-    )
-    for path in (page, sheet, studio, minimal):
+    minimal.write_text(json.dumps(flat), encoding="utf-8")
+    table = tmp_path / "studio.csv"
+    with table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, sorted(flat[0]), quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(flat)
+    for path in (page, sheet, studio, minimal, table):
         assert read(path) == choices, path.name
         assert check_answers(drawn, read_answer_file(path)) == {ONE: choices}
 
@@ -198,13 +203,13 @@ def test_all_problems_of_all_files_are_reported_at_once(tmp_path, drawn):
         ('{"format": "gist-human-eval-answers", "package": "p", "annotator": "a", "answers": [3]}', "answer 1 is 3"),
         (
             '{"format": "gist-human-eval-answers", "package": "p", "answers": [{"item": "i", "choice": "A"}]}',
-            "'annotator'",
+            "'assigned_to'",
         ),
         ("[3]", "entry 1"),
-        ("package,annotator,item\r\np,a,i\r\n", "'choice'"),
-        ("package,annotator,item,choice\r\np,a,i,C\r\n", "row 2: the choice is 'C'"),
-        ("package,annotator,item,choice\r\np,a,i\r\n", "row 2 has 3 cells"),
-        ('package,annotator,item,choice\r\np,a,i,"A\r\n', "not a CSV file"),
+        ("package,assigned_to,item\r\np,a,i\r\n", "'choice'"),
+        ("package,assigned_to,item,choice\r\np,a,i,C\r\n", "row 2: the choice is 'C'"),
+        ("package,assigned_to,item,choice\r\np,a,i\r\n", "row 2 has 3 cells"),
+        ('package,assigned_to,item,choice\r\np,a,i,"A\r\n', "not a CSV file"),
     ],
 )
 def test_a_file_of_no_known_kind_says_what_is_wrong(tmp_path, content, message):

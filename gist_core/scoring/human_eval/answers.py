@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gist_core.scoring.human_eval.label_studio import read_export
+from gist_core.scoring.human_eval.label_studio import ASSIGNED_TO, read_export
 from gist_core.scoring.human_eval.package import CHOICE_LABELS, CHOICES, Choice, Package
 from gist_core.scoring.human_eval.spreadsheet import read_csv
 
@@ -90,14 +90,14 @@ def _where(entry: Entry) -> str:
 
 
 def _entry(fields: dict[str, Any], path: Path, place: str) -> Entry:
-    for name in ("package", "annotator", "item", "choice"):
+    for name in ("package", ASSIGNED_TO, "item", "choice"):
         if not isinstance(fields.get(name), str):
             raise ValueError(f"{place} has no text under {name!r}; keep all columns and fields as they were handed out")
     written = fields["choice"].strip()
     choice = _BY_NAME.get(written.lower())
     if written and choice is None:
         raise ValueError(f"{place}: the choice is {written!r}; it must be one of {', '.join(CHOICES)}, or left empty")
-    return Entry(fields["package"], fields["annotator"], fields["item"], choice, str(path), place)
+    return Entry(fields["package"], fields[ASSIGNED_TO], fields["item"], choice, str(path), place)
 
 
 def _read(content: bytes) -> list[tuple[str, dict[str, Any]]]:
@@ -115,7 +115,7 @@ def _read(content: bytes) -> list[tuple[str, dict[str, Any]]]:
         raise ValueError(
             "is none of the known kinds: an export of the page, a Label Studio export (JSON, JSON-MIN or CSV), the CSV"
         )
-    shared = {name: value.get(name) for name in ("package", "annotator")}
+    shared = {"package": value.get("package"), ASSIGNED_TO: value.get("annotator")}
     entries = []
     for number, answer in enumerate(value["answers"], start=1):
         if not isinstance(answer, dict):

@@ -10,14 +10,14 @@ keep_secret/key.json                            which run stands behind A and B:
 import json
 from pathlib import Path
 
-from gist_core.scoring.human_eval.label_studio import labelling_config, tasks_of
+from gist_core.scoring.human_eval.label_studio import ASSIGNED_TO, labelling_config, tasks_of
 from gist_core.scoring.human_eval.package import Package, package_from_key
 from gist_core.scoring.human_eval.page import page_of
 from gist_core.scoring.human_eval.spreadsheet import write_csv
 
 HAND_OUT = "hand_out"
 KEY = Path("keep_secret/key.json")
-COLUMNS = ("package", "annotator", "item", "number", "instruction", "input", "answer_a", "answer_b", "choice")
+COLUMNS = ("package", ASSIGNED_TO, "item", "number", "instruction", "input", "answer_a", "answer_b", "choice")
 
 
 def write_package(package: Package, folder: Path) -> None:

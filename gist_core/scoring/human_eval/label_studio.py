@@ -8,23 +8,25 @@ from xml.sax.saxutils import quoteattr
 from gist_core.scoring.human_eval.package import CHOICE_KEYS, CHOICE_LABELS, CHOICES, QUESTION, Package
 
 CHOICE_FIELD = "choice"
+# Not "annotator": Label Studio's JSON-MIN and CSV exports put its own user number there.
+ASSIGNED_TO = "assigned_to"
 
 _CONFIG = """\
 <View>
   <Style>
     .pair {{ display: flex; gap: 1rem; align-items: flex-start; }}
-    .pair > div {{ flex: 1; min-width: 0; padding: 0.75rem; border: 1px solid rgba(128, 128, 128, 0.4); }}
+    .answer {{ flex: 1; min-width: 0; padding: 0.75rem; border: 1px solid rgba(128, 128, 128, 0.4); }}
   </Style>
   <Header value="Instruction" size="5" />
   <Text name="instruction" value="$instruction" valueType="text" />
   <Header value="Input" size="5" />
   <Text name="input" value="$input" valueType="text" />
   <View className="pair">
-    <View>
+    <View className="answer">
       <Header value="Answer A" size="5" />
       <Text name="answer_a" value="$answer_a" valueType="text" />
     </View>
-    <View>
+    <View className="answer">
       <Header value="Answer B" size="5" />
       <Text name="answer_b" value="$answer_b" valueType="text" />
     </View>
@@ -53,7 +55,7 @@ def tasks_of(package: Package, annotator: str) -> list[dict[str, Any]]:
         {
             "data": {
                 "package": package.id,
-                "annotator": annotator,
+                ASSIGNED_TO: annotator,
                 "item": shown.row_id,
                 "instruction": shown.instruction,
                 "input": shown.input,
@@ -66,7 +68,7 @@ def tasks_of(package: Package, annotator: str) -> list[dict[str, Any]]:
 
 
 def read_export(tasks: list[Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Label Studio's export "JSON" or "JSON-MIN", as (place, {package, annotator, item, choice}); one entry per
+    """Label Studio's export "JSON" or "JSON-MIN", as (place, {package, assigned_to, item, choice}); one entry per
     annotation, so that a task annotated twice comes out twice. Skipped and empty annotations have the choice "".
 
     Raises:
