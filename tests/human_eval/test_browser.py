@@ -16,6 +16,7 @@ pytestmark = [
     pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason="needs chromium and chromedriver"),
 ]
 ONE, TWO, _ = ANNOTATORS
+PATIENCE_SECONDS = 60  # for a busy machine; normally hundredths of a second
 LEFT, RIGHT, DELETE = "\ue012", "\ue014", "\ue017"
 
 
@@ -55,18 +56,18 @@ def exported(page) -> Path:
     """Presses E and waits for the file."""
     before = set(page.downloads.glob("*.json"))
     press(page, "e")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         if new := set(page.downloads.glob("*.json")) - before:
             return new.pop()
         time.sleep(0.02)
-    raise AssertionError("no file was downloaded within 10 s")
+    raise AssertionError("no file was downloaded in time")
 
 
 def choose_file(page, path: Path, expect: str) -> None:
     """Imports a file and waits for the notice."""
     page.find_element("id", "file").send_keys(str(path))
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while expect not in text(page, "notice"):
         assert time.monotonic() < deadline, text(page, "notice")
         time.sleep(0.02)

@@ -65,7 +65,7 @@ def write_lines(path: Path, records: list[dict]) -> None:
 def command(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"DVC_NO_ANALYTICS": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=project, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", *arguments], cwd=project, env=environment, capture_output=True, text=True, timeout=240
     )
 
 
