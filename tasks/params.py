@@ -169,6 +169,7 @@ class HumanEvalParams(Section):
     run: RunName
     items: PositiveInt
     annotators: PositiveInt
+    resamples: PositiveInt = 1000
     seed: int
 
 
@@ -210,6 +211,11 @@ class Params(Section):
             for run in names
             if run not in self.runs
         ]
+        if self.human_eval.run not in self.judge.runs:
+            problems.append(
+                f"human_eval.run is {self.human_eval.run!r}, which is not under judge.runs "
+                f"({', '.join(self.judge.runs)}); add it there; people are compared with the judge"
+            )
         for control in ("pos_control", "neg_control"):
             if control not in self.runs:
                 problems.append(f"runs: has no {control}; every score is normalised between the two controls")
