@@ -1,0 +1,82 @@
+"""The answers of several runs to the same rows, checked before anything is counted.
+
+Generations are JSON Lines (`data/generations/RUN/SPLIT.jsonl`) and hold no reference: they are joined with the split on
+`row_id`. Two runs are only comparable on the same rows, so a row that one of them lacks is an error, never skipped.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from gist_core.data.rows import Row
+
+
+def read_predictions(path: Path) -> dict[str, str]:
+    """Prediction by row id, in the order of the file. An empty prediction is a valid answer.
+
+    Raises:
+        ValueError: the file is missing, or a line is not JSON, lacks a key, or repeats a row.
+    """
+    try:
+        # Split at "\n" only: `splitlines` would also break at U+2028, which JSON leaves unescaped inside a string.
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError:
+        raise ValueError(
+            f"{path} does not exist; generate the answers of this run first (`dvc repro generate`)"
+        ) from None
+    predictions: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            record = json.loads(line)
+            row_id, prediction = record["row_id"], record["prediction"]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path}, line {number}: not a generation with row_id and prediction ({error!r}); "
+                "the file is damaged, generate it again"
+            ) from None
+        if not isinstance(row_id, str) or not isinstance(prediction, str):
+            raise ValueError(f"{path}, line {number}: row_id and prediction must be strings, got {record!r:.120}")
+        if row_id in predictions:
+            raise ValueError(f"{path}, line {number}: row {row_id} is answered twice")
+        predictions[row_id] = prediction
+    if not predictions:
+        raise ValueError(f"{path} holds no answers; generate them again, or take the split out of generate.splits")
+    return predictions
+
+
+def rows_answered_by_all(rows: Sequence[Row], by_run: Mapping[str, Mapping[str, str]], split: str) -> list[Row]:
+    """The rows of the split that the runs have answered, in the order of the split.
+
+    by_run: predictions by row id, for every run. Fewer rows than the split are fine (`generate.max_rows`), but every
+    run must have answered the same ones.
+
+    Raises:
+        ValueError: runs differ in their rows, or an answered row is not in the split; names runs, counts and a row.
+    """
+    known = {row.row_id for row in rows}
+    first = next(iter(by_run))
+    problems = []
+    for run, predictions in by_run.items():
+        foreign = [row_id for row_id in predictions if row_id not in known]
+        missing = [row_id for row_id in by_run[first] if row_id not in predictions]
+        extra = [row_id for row_id in predictions if row_id not in by_run[first]]
+        if foreign:
+            problems.append(f"{run} has {len(foreign)} answer(s) to rows that are not in the split, e.g. {foreign[0]}")
+        elif missing:
+            problems.append(
+                f"{run} lacks {len(missing)} of the {len(by_run[first])} rows of {first}, e.g. {missing[0]}"
+            )
+        elif extra:
+            problems.append(f"{run} has {len(extra)} row(s) that {first} lacks, e.g. {extra[0]}")
+    if problems:
+        raise ValueError(
+            f"the runs cannot be compared on {split}: {'; '.join(problems)}. Generate them again from the same data"
+        )
+    return [row for row in rows if row.row_id in by_run[first]]
+
+
+def exactly_equal(prediction: str, other: str) -> bool:
+    """Exact match: the same characters, white space at both ends apart (the paper's exact match with pos_control)."""
+    return prediction.strip() == other.strip()

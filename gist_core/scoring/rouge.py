@@ -1,0 +1,81 @@
+"""ROUGE-1, -2 and -L of single rows, in parallel processes.
+
+The scorer is the paper's: `rouge_score` with Porter stemming; the F measure. It compares words of the letters a-z and
+digits only, so a text without any of them (a symbol, another script) has no words and scores 0.
+"""
+
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from typing import NamedTuple
+
+from rouge_score.rouge_scorer import RougeScorer
+from tqdm import tqdm
+
+_PAIRS_PER_CHUNK = 200
+
+
+class RougeScores(NamedTuple):
+    """F measures of one row, 0 to 100."""
+
+    rouge_1_pct: float
+    rouge_2_pct: float
+    rouge_l_pct: float
+
+
+def rouge_scores(reference: str, prediction: str) -> RougeScores:
+    """Scores one prediction. An empty prediction scores 0."""
+    scores = _scorer(("rouge1", "rouge2", "rougeL")).score(reference, prediction)
+    return RougeScores(*(100 * float(scores[kind].fmeasure) for kind in ("rouge1", "rouge2", "rougeL")))
+
+
+def rouge_l_pct(reference: str, prediction: str) -> float:
+    """ROUGE-L alone, 0 to 100."""
+    return 100 * float(_scorer(("rougeL",)).score(reference, prediction)["rougeL"].fmeasure)
+
+
+def has_words(text: str) -> bool:
+    """Whether ROUGE sees any word in the text: a letter a-z or a digit after lower-casing."""
+    return any(character in _WORD_CHARACTERS for character in text.lower())
+
+
+def score_pairs(references: Sequence[str], predictions: Sequence[str], *, processes: int = 1) -> list[RougeScores]:
+    """Scores many rows; the result is in the order given and does not depend on the number of processes.
+
+    Raises:
+        ValueError: the two sequences differ in length.
+    """
+    if len(references) != len(predictions):
+        raise ValueError(f"{len(references)} references for {len(predictions)} predictions")
+    starts = range(0, len(references), _PAIRS_PER_CHUNK)
+    chunks = [
+        (references[start : start + _PAIRS_PER_CHUNK], predictions[start : start + _PAIRS_PER_CHUNK])
+        for start in starts
+    ]
+    workers = min(processes, len(chunks))
+    scores: list[RougeScores] = []
+    with tqdm(total=len(references), desc="ROUGE", unit="row", disable=None) as progress:
+        if workers <= 1:
+            for chunk in chunks:
+                scores += _score_chunk(*chunk)
+                progress.update(len(chunk[0]))
+            return scores
+        # spawn, because the caller may have threads, and a forked copy of a held lock never opens again.
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            for scored in pool.map(_score_chunk, *zip(*chunks, strict=True)):
+                scores += scored
+                progress.update(len(scored))
+    return scores
+
+
+def _score_chunk(references: Sequence[str], predictions: Sequence[str]) -> list[RougeScores]:
+    return [rouge_scores(reference, prediction) for reference, prediction in zip(references, predictions, strict=True)]
+
+
+@cache
+def _scorer(kinds: tuple[str, ...]) -> RougeScorer:
+    return RougeScorer(list(kinds), use_stemmer=True)
+
+
+_WORD_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")

@@ -1,0 +1,81 @@
+"""ROUGE-1/2/L and exact match of every run on every split, with intervals.
+
+    python -m tasks.rouge
+
+Reads the splits and the generations of all runs; writes a score for every row (data/scores/rows.parquet) and the
+figures of each split (reports/metrics.json). The runs must have answered the same rows.
+"""
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from gist_core.data.rows import read_rows
+from gist_core.scoring.predictions import exactly_equal, read_predictions, rows_answered_by_all
+from gist_core.scoring.rouge import has_words, score_pairs
+from gist_core.scoring.summary import summarise_split
+from tasks import paths
+from tasks.stage import Stage, stage_main
+
+POSITIVE = "pos_control"
+
+
+def run(stage: Stage) -> None:
+    options = stage.params.rouge
+    runs = [POSITIVE, *(name for name in stage.params.runs if name != POSITIVE)]
+    summaries: dict[str, Any] = {}
+    tables: list[pd.DataFrame] = []
+    facts: dict[str, Any] = {}
+    for split in _answered_splits(stage, runs):
+        by_run = {name: read_predictions(stage.dep(paths.GENERATIONS / name / f"{split}.jsonl")) for name in runs}
+        rows = rows_answered_by_all(read_rows(stage.dep(paths.ALPACA_PLUS / f"{split}.parquet")), by_run, split)
+        answers = {name: [by_run[name][row.row_id] for row in rows] for name in runs}
+        scored = score_pairs(
+            [row.output for row in rows] * len(runs),
+            [answer for name in runs for answer in answers[name]],
+            processes=options.processes,
+        )
+        scores = {name: scored[i * len(rows) : (i + 1) * len(rows)] for i, name in enumerate(runs)}
+        matches = {
+            name: [exactly_equal(a, b) for a, b in zip(answers[name], answers[POSITIVE], strict=True)] for name in runs
+        }
+        for name in runs:
+            table = pd.DataFrame(scores[name])
+            table.insert(0, "run", name)
+            table.insert(0, "split", split)
+            table.insert(0, "row_id", [row.row_id for row in rows])
+            table["exact_match"] = matches[name]
+            tables.append(table)
+        summaries[split] = summarise_split(scores, matches, resamples=options.resamples, seed=options.seed)
+        summaries[split]["empty_predictions"] = {
+            name: sum(not answer.strip() for answer in answers[name]) for name in runs
+        }
+        facts[split] = {
+            "rows": len(rows),
+            "references_without_words": sum(not has_words(row.output) for row in rows),
+            "empty_predictions": summaries[split]["empty_predictions"],
+        }
+    stage.facts["rouge"] = facts
+    with stage.out(paths.SCORES) as folder:
+        folder.mkdir(parents=True)
+        pd.concat(tables, ignore_index=True).to_parquet(folder / "rows.parquet", index=False)
+    with stage.out(paths.METRICS) as target:
+        target.write_text(json.dumps(summaries, indent=1) + "\n", encoding="utf-8")
+
+
+def _answered_splits(stage: Stage, runs: list[str]) -> list[str]:
+    """The splits that every run has answered. Raises ValueError if a run has none, or runs differ in their splits."""
+    generations = stage.dep(paths.GENERATIONS)
+    found = {name: [s for s in paths.SPLITS if (generations / name / f"{s}.jsonl").exists()] for name in runs}
+    if any(splits != found[POSITIVE] or not splits for splits in found.values()):
+        listing = "; ".join(f"{name}: {', '.join(splits) or 'none'}" for name, splits in found.items())
+        raise ValueError(
+            f"the runs have not answered the same splits under {generations} ({listing}); "
+            "`dvc repro generate` makes what is missing"
+        )
+    return found[POSITIVE]
+
+
+if __name__ == "__main__":
+    stage_main("rouge", run)
