@@ -17,12 +17,55 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class ColumnParams(Section):
+    instruction: str = "instruction"
+    input: str | None = "input"
+    output: str = "output"
+
+
+class RowsParams(Section):
+    file: str | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    human_file: str | None = None
+    dataset: str | None = None
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
+    dataset_split: str = "train"
+    columns: ColumnParams = ColumnParams()
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "RowsParams":
+        if (self.file is None) == (self.dataset is None):
+            raise ValueError("give either file (your own) or dataset (a hub id), not both")
+        if self.dataset is not None and self.revision is None:
+            raise ValueError(f"dataset {self.dataset} needs a revision: the commit on the hub, 40 hex digits")
+        if self.dataset is not None and self.sha256 is not None:
+            raise ValueError("sha256 pins a file; a hub dataset is pinned by its revision")
+        return self
+
+
 class DataParams(Section):
     kind: Literal["embedded", "download", "folder", "rows"]
     folder: str | None = None
-    stand_ins: dict[str, str] = {}
+    stand_ins: dict[Literal["self_instruct", "alpaca", "user_oriented"], str] = {}
+    base_url: Annotated[str, Field(pattern=r"^https?://[^@]+$")] = "https://raw.githubusercontent.com"
+    rows: RowsParams | None = None
     num_seen: PositiveInt
     num_unseen: PositiveInt
+    num_dev: int = Field(default=0, ge=0)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _kind_has_its_keys(self) -> "DataParams":
+        problems = []
+        if (self.kind == "folder") != (self.folder is not None):
+            problems.append("folder is needed by kind: folder, and by no other")
+        if (self.kind == "rows") != (self.rows is not None):
+            problems.append("rows is needed by kind: rows, and by no other")
+        if self.stand_ins and self.kind != "folder":
+            problems.append(f"stand_ins needs kind: folder, not {self.kind}")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
 
 
 class ModelParams(Section):
@@ -148,11 +191,15 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ValueError(f"{path} does not exist here; run this from the project's root, or `gist params` to make it") from None
+        raise ValueError(
+            f"{path} does not exist here; run this from the project's root, or `gist params` to make it"
+        ) from None
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from None
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc'])) or 'params'}: {e['msg']} (got {e['input']!r:.80})" for e in error.errors()]
+        lines = [
+            f"  {'.'.join(map(str, e['loc'])) or 'params'}: {e['msg']} (got {e['input']!r:.80})" for e in error.errors()
+        ]
         raise ValueError(f"{path} has {len(lines)} error(s):\n" + "\n".join(lines)) from None

@@ -1,0 +1,82 @@
+"""Answers from cached prompts, through the stock `generate`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers.modeling_outputs import BaseModelOutput
+
+from gist_core.cache.compress import origin_of
+from gist_core.cache.encoder import encode_with_cache
+from gist_core.cache.gist_cache import GistCache
+from gist_core.masks import Bounds
+from gist_core.models.gist_model import GistModel
+
+
+@torch.inference_mode()
+def generate(gist_model: GistModel, cache: GistCache, inputs: Sequence[str], **generate_kwargs: Any) -> torch.Tensor:
+    """Generates an answer to each input from its cached prompt.
+
+    cache: one row for each input, or a single row that serves all of them.
+    inputs: the text after "Input:"; "" where the prompt takes none.
+    generate_kwargs: passed on to transformers' `generate` (max_new_tokens, num_beams, do_sample, ...).
+
+    Returns: token ids of the answers, shape (batch, new_tokens), padded on the right; `GistModel.decode` makes text of them.
+
+    Raises:
+        ValueError: the cache belongs to another model, or has another number of rows than there are inputs.
+    """
+    check_origin(gist_model, cache)
+    if len(cache) == 1 and len(inputs) > 1:
+        cache = cache.repeat(len(inputs))
+    if len(cache) != len(inputs):
+        raise ValueError(f"{len(cache)} cached prompts for {len(inputs)} inputs; give one prompt for each input, or one for all")
+    cache = cache.to(gist_model.device, gist_model.model.dtype)
+    rows = [gist_model.encode_input(text) for text in inputs]
+    generate_kwargs = {"pad_token_id": gist_model.tokenizer.pad_token_id, **generate_kwargs}
+    if gist_model.is_encoder_decoder:
+        return _generate_encoder_decoder(gist_model, cache, rows, generate_kwargs)
+    return _generate_decoder(gist_model, cache, rows, generate_kwargs)
+
+
+def check_origin(gist_model: GistModel, cache: GistCache) -> None:
+    """Raises ValueError, naming what differs, if the cache was made by another model."""
+    expected, found = origin_of(gist_model), cache.origin
+    differing = [name for name in vars(expected) if getattr(expected, name) != getattr(found, name)]
+    if differing:
+        details = "; ".join(f"{name} is {getattr(found, name)}, the model's {getattr(expected, name)}" for name in differing)
+        raise ValueError(f"the cache was made by another model: {details}")
+
+
+def _generate_decoder(
+    gist_model: GistModel, cache: GistCache, rows: Sequence[Sequence[int]], generate_kwargs: dict[str, Any]
+) -> torch.Tensor:
+    batch = gist_model.pad(rows, "left")
+    # Positions go on where each row's own prompt ended, whatever its length and whatever was kept of it.
+    offsets = cache.positions[:, -1:] + 1
+    positions = offsets + (batch.attention_mask.cumsum(dim=1) - 1).clamp(min=0)
+    attention_mask = torch.cat([cache.mask.long(), batch.attention_mask], dim=1)
+    # `generate` repeats its inputs for beams and samples, but not a cache that is handed in.
+    copies = max(generate_kwargs.get("num_beams", 1), generate_kwargs.get("num_return_sequences", 1))
+    output = gist_model.model.generate(
+        input_ids=batch.input_ids,
+        attention_mask=attention_mask,
+        position_ids=positions,
+        past_key_values=cache.repeat(copies).as_dynamic_cache(),
+        **generate_kwargs,
+    )
+    return output[:, batch.input_ids.shape[1] :]
+
+
+def _generate_encoder_decoder(
+    gist_model: GistModel, cache: GistCache, rows: Sequence[Sequence[int]], generate_kwargs: dict[str, Any]
+) -> torch.Tensor:
+    # Padded on the right: the input's first token stands right after the gist tokens, as in the full prompt.
+    batch = gist_model.pad(rows, "right")
+    attention_mask = torch.cat([cache.mask.long(), batch.attention_mask], dim=1)
+    states = encode_with_cache(gist_model.model, cache.as_dynamic_cache(), batch.input_ids, attention_mask)
+    assert cache.encoder_states is not None
+    encoder_outputs = BaseModelOutput(last_hidden_state=torch.cat([cache.encoder_states, states], dim=1))
+    encoder_outputs.gist_cross = Bounds(torch.zeros_like(cache.positions[:, :1]))
+    output = gist_model.model.generate(encoder_outputs=encoder_outputs, attention_mask=attention_mask, **generate_kwargs)
+    return output[:, 1:]

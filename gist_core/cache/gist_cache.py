@@ -1,0 +1,147 @@
+"""Compressed prompts: the keys and values of the gist tokens, kept and reused in place of the instruction."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from transformers import DynamicCache
+
+from gist_core.models.attention import GistState
+
+Keeps = Literal["gist", "instruction"]
+
+
+@dataclass(frozen=True)
+class CacheOrigin:
+    """What a cache belongs to; a cache is only good for the model that made it.
+
+    model_fingerprint: SHA-256 of the model. tokenizer: class of the tokenizer.
+    condition, num_gist_tokens: as the model was trained.
+    """
+
+    model_fingerprint: str
+    tokenizer: str
+    condition: str
+    num_gist_tokens: int
+
+
+@dataclass(frozen=True)
+class GistCache:
+    """A batch of cached prompts. Rows are independent: select, concatenate and repeat them as you like.
+
+    keys, values: per layer, torch.Tensor, shape (batch, kv_heads, slots, head_dim). For gists `slots` is k.
+    mask: torch.BoolTensor, shape (batch, slots). 1 = a real token, 0 = padding (only in instruction caches).
+    positions: torch.LongTensor, shape (batch, slots). Position of each slot's token in its prompt.
+    prompt_tokens: torch.LongTensor, shape (batch,). Tokens of each instruction, without BOS and gist tokens.
+    prompt_hashes: SHA-256 of each instruction's text.
+    encoder_states: torch.Tensor, shape (batch, slots, hidden), for encoder-decoders; what the decoder attends to.
+    keeps: "gist", or "instruction" where the whole instruction was kept (the benchmark's baseline).
+    """
+
+    keys: tuple[torch.Tensor, ...]
+    values: tuple[torch.Tensor, ...]
+    mask: torch.Tensor
+    positions: torch.Tensor
+    prompt_tokens: torch.Tensor
+    prompt_hashes: tuple[str, ...]
+    origin: CacheOrigin
+    encoder_states: torch.Tensor | None = None
+    keeps: Keeps = "gist"
+
+    def __len__(self) -> int:
+        return len(self.prompt_hashes)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of keys, values and encoder states."""
+        tensors = [*self.keys, *self.values, *([] if self.encoder_states is None else [self.encoder_states])]
+        return sum(tensor.nbytes for tensor in tensors)
+
+    @property
+    def nbytes_uncompressed(self) -> int:
+        """Bytes that the same prompts would take with every instruction token kept."""
+        kept = int(self.mask.sum())
+        original = int(self.prompt_tokens.sum())
+        return self.nbytes if self.keeps == "instruction" else self.nbytes * original // max(kept, 1)
+
+    @property
+    def compression_factors(self) -> list[float]:
+        """Instruction tokens per kept token, for each prompt; BOS and gist tokens are not counted as instruction."""
+        return (self.prompt_tokens / self.origin.num_gist_tokens).tolist()
+
+    def select(self, rows: Sequence[int] | torch.Tensor) -> "GistCache":
+        """The given rows, in the given order; a row may come more than once (one prompt for many inputs).
+
+        Raises:
+            ValueError: a row is out of range.
+        """
+        index = torch.as_tensor(rows, dtype=torch.long)
+        if len(index) and (int(index.min()) < 0 or int(index.max()) >= len(self)):
+            raise ValueError(f"row {int(index.max())} is out of range for a cache of {len(self)} prompts")
+        return self._map(lambda tensor: tensor.index_select(0, index.to(tensor.device)), [self.prompt_hashes[i] for i in index])
+
+    def repeat(self, times: int) -> "GistCache":
+        """Each row `times` times, next to each other (as beam search wants them)."""
+        return self.select([row for row in range(len(self)) for _ in range(times)])
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "GistCache":
+        """A copy on another device, or with keys, values and encoder states of another floating-point type."""
+        return self._map(
+            lambda tensor: tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None), self.prompt_hashes
+        )
+
+    @staticmethod
+    def concatenate(caches: Sequence["GistCache"]) -> "GistCache":
+        """Many caches as one batch, rows in order.
+
+        Raises:
+            ValueError: no caches, or caches of different models, numbers of gist tokens, kinds, slots or types.
+        """
+        if not caches:
+            raise ValueError("no caches to concatenate")
+        first = caches[0]
+        for other in caches[1:]:
+            if other.origin != first.origin or other.keeps != first.keeps:
+                raise ValueError(f"caches of different origin cannot be one batch: {first.origin} and {other.origin}")
+            if other.keys[0].shape[1:] != first.keys[0].shape[1:] or other.keys[0].dtype != first.keys[0].dtype:
+                raise ValueError("caches with different slots or types cannot be one batch; bring them to one `dtype` first")
+
+        def joined(name: str) -> torch.Tensor:
+            return torch.cat([getattr(cache, name) for cache in caches])
+
+        layers = range(len(first.keys))
+        return replace(
+            first,
+            keys=tuple(torch.cat([cache.keys[i] for cache in caches]) for i in layers),
+            values=tuple(torch.cat([cache.values[i] for cache in caches]) for i in layers),
+            mask=joined("mask"),
+            positions=joined("positions"),
+            prompt_tokens=joined("prompt_tokens"),
+            prompt_hashes=tuple(h for cache in caches for h in cache.prompt_hashes),
+            encoder_states=None if first.encoder_states is None else joined("encoder_states"),
+        )
+
+    def as_dynamic_cache(self) -> DynamicCache:
+        """A fresh cache for `generate`, filled with copies: generation appends to it and leaves this object as it is.
+
+        It is made without a config, since with one sliding-window layers would be cut by slots; gist attention applies
+        their windows over positions.
+        """
+        cache = DynamicCache()
+        for layer, (keys, values) in enumerate(zip(self.keys, self.values, strict=True)):
+            cache.update(keys.clone(), values.clone(), layer)
+        cache.gist_state = GistState(torch.zeros_like(self.positions[:, 0]), self.positions)
+        return cache
+
+    def _map(self, function: Callable[[torch.Tensor], torch.Tensor], hashes: Sequence[str]) -> "GistCache":
+        return replace(
+            self,
+            keys=tuple(map(function, self.keys)),
+            values=tuple(map(function, self.values)),
+            mask=function(self.mask),
+            positions=function(self.positions),
+            prompt_tokens=function(self.prompt_tokens),
+            prompt_hashes=tuple(hashes),
+            encoder_states=None if self.encoder_states is None else function(self.encoder_states),
+        )

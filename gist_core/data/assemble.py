@@ -1,0 +1,97 @@
+"""The data folder of a project: sources in, Parquet files, facts and Croissant metadata out."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gist_core.data.build import PAPER_NUM_SEEN, PAPER_NUM_UNSEEN, Build, build
+from gist_core.data.croissant import croissant
+from gist_core.data.facts import facts_of
+from gist_core.data.own import divide, read_own
+from gist_core.data.parse import Source, read_instances, read_user_oriented
+from gist_core.data.rows import SPLITS, write_table
+from gist_core.data.sources import Manifest, read_manifest
+from gist_core.data.upstream import UPSTREAM
+
+FACTS = "facts.json"
+CROISSANT = "croissant.json"
+SAME_NAMES: Mapping[str, str | None] = {"instruction": "instruction", "input": "input", "output": "output"}
+
+
+def build_from_folder(
+    folder: Path,
+    *,
+    num_seen: int = PAPER_NUM_SEEN,
+    num_unseen: int = PAPER_NUM_UNSEEN,
+    num_dev: int = 0,
+    seed: int = 0,
+    columns: Mapping[str, str | None] = SAME_NAMES,
+) -> tuple[Manifest, Build]:
+    """Builds the splits from a sources folder. columns: names in someone's own file, see `own.read_own`.
+
+    Raises:
+        ValueError: a source cannot be read, a role has no file, or nothing is left to train on.
+    """
+    manifest = read_manifest(folder)
+    exact = manifest.exact
+    if manifest.kind == "rows":
+        own_human = manifest.by_role("own_human")
+        own = read_own(folder / _name(manifest, "own"), columns)
+        self_instruct, alpaca = divide(own, num_unseen, seed)
+        human = read_own(folder / own_human.name, columns) if own_human else Source("", [])
+        source_names = ("own", "own", "own")
+    else:
+        self_instruct = read_instances(folder / _name(manifest, "self_instruct"), exact="self_instruct" in exact)
+        alpaca = read_instances(folder / _name(manifest, "alpaca"), exact="alpaca" in exact)
+        human = read_user_oriented(folder / _name(manifest, "user_oriented"), exact="user_oriented" in exact)
+        source_names = ("self_instruct", "alpaca", "self_instruct")
+    result = build(
+        self_instruct,
+        alpaca,
+        human,
+        num_seen=num_seen,
+        num_unseen=num_unseen,
+        exact=exact,
+        num_dev=num_dev,
+        seed=seed,
+        source_names=source_names,
+    )
+    if not result.splits.train:
+        raise ValueError(
+            f"no row is left to train on: {len(result.splits.seen)} rows are seen, {len(result.splits.unseen)} unseen, "
+            f"of {len(result.instructions)}; lower data.num_seen ({num_seen}) and data.num_unseen ({num_unseen})"
+        )
+    return manifest, result
+
+
+def write_splits(folder: Path, build: Build) -> list[str]:
+    """Writes one Parquet file per split (dev only where it has rows). Returns the names of the splits."""
+    names = [*SPLITS, *(["dev"] if build.splits.dev else [])]
+    for name in names:
+        write_table(folder / f"{name}.parquet", build.table(name))
+    return names
+
+
+def write_data_folder(folder: Path, manifest: Manifest, build: Build, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes the splits, `facts.json` and `croissant.json`. settings: num_seen, num_unseen, num_dev and seed, as used.
+
+    Returns:
+        The facts.
+    """
+    names = write_splits(folder, build)
+    facts = facts_of(manifest, build, settings)
+    (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    metadata = croissant(folder, names, facts)
+    (folder / CROISSANT).write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
+    return facts
+
+
+def _name(manifest: Manifest, role: str) -> str:
+    file = manifest.by_role(role)
+    if file is None:
+        known = next((upstream.name for upstream in UPSTREAM.values() if upstream.role == role), "your own file")
+        raise ValueError(
+            f"the sources hold no file for the role {role} ({known}); `dvc repro -f sources` gathers them anew"
+        )
+    return file.name

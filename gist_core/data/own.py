@@ -1,0 +1,179 @@
+"""Someone's own rows as a source: JSON Lines, JSON, CSV, Parquet, or a dataset of the Hugging Face hub.
+
+How the paper's rules, which need two sources, apply to one file (docs/data.md has a worked example): instructions with
+several rows play Self-Instruct's part, so they give `seen`; instructions with one row play Alpaca's, so they give
+`unseen`. Where those hold too few rows with an input for the `unseen` that is asked for, whole instructions of the
+first kind change sides, chosen by the SHA-256 of instruction and seed, at most half of them."""
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+
+from gist_core.data.parse import (
+    FIELDS,
+    MAX_FIELD_CHARACTERS,
+    Locate,
+    Record,
+    Source,
+    check_records,
+    read_json_records,
+    read_text,
+)
+from gist_core.data.sources import Manifest, SourceFile, copy_file, describe_file, write_manifest
+
+SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+
+
+def gather_own(
+    folder: Path,
+    work_dir: Path,
+    *,
+    file: Path | None = None,
+    sha256: str | None = None,
+    human_file: Path | None = None,
+    dataset: str | None = None,
+    revision: str | None = None,
+    dataset_split: str = "train",
+) -> Manifest:
+    """Copies `file` (or the rows of a hub dataset, as Parquet) and the optional `human_file` into the sources folder.
+
+    sha256: if given, what `file` must have. revision: the commit of the hub dataset. work_dir: for the hub's cache.
+
+    Raises:
+        ValueError: a file is missing, of an unknown kind, or not the pinned one; the dataset cannot be had.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files: list[SourceFile] = []
+    if dataset is not None:
+        name = "own.parquet"
+        _save_hub_dataset(dataset, revision, dataset_split, folder / name, work_dir)
+        files.append(describe_file(folder / name, "own", f"hub dataset {dataset} at {revision}, split {dataset_split}"))
+    for role, path in (("own", file), ("own_human", human_file)):
+        if path is None:
+            continue
+        if not path.is_file():
+            raise ValueError(
+                f"{path} does not exist; set data.rows.{'file' if role == 'own' else 'human_file'} to your file"
+            )
+        if path.suffix not in SUFFIXES:
+            raise ValueError(f"{path} ends in {path.suffix!r}; a file with rows ends in {', '.join(SUFFIXES)}")
+        if any(path.name == other.name for other in files):
+            raise ValueError(f"{path} has the name of another source file; give it a name of its own")
+        copy_file(path, folder / path.name)
+        files.append(describe_file(folder / path.name, role, f"own file {path.name}"))
+        if role == "own" and sha256 is not None and files[-1].sha256 != sha256:
+            raise ValueError(
+                f"{path} has the SHA-256 {files[-1].sha256}, but data.rows.sha256 is {sha256}; "
+                "use the file that you meant, or pin the new one"
+            )
+    return write_manifest(folder, "rows", files)
+
+
+def read_own(path: Path, columns: Mapping[str, str | None]) -> Source:
+    """Reads rows from a file by its suffix.
+
+    columns: what instruction, input and output are called in the file; input None = the rows have none. A null input
+    (in JSON also a missing one) means no input.
+
+    Raises:
+        ValueError: the file is not well-formed, lacks a column, or a row breaks a rule of gist_core.data.parse.
+    """
+    readers = {".csv": _read_csv, ".parquet": _read_parquet}
+    raw, locate = readers.get(path.suffix, read_json_records)(path)
+    names = {field: columns[field] for field in FIELDS}
+    if raw:
+        missing = [
+            name for field, name in names.items() if name is not None and name not in raw[0] and field != "input"
+        ]
+        if missing:
+            raise ValueError(
+                f"{locate(0)}: no field {', '.join(map(repr, missing))}; it has {', '.join(map(repr, raw[0]))}. "
+                "Map the names under data.rows.columns"
+            )
+    if raw and names["input"] is not None and not any(names["input"] in record for record in raw):
+        raise ValueError(f"{path.name} has no field {names['input']!r}; map it, or set data.rows.columns.input to null")
+    records: list[Record] = []
+    for record in raw:
+        row = {field: record[name] for field, name in names.items() if name is not None and name in record}
+        if row.get("input") is None:
+            row["input"] = ""
+        records.append(row)
+    check_records(records, locate)
+    return Source(path.name, records)
+
+
+def divide(own: Source, num_unseen: int, seed: int) -> tuple[Source, Source]:
+    """Splits own rows into the part of Self-Instruct and the part of Alpaca, as the module says. Both keep the order
+    and the indices of the file."""
+    positions: defaultdict[str, list[int]] = defaultdict(list)
+    for index, record in enumerate(own.records):
+        positions[record["instruction"]].append(index)
+    held = {instruction for instruction, found in positions.items() if len(found) == 1}
+    several = [instruction for instruction in positions if instruction not in held]
+    enough = sum(1 for instruction in held if own.records[positions[instruction][0]]["input"])
+    several.sort(key=lambda instruction: sha256(f"{instruction} {seed}".encode()).digest())
+    for instruction in several[: len(several) // 2]:
+        if enough >= num_unseen:
+            break
+        held.add(instruction)
+        enough += sum(1 for index in positions[instruction] if own.records[index]["input"])
+
+    def part(is_alpaca: bool) -> Source:
+        chosen = [n for n, record in enumerate(own.records) if (record["instruction"] in held) == is_alpaca]
+        return Source(own.file, [own.records[n] for n in chosen], chosen)
+
+    return part(False), part(True)
+
+
+def _read_csv(path: Path) -> tuple[list[Record], Locate]:
+    lines: list[int] = []
+    records: list[Record] = []
+    limit = csv.field_size_limit(MAX_FIELD_CHARACTERS)
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    try:
+        header = next(reader, None)
+        if header is None:
+            raise ValueError(f"{path.name} is empty; its first line must name the columns")
+        if len(set(header)) < len(header):
+            raise ValueError(f"{path.name}, line 1: a column name occurs twice: {', '.join(header)}")
+        first = reader.line_num + 1
+        for values in reader:
+            if values and len(values) != len(header):
+                raise ValueError(f"{path.name}, line {first}: {len(values)} values for {len(header)} columns")
+            if values:
+                records.append(dict(zip(header, values, strict=True)))
+                lines.append(first)
+            first = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(f"{path.name}, line {reader.line_num}: not valid CSV: {error}") from None
+    finally:
+        csv.field_size_limit(limit)
+    return records, lambda index: f"{path.name}, line {lines[index]}"
+
+
+def _read_parquet(path: Path) -> tuple[list[Record], Locate]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path.name} cannot be read as Parquet: {error}") from None
+    return table.to_pylist(), lambda index: f"{path.name}, row {index} (counted from 0)"
+
+
+def _save_hub_dataset(dataset: str, revision: str | None, split: str, target: Path, work_dir: Path) -> None:
+    import datasets
+    from datasets.exceptions import DatasetsError
+
+    try:
+        rows = datasets.load_dataset(dataset, revision=revision, split=split, cache_dir=str(work_dir / "hub"))
+    except (DatasetsError, OSError, ValueError) as error:
+        raise ValueError(
+            f"the hub dataset {dataset} at revision {revision}, split {split}, cannot be had: {error}. Check "
+            "data.rows.dataset, revision and dataset_split, or download it and use data.rows.file"
+        ) from None
+    rows.to_parquet(target)

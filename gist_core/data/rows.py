@@ -1,0 +1,117 @@
+"""One row of Alpaca+: its identity, and its form on disk (Parquet, one file per split).
+
+A row's id depends on the row's content alone, so it is the same on every machine, in every order and for every split
+size; what later stages write (generations, scores, verdicts) is joined to the rows on it."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields
+from json.encoder import encode_basestring
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow
+
+SPLITS = ("train", "seen", "unseen", "human")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One example: an instruction, the input it is applied to (may be empty) and the reference output (may be empty).
+
+    row_id: 32 hex digits, see `row_id`. split: train, dev, seen, unseen or human.
+    source: "self_instruct" or "alpaca"; "own" for someone's own data.
+    source_file, source_index: the file that the row was read from, and its 0-based position there (for the human split:
+    of the instance, counted over the whole file).
+    """
+
+    row_id: str
+    split: str
+    instruction: str
+    input: str
+    output: str
+    source: str
+    source_file: str
+    source_index: int
+
+
+COLUMNS = tuple(field.name for field in fields(Row))
+
+
+def row_id(source: str, instruction: str, input: str, output: str, occurrence: int) -> str:
+    """First 32 hex digits of the SHA-256 of the canonical JSON of [source, instruction, input, output, occurrence].
+
+    Canonical: UTF-8, no escapes but the necessary ones, no spaces; what
+    `json.dumps(..., ensure_ascii=False, separators=(",", ":"))` writes.
+    occurrence: 0 for the first row of the sources with this content, 1 for the next, ... Sources are counted in the
+    order self_instruct, alpaca, user_oriented, each from its beginning, whatever split a row ends in.
+
+    Raises:
+        UnicodeEncodeError: a text holds a lone surrogate, which UTF-8 cannot write.
+    """
+    # Joined by hand because this runs once per row: three times as fast as building a list for json.dumps.
+    texts = ",".join(map(encode_basestring, (source, instruction, input, output)))
+    return hashlib.sha256(f"[{texts},{occurrence}]".encode()).hexdigest()[:32]
+
+
+def schema() -> "pyarrow.Schema":
+    """The Arrow schema of a split's file: all strings but source_index (int64); no nulls."""
+    import pyarrow as pa
+
+    return pa.schema([pa.field(name, pa.int64() if name == "source_index" else pa.string()) for name in COLUMNS])
+
+
+def read_rows(path: Path) -> list[Row]:
+    """All rows of a split's Parquet file, in the order of the split.
+
+    Raises:
+        ValueError: the file is missing, is not Parquet, or lacks a column.
+    """
+    table = read_table(path)
+    return [Row(*values) for values in zip(*(table.column(name).to_pylist() for name in COLUMNS), strict=True)]
+
+
+def read_table(path: Path) -> "pyarrow.Table":
+    """The same as one Arrow table, columns as in `Row`.
+
+    Raises:
+        ValueError: the file is missing, is not Parquet, or lacks a column.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; `dvc repro alpaca_plus` makes it")
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path} cannot be read as Parquet: {error}") from None
+    missing = [name for name in COLUMNS if name not in table.column_names]
+    if missing:
+        raise ValueError(f"{path} has no column {', '.join(missing)}; it has {', '.join(table.column_names)}")
+    return table.select(COLUMNS)
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Writes rows, in the given order, as one Parquet file."""
+    import pyarrow as pa
+
+    columns = list(zip(*map(astuple, rows), strict=True)) or [()] * len(COLUMNS)
+    write_table(path, pa.table([pa.array(c, f.type) for c, f in zip(columns, schema(), strict=True)], schema=schema()))
+
+
+def write_table(path: Path, table: "pyarrow.Table") -> None:
+    """Writes a split's table as Parquet through `datasets`, so that `datasets.load_dataset` reads back its features."""
+    import datasets
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A fingerprint of our own: by default `datasets` would hash the whole table for its cache, which is not used here.
+    dataset = datasets.Dataset(table, fingerprint=path.stem)
+    was_disabled = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        dataset.to_parquet(path)
+    finally:
+        if not was_disabled:
+            datasets.enable_progress_bars()

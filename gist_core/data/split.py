@@ -1,0 +1,110 @@
+"""The paper's split of Alpaca+ (section 4.1), rule by rule in the order of the release, and the repairs that data other
+than the paper's may need.
+
+Rows are positions in one list: first the Self-Instruct records, then Alpaca's, then the human ones, each in the order
+of its file."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Splits:
+    """Positions of rows by split, in the order of the split, and the rows left out with the reason.
+
+    dropped: position -> reason, one of the keys of `REASONS`.
+    """
+
+    train: list[int] = field(default_factory=list)
+    seen: list[int] = field(default_factory=list)
+    unseen: list[int] = field(default_factory=list)
+    human: list[int] = field(default_factory=list)
+    dev: list[int] = field(default_factory=list)
+    dropped: dict[int, str] = field(default_factory=dict)
+
+
+REASONS = {
+    "duplicate": "a Self-Instruct instance whose (instruction, input) pair was used before",
+    "pair_in_human": "a seen or unseen row whose (instruction, input) pair is also in human",
+    "pair_in_validation": "a train row whose (instruction, input) pair is in seen, unseen or human",
+    "instruction_in_unseen": "a train row whose instruction is in unseen",
+    "instruction_not_in_train": "a seen row whose instruction no train row has",
+    "pair_in_dev": "a train row whose (instruction, input) pair is in dev",
+}
+
+
+def split_by_the_papers_rules(
+    instructions: Sequence[str],
+    inputs: Sequence[str],
+    *,
+    num_self_instruct: int,
+    num_alpaca: int,
+    num_seen: int = 1000,
+    num_unseen: int = 1000,
+) -> Splits:
+    """Splits rows as the release does.
+
+    - seen: Self-Instruct instructions in order of first appearance; while fewer than `num_seen` are taken, an
+      instruction with at least two instances whose first has a non-empty input gives that first one.
+    - train: the other Self-Instruct instances, one instruction after another, unless the pair was used before.
+    - unseen: Alpaca in order; while fewer than `num_unseen` are taken, a record with a non-empty input whose
+      instruction is not a training instruction so far. Every other record joins train, and so does its instruction.
+    - human: all that follow.
+    """
+    splits = Splits()
+    instances: defaultdict[str, list[int]] = defaultdict(list)
+    for position in range(num_self_instruct):
+        instances[instructions[position]].append(position)
+    for positions in instances.values():
+        used_inputs = set()
+        if len(splits.seen) < num_seen and len(positions) > 1 and inputs[positions[0]]:
+            splits.seen.append(positions[0])
+            used_inputs.add(inputs[positions[0]])
+            positions = positions[1:]
+        for position in positions:
+            if inputs[position] in used_inputs:
+                splits.dropped[position] = "duplicate"
+                continue
+            used_inputs.add(inputs[position])
+            splits.train.append(position)
+
+    train_instructions = {instructions[position] for position in splits.train}
+    for position in range(num_self_instruct, num_self_instruct + num_alpaca):
+        if len(splits.unseen) < num_unseen and inputs[position] and instructions[position] not in train_instructions:
+            splits.unseen.append(position)
+        else:
+            splits.train.append(position)
+            train_instructions.add(instructions[position])
+
+    splits.human = list(range(num_self_instruct + num_alpaca, len(instructions)))
+    return splits
+
+
+def repair(splits: Splits, instructions: Sequence[str], inputs: Sequence[str]) -> None:
+    """Drops what would break the meaning of a split: a pair in two splits, a training instruction in unseen, a seen
+    instruction that is not trained. Human rows always stay.
+
+    The paper's sources need none of this (the release stops with an error instead), so it is not run on them.
+    """
+
+    def pairs(positions: list[int]) -> set[tuple[str, str]]:
+        return {(instructions[p], inputs[p]) for p in positions}
+
+    def keep(positions: list[int], reason: str, is_wrong: dict[int, bool]) -> list[int]:
+        splits.dropped.update((p, reason) for p in positions if is_wrong[p])
+        return [p for p in positions if not is_wrong[p]]
+
+    human = pairs(splits.human)
+    for name in ("seen", "unseen"):
+        taken: list[int] = getattr(splits, name)
+        setattr(splits, name, keep(taken, "pair_in_human", {p: (instructions[p], inputs[p]) in human for p in taken}))
+    validation = human | pairs(splits.seen) | pairs(splits.unseen)
+    train = splits.train
+    train = keep(train, "pair_in_validation", {p: (instructions[p], inputs[p]) in validation for p in train})
+    unseen = {instructions[p] for p in splits.unseen}
+    splits.train = keep(train, "instruction_in_unseen", {p: instructions[p] in unseen for p in train})
+    trained = {instructions[p] for p in splits.train}
+    splits.seen = keep(
+        splits.seen, "instruction_not_in_train", {p: instructions[p] not in trained for p in splits.seen}
+    )

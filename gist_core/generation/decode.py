@@ -1,0 +1,94 @@
+"""Answers to a whole split, batch by batch, resumable by row."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from gist_core.cache import compress, generate
+from gist_core.models.gist_model import GistModel
+
+
+@dataclass(frozen=True)
+class Question:
+    """One row to answer."""
+
+    row_id: str
+    instruction: str
+    input: str
+
+
+def answer_split(
+    gist_model: GistModel,
+    questions: Sequence[Question],
+    progress_file: Path,
+    *,
+    batch_size: int,
+    max_new_tokens: int,
+    description: str = "generate",
+) -> Iterator[dict[str, Any]]:
+    """Greedy answers, in the order of `questions`; from cached gists for a gist model, else from the full prompt.
+
+    Every finished batch is appended to `progress_file`; rows found there are not generated again. Questions of similar
+    length share a batch. Yields one dict a row: row_id, prediction, finish_reason and token counts.
+    """
+    done = _read_progress(progress_file)
+    todo = sorted(
+        (question for question in questions if question.row_id not in done),
+        key=lambda question: len(question.instruction) + len(question.input),
+    )
+    with (
+        progress_file.open("a", encoding="utf-8") as file,
+        tqdm(total=len(questions), initial=len(questions) - len(todo), desc=description, unit="row", disable=None) as bar,
+    ):
+        for start in range(0, len(todo), batch_size):
+            batch = todo[start : start + batch_size]
+            for answer in _answer_batch(gist_model, batch, max_new_tokens):
+                done[answer["row_id"]] = answer
+                file.write(json.dumps(answer, ensure_ascii=False) + "\n")
+            file.flush()
+            bar.update(len(batch))
+    for question in questions:
+        yield done[question.row_id]
+
+
+def _answer_batch(gist_model: GistModel, batch: Sequence[Question], max_new_tokens: int) -> Iterator[dict[str, Any]]:
+    instructions, inputs = [q.instruction for q in batch], [q.input for q in batch]
+    if gist_model.settings.condition == "gist":
+        cache = compress(gist_model, instructions)
+        tokens = generate(gist_model, cache, inputs, max_new_tokens=max_new_tokens, do_sample=False)
+    else:
+        tokens = gist_model.generate_masked(instructions, inputs, max_new_tokens=max_new_tokens, do_sample=False)
+    k = gist_model.settings.num_gist_tokens
+    for question, text, ids in zip(batch, gist_model.decode(tokens), tokens, strict=True):
+        ended, length = _length(ids, gist_model.tokenizer.eos_token_id)
+        yield {
+            "row_id": question.row_id,
+            "prediction": text,
+            "finish_reason": "stop" if ended else "length",
+            "num_instruction_tokens": len(gist_model.encode_instruction(question.instruction)) - k - gist_model.num_prefix_tokens,
+            "num_input_tokens": len(gist_model.encode_input(question.input)),
+            "num_gist_tokens": k,
+            "num_output_tokens": length,
+        }
+
+
+def _length(ids: torch.Tensor, eos_token_id: int) -> tuple[bool, int]:
+    """Whether the answer ended by itself, and its tokens before the end of text."""
+    ends = torch.nonzero(ids == eos_token_id).flatten()
+    return (True, int(ends[0])) if len(ends) else (False, len(ids))
+
+
+def _read_progress(path: Path) -> dict[str, dict[str, Any]]:
+    """Finished rows by row id. A last line that a kill cut short is dropped from the file."""
+    if not path.exists():
+        return {}
+    lines = path.read_text(encoding="utf-8").split("\n")
+    whole = [json.loads(line) for line in lines[:-1]]
+    if lines[-1]:
+        path.write_text("".join(f"{line}\n" for line in lines[:-1]), encoding="utf-8")
+    return {answer["row_id"]: answer for answer in whole}

@@ -1,0 +1,285 @@
+"""Gist attention on stock transformers models, decoders and T5, without a changed model file.
+
+`attach_gist_attention(model, ...)` adds forward hooks that find the gist tokens in `input_ids` and lay down, for the
+duration of that forward pass, which keys each query may attend to (gist_core/masks.py). The mask functions that
+transformers calls for sdpa, eager and FlexAttention are wrapped once per process: with no such layout active they do
+exactly what they did, with one they narrow the mask by its bounds. Model code, attention kernels and `config.json` stay
+stock, so `generate`, `Trainer`, gradient checkpointing, PEFT and DeepSpeed need not know.
+
+What later steps need is kept with what they continue: on the KV cache of a decoder, on the encoder output of a T5.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
+from transformers.masking_utils import (
+    ALL_MASK_ATTENTION_FUNCTIONS,
+    AttentionMaskInterface,
+    and_masks,
+    bidirectional_mask_function,
+    causal_mask_function,
+)
+
+from gist_core.masks import Bounds, Condition, GistSpan, cross_bounds, decoder_bounds, encoder_bounds, find_gist_span
+
+SUPPORTED_IMPLEMENTATIONS = ("sdpa", "eager", "flex_attention")
+PACKED_KEYS = ("first_visible", "encoder_first", "encoder_end", "decoder_first", "cross_first", "cross_end")
+
+
+@dataclass(frozen=True)
+class GistState:
+    """What the continuation of a decoder's cache needs to know about the slots that are already in it.
+
+    first_visible: torch.LongTensor, shape (batch,). First slot that every later query may attend to.
+    positions: torch.LongTensor, shape (batch, slots). Position of each cached key; sliding windows count these.
+    """
+
+    first_visible: torch.Tensor
+    positions: torch.Tensor
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Bounds of one forward pass. `self_`: decoder-only or encoder self-attention; the others are of a T5 decoder."""
+
+    self_: Bounds | None = None
+    decoder_self: Bounds | None = None
+    cross: Bounds | None = None
+    query_positions: torch.Tensor | None = None
+    key_positions: torch.Tensor | None = None
+
+
+_active: ContextVar[_Layout | None] = ContextVar("gist_attention_layout", default=None)
+
+
+def attach_gist_attention(
+    model: PreTrainedModel, *, condition: Condition, gist_token_id: int, num_gist_tokens: int
+) -> list[RemovableHandle]:
+    """Makes every forward pass of `model` attend as `condition` says. Returns the hooks' handles, to remove them.
+
+    Raises:
+        ValueError: the model's attention implementation or layer types cannot carry the mask.
+    """
+    implementation = model.config._attn_implementation
+    if implementation not in SUPPORTED_IMPLEMENTATIONS:
+        raise ValueError(
+            f"attention implementation {implementation!r} cannot carry a gist mask; "
+            f"load the model with attn_implementation set to one of {', '.join(SUPPORTED_IMPLEMENTATIONS)}"
+        )
+    layer_types = set(getattr(model.config, "layer_types", None) or ["full_attention"])
+    if unknown := layer_types - {"full_attention", "sliding_attention"}:
+        raise ValueError(f"{model.config.model_type} has layers of type {sorted(unknown)}, for which no gist mask is defined")
+    _wrap_mask_functions()
+    hooks = (_EncoderDecoderHooks if model.config.is_encoder_decoder else _DecoderHooks)(
+        condition, gist_token_id, num_gist_tokens
+    )
+    return hooks.register(model)
+
+
+@dataclass(frozen=True)
+class _Hooks:
+    condition: Condition
+    gist_token_id: int
+    num_gist_tokens: int
+
+    def span(self, input_ids: torch.Tensor) -> GistSpan:
+        """The gist tokens of a batch, with as many of them as the model was trained for."""
+        span = find_gist_span(input_ids, self.gist_token_id)
+        found = int(span.end[0] - span.start[0])
+        if found != self.num_gist_tokens:
+            raise ValueError(f"the prompts hold {found} gist token(s); this model was trained for {self.num_gist_tokens}")
+        return span
+
+
+class _DecoderHooks(_Hooks):
+    """Hooks on the base model (e.g. LlamaModel), so that a call that goes past the language-model head is masked too."""
+
+    def register(self, model: PreTrainedModel) -> list[RemovableHandle]:
+        return [
+            model.base_model.register_forward_pre_hook(self.before, with_kwargs=True),
+            model.base_model.register_forward_hook(self.after, with_kwargs=True, always_call=True),
+        ]
+
+    def before(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        _require_wrapped(module)
+        input_ids = args[0] if args else kwargs.get("input_ids")
+        first_visible = kwargs.pop("first_visible", None)
+        cache = kwargs.get("past_key_values")
+        if input_ids is None:
+            raise ValueError("gist attention finds the gist tokens in input_ids; inputs_embeds alone cannot be masked")
+        _refuse_prepared_mask(kwargs.get("attention_mask"))
+        batch, length = input_ids.shape
+        past = 0 if cache is None else int(cache.get_seq_length())
+        state: GistState | None = getattr(cache, "gist_state", None) if past else None
+        if first_visible is None:
+            if state is not None:
+                first_visible = state.first_visible[:, None].expand(batch, length)
+            elif self.condition == "pos_control":
+                return args, kwargs  # the stock model
+            elif past:
+                raise ValueError("this cache was filled outside gist attention, so what its slots may show is not known")
+            else:
+                queries = torch.arange(length, device=input_ids.device)[None]
+                first_visible = decoder_bounds(self.condition, self.span(input_ids), queries).first
+        positions = kwargs.get("position_ids")
+        if positions is None:
+            positions = torch.arange(past, past + length, device=input_ids.device)[None]
+        positions = positions.expand(batch, length)
+        key_positions = positions if state is None else torch.cat([state.positions, positions], dim=1)
+        _active.set(_Layout(Bounds(first_visible), query_positions=positions, key_positions=key_positions))
+        return args, kwargs
+
+    def after(self, module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
+        layout = _active.get()
+        _active.set(None)
+        cache = getattr(output, "past_key_values", None)
+        if layout is None or cache is None:
+            return
+        assert layout.self_ is not None and layout.key_positions is not None
+        cache.gist_state = GistState(layout.self_.first[:, -1], layout.key_positions)
+
+
+class _EncoderDecoderHooks(_Hooks):
+    """Hooks on the whole model (training, decoding steps) and on its encoder (which `generate` calls by itself)."""
+
+    def register(self, model: PreTrainedModel) -> list[RemovableHandle]:
+        encoder = model.get_encoder()
+        return [
+            model.register_forward_pre_hook(self.before_model, with_kwargs=True),
+            model.register_forward_hook(self.after_model, with_kwargs=True, always_call=True),
+            encoder.register_forward_pre_hook(self.before_encoder, with_kwargs=True),
+            encoder.register_forward_hook(self.after_encoder, with_kwargs=True, always_call=True),
+        ]
+
+    def before_model(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        _require_wrapped(module)
+        packed = {key: kwargs.pop(key) for key in PACKED_KEYS if key in kwargs}
+        if packed:
+            _active.set(
+                _Layout(
+                    self_=Bounds(packed["encoder_first"], packed["encoder_end"]),
+                    decoder_self=Bounds(packed["decoder_first"]),
+                    cross=Bounds(packed["cross_first"], packed["cross_end"]),
+                )
+            )
+            return args, kwargs
+        encoder_outputs = kwargs.get("encoder_outputs")
+        if encoder_outputs is None:
+            input_ids = args[0] if args else kwargs.get("input_ids")
+            if input_ids is None:
+                raise ValueError("gist attention finds the gist tokens in input_ids; inputs_embeds alone cannot be masked")
+            span = self.span(input_ids)
+            encoder = encoder_bounds(self.condition, span, input_ids.shape[1])
+            _active.set(_Layout(self_=encoder, cross=cross_bounds(self.condition, span)))
+        else:
+            cross: Bounds | None = getattr(encoder_outputs, "gist_cross", None)
+            if cross is None:
+                raise ValueError("these encoder outputs were made outside gist attention, so what they may show is not known")
+            repeats = encoder_outputs[0].shape[0] // cross.first.shape[0]  # beams
+            _active.set(_Layout(cross=Bounds(cross.first.repeat_interleave(repeats, dim=0))))
+        return args, kwargs
+
+    def after_model(self, module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
+        _active.set(None)
+
+    def before_encoder(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        if _active.get() is None:
+            input_ids = args[0] if args else kwargs.get("input_ids")
+            if input_ids is None:
+                raise ValueError("gist attention finds the gist tokens in input_ids; inputs_embeds alone cannot be masked")
+            span = self.span(input_ids)
+            bounds = encoder_bounds(self.condition, span, input_ids.shape[1])
+            _active.set(_Layout(self_=bounds, cross=cross_bounds(self.condition, span)))
+            module._gist_called_alone = True
+
+    def after_encoder(self, module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
+        layout = _active.get()
+        if layout is not None and output is not None:
+            output.gist_cross = layout.cross
+        if module.__dict__.pop("_gist_called_alone", False):
+            _active.set(None)
+
+
+@contextmanager
+def nothing_hidden() -> Iterator[None]:
+    """For an encoder that continues from cached gist tokens: what its tokens must not see is not there any more."""
+    token = _active.set(_Layout())
+    try:
+        yield
+    finally:
+        _active.reset(token)
+
+
+def _wrap_mask_functions() -> None:
+    for name in SUPPORTED_IMPLEMENTATIONS:
+        original = ALL_MASK_ATTENTION_FUNCTIONS[name]
+        if not getattr(original, "knows_gist_layout", False):
+            AttentionMaskInterface.register(name, _with_layout(original))
+
+
+def _require_wrapped(module: nn.Module) -> None:
+    name = module.config._attn_implementation
+    if not getattr(ALL_MASK_ATTENTION_FUNCTIONS[name], "knows_gist_layout", False):
+        raise RuntimeError(f"another library replaced the {name!r} mask function; gist attention would be silently off")
+
+
+def _refuse_prepared_mask(attention_mask: Any) -> None:
+    if isinstance(attention_mask, dict) or (attention_mask is not None and attention_mask.ndim != 2):
+        raise ValueError(
+            "gist attention needs the two-dimensional attention mask of the batch, not one that is already expanded "
+            "(static caches expand it; use the dynamic cache)"
+        )
+
+
+def _with_layout(original: Callable) -> Callable:
+    """Wraps one of transformers' mask functions so that it narrows the mask by the active layout, if there is one."""
+
+    @wraps(original)
+    def mask(**kwargs: Any) -> Any:
+        layout = _active.get()
+        if layout is None:
+            return original(**kwargs)
+        mask_function, config = kwargs["mask_function"], kwargs["config"]
+        bounds = layout.self_
+        if config.is_encoder_decoder and config.is_decoder:
+            bounds = layout.cross if mask_function is bidirectional_mask_function else layout.decoder_self
+        if bounds is None:
+            return original(**kwargs)
+        q_offset, window = kwargs.get("q_offset", 0), kwargs.get("local_size")
+        if window is not None:
+            mask_function = and_masks(causal_mask_function, _window(layout, window, q_offset))
+        kwargs["mask_function"] = and_masks(mask_function, _within(bounds, kwargs["q_length"], q_offset))
+        return original(**kwargs | {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False})
+
+    mask.knows_gist_layout = True  # type: ignore[attr-defined]
+    return mask
+
+
+def _within(bounds: Bounds, q_length: int, q_offset: int) -> Callable:
+    first = bounds.first.expand(-1, q_length)
+    end = None if bounds.end is None else bounds.end.expand(-1, q_length)
+    expanded = Bounds(first, end)
+
+    def predicate(batch: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        return expanded.allows(batch, query - q_offset, key)
+
+    return predicate
+
+
+def _window(layout: _Layout, window: int, q_offset: int) -> Callable:
+    """A sliding window over positions, not over slots: padding and compressed prompts leave gaps between the two."""
+    query_positions, key_positions = layout.query_positions, layout.key_positions
+    assert query_positions is not None and key_positions is not None
+
+    def predicate(batch: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+        return query_positions[batch, query - q_offset] - key_positions[batch, key] < window
+
+    return predicate

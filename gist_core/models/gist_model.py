@@ -1,0 +1,212 @@
+"""A trained gist model: weights, tokenizer, and what it was trained to do (`gist.json` beside the weights)."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from gist_core.data.prompt import GIST_TOKEN, input_part, instruction_part
+from gist_core.lineage.hashing import sha256_of_path
+from gist_core.masks import Condition
+from gist_core.models.attention import attach_gist_attention
+
+GIST_FILE = "gist.json"
+
+
+@dataclass(frozen=True)
+class GistSettings:
+    """What a model was trained to do.
+
+    condition: the attention mask it was trained under. num_gist_tokens: k.
+    """
+
+    condition: Condition
+    num_gist_tokens: int
+
+    def save(self, folder: Path) -> None:
+        (folder / GIST_FILE).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "GistSettings":
+        try:
+            return cls(**json.loads((folder / GIST_FILE).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise ValueError(f"{folder} has no {GIST_FILE}: it is not a model that the train stage made") from None
+
+
+@dataclass(frozen=True)
+class EncodedPrompt:
+    """Token ids of one prompt: `instruction` ends with the gist tokens, `input` is all that follows them."""
+
+    instruction: list[int]
+    input: list[int]
+
+
+@dataclass(frozen=True)
+class PaddedBatch:
+    """input_ids, attention_mask: torch.LongTensor, shape (batch, seq_len); 1 = a real token."""
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+
+
+class GistModel:
+    """A model that attends under its condition, with its tokenizer. See `from_pretrained`.
+
+    model: a stock transformers model with gist attention attached.
+    tokenizer: has the gist token.
+    settings: condition and number of gist tokens.
+    folder: where the weights came from; None for a model made in memory.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        settings: GistSettings,
+        folder: Path | None = None,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.settings = settings
+        self.folder = folder
+        self.gist_token_id: int = tokenizer.convert_tokens_to_ids(GIST_TOKEN)
+        self._prefix_ids = [] if self.is_encoder_decoder else list(tokenizer("").input_ids)  # BOS, where there is one
+        attach_gist_attention(
+            model,
+            condition=settings.condition,
+            gist_token_id=self.gist_token_id,
+            num_gist_tokens=settings.num_gist_tokens,
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+        attn_implementation: str = "sdpa",
+    ) -> "GistModel":
+        """Loads a model that the train stage made.
+
+        Raises:
+            ValueError: the folder holds no such model.
+        """
+        folder = Path(folder)
+        settings = GistSettings.load(folder)
+        config = AutoConfig.from_pretrained(folder)
+        auto_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        model = auto_class.from_pretrained(folder, dtype=dtype, attn_implementation=attn_implementation)
+        return cls(model.to(device).eval(), AutoTokenizer.from_pretrained(folder), settings, folder)
+
+    @property
+    def is_encoder_decoder(self) -> bool:
+        return bool(self.model.config.is_encoder_decoder)
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Tokens that the tokenizer puts before a text (1 where it has a BOS token), counted neither as instruction nor gist."""
+        return len(self._prefix_ids)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the weights, shape, tokenizer and settings: of the folder, or of the tensors of a model in memory."""
+        if self.folder is not None:
+            return sha256_of_path(self.folder)
+        import hashlib
+
+        digest = hashlib.sha256(json.dumps(asdict(self.settings)).encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(name.encode() + tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+    def encode_instruction(self, instruction: str) -> list[int]:
+        """Token ids of the instruction with the gist tokens after it. Raises ValueError if empty or with a gist token."""
+        return encode_instruction(self.tokenizer, instruction, self.settings.num_gist_tokens, self._prefix_ids)
+
+    def encode_input(self, text: str) -> list[int]:
+        """Token ids of what follows the gist tokens, up to where the answer begins."""
+        return encode_input(self.tokenizer, text, is_encoder_decoder=self.is_encoder_decoder)
+
+    def pad(self, rows: Sequence[Sequence[int]], side: str) -> PaddedBatch:
+        """Rows of token ids as one batch on the model's device, padded on the `side` "left" or "right"."""
+        return pad_rows(rows, self.tokenizer.pad_token_id, side, self.device)
+
+    def decode(self, sequences: torch.Tensor) -> list[str]:
+        """Generated token ids, shape (batch, seq_len), as text without special tokens and surrounding white space."""
+        return [text.strip() for text in self.tokenizer.batch_decode(sequences, skip_special_tokens=True)]
+
+    @torch.inference_mode()
+    def generate_masked(self, instructions: Sequence[str], inputs: Sequence[str], **generate_kwargs: Any) -> torch.Tensor:
+        """Generates from full prompts under the attention mask of the model's condition, without a prompt cache.
+
+        Returns: token ids of the answers, shape (batch, new_tokens), padded on the right.
+        """
+        prompts = [
+            self.encode_instruction(instruction) + self.encode_input(text)
+            for instruction, text in zip(instructions, inputs, strict=True)
+        ]
+        side = "right" if self.is_encoder_decoder else "left"
+        batch = self.pad(prompts, side)
+        output = self.model.generate(
+            input_ids=batch.input_ids,
+            attention_mask=batch.attention_mask,
+            pad_token_id=self.tokenizer.pad_token_id,
+            **generate_kwargs,
+        )
+        return output[:, 1:] if self.is_encoder_decoder else output[:, batch.input_ids.shape[1] :]
+
+
+def encode_instruction(
+    tokenizer: PreTrainedTokenizerBase, instruction: str, num_gist_tokens: int, prefix_ids: Sequence[int]
+) -> list[int]:
+    """The compressed part of a prompt: prefix (BOS), instruction, then `num_gist_tokens` gist tokens.
+
+    The parts of a prompt are tokenised one by one, so that a cached instruction and a full prompt have the same tokens.
+    """
+    text = instruction_part(instruction)
+    gist_ids = [tokenizer.convert_tokens_to_ids(GIST_TOKEN)] * num_gist_tokens
+    return [*prefix_ids, *tokenizer(text, add_special_tokens=False).input_ids, *gist_ids]
+
+
+def encode_input(tokenizer: PreTrainedTokenizerBase, text: str, *, is_encoder_decoder: bool) -> list[int]:
+    """The part of a prompt after the gist tokens; ends with the end-of-text token for an encoder."""
+    ids: list[int] = tokenizer(input_part(text, is_encoder_decoder=is_encoder_decoder), add_special_tokens=False).input_ids
+    return [*ids, tokenizer.eos_token_id] if is_encoder_decoder else ids
+
+
+def encode_answer(tokenizer: PreTrainedTokenizerBase, text: str, *, is_encoder_decoder: bool) -> list[int]:
+    """The tokens to learn: the answer (after a space, for a decoder) and the end-of-text token."""
+    ids: list[int] = tokenizer(text if is_encoder_decoder else f" {text}", add_special_tokens=False).input_ids
+    return [*ids, tokenizer.eos_token_id]
+
+
+def pad_rows(rows: Sequence[Sequence[int]], pad_token_id: int, side: str, device: torch.device | str = "cpu") -> PaddedBatch:
+    """Stacks rows of token ids, padded on the `side` "left" or "right". An empty batch is an error (ValueError)."""
+    if not rows:
+        raise ValueError("an empty batch: there is nothing to pad")
+    width = max(map(len, rows))
+    input_ids = torch.full((len(rows), width), pad_token_id, dtype=torch.long)
+    attention_mask = torch.zeros((len(rows), width), dtype=torch.long)
+    for index, row in enumerate(rows):
+        where = slice(width - len(row), width) if side == "left" else slice(0, len(row))
+        input_ids[index, where] = torch.tensor(row, dtype=torch.long)
+        attention_mask[index, where] = 1
+    return PaddedBatch(input_ids.to(device), attention_mask.to(device))

@@ -1,0 +1,40 @@
+"""Checkpoints that are whole or do not count.
+
+transformers writes `checkpoint-N` in place and resumes from the highest N unchecked, so one that a kill cut short would
+be picked up. Here a marker is written last, and only a checkpoint with its marker is resumed from.
+"""
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+MARKER = "COMPLETE"
+
+
+class MarkComplete(TrainerCallback):
+    """Writes the marker once everything else of a checkpoint is on disk."""
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            marker = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / MARKER
+            with marker.open("w", encoding="utf-8") as file:
+                file.write(f"{state.global_step}\n")
+                file.flush()
+                os.fsync(file.fileno())
+
+
+def last_complete_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
+    """The newest whole checkpoint, and the names of those that were cut short, which are removed."""
+    found = sorted(
+        (path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)),
+        key=lambda path: int(path.name.partition("-")[2]),
+    )
+    cut_short = [path for path in found if not (path / MARKER).exists()]
+    for path in cut_short:
+        shutil.rmtree(path)
+    whole = [path for path in found if (path / MARKER).exists()]
+    return (whole[-1] if whole else None), [path.name for path in cut_short]

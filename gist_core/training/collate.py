@@ -1,0 +1,145 @@
+"""Examples into the tensors of one forward pass: padded, or packed into few full rows.
+
+All batches carry the bounds of the gist mask (gist_core/masks.py) where attention cannot find them by itself, and labels
+that stand where they are predicted (shifted already), so that a decoder and a T5 are trained by the same loop.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from gist_core.masks import Condition, GistSpan, cross_bounds, decoder_bounds, encoder_bounds
+from gist_core.models.gist_model import pad_rows
+from gist_core.training.examples import Batching, Example
+
+IGNORED = -100
+Batch = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Makes a batch of examples under a condition.
+
+    row_capacity: tokens of one packed row; a longer example has a row of its own.
+    decoder_start_token_id: of an encoder-decoder; None for a decoder.
+    """
+
+    condition: Condition
+    batching: Batching
+    pad_token_id: int
+    row_capacity: int
+    decoder_start_token_id: int | None = None
+
+    def __call__(self, examples: Sequence[Example]) -> Batch:
+        packed = self.batching == "packed"
+        if self.decoder_start_token_id is None:
+            return self._packed_decoder(examples) if packed else self._padded_decoder(examples)
+        return self._packed_encoder_decoder(examples) if packed else self._padded_encoder_decoder(examples)
+
+    def _padded_decoder(self, examples: Sequence[Example]) -> Batch:
+        batch = pad_rows([example.prompt + example.answer for example in examples], self.pad_token_id, "left")
+        labels = torch.full_like(batch.input_ids, IGNORED)
+        for row, example in enumerate(examples):
+            end = labels.shape[1]
+            # The last answer token is predicted from the last but one slot.
+            labels[row, end - len(example.answer) - 1 : end - 1] = torch.tensor(example.answer)
+        positions = (batch.attention_mask.cumsum(dim=1) - 1).clamp(min=0)
+        return {
+            "input_ids": batch.input_ids,
+            "attention_mask": batch.attention_mask,
+            "position_ids": positions,
+            "labels": labels,
+        }
+
+    def _packed_decoder(self, examples: Sequence[Example]) -> Batch:
+        bins = _fill_bins([example.num_tokens for example in examples], self.row_capacity)
+        width = max(sum(examples[i].num_tokens for i in row) for row in bins)
+        shape = (len(bins), width)
+        input_ids = torch.full(shape, self.pad_token_id)
+        labels = torch.full(shape, IGNORED)
+        position_ids = torch.zeros(shape, dtype=torch.long)
+        first_visible = torch.arange(width).repeat(len(bins), 1)  # padding sees itself only
+        for row, members in enumerate(bins):
+            offset = 0
+            for index in members:
+                example = examples[index]
+                length = example.num_tokens
+                here = slice(offset, offset + length)
+                input_ids[row, here] = torch.tensor(example.prompt + example.answer)
+                labels[row, offset + len(example.prompt) - 1 : offset + length - 1] = torch.tensor(example.answer)
+                position_ids[row, here] = torch.arange(length)
+                bounds = decoder_bounds(self.condition, _span(example), torch.arange(length)[None])
+                first_visible[row, here] = offset + bounds.first[0]
+                offset += length
+        return {"input_ids": input_ids, "position_ids": position_ids, "first_visible": first_visible, "labels": labels}
+
+    def _padded_encoder_decoder(self, examples: Sequence[Example]) -> Batch:
+        source = pad_rows([example.prompt for example in examples], self.pad_token_id, "right")
+        target = pad_rows([example.answer for example in examples], self.pad_token_id, "right")
+        labels = target.input_ids.masked_fill(target.attention_mask == 0, IGNORED)
+        return {
+            "input_ids": source.input_ids,
+            "attention_mask": source.attention_mask,
+            "decoder_input_ids": self._shifted(target.input_ids),
+            "labels": labels,
+        }
+
+    def _packed_encoder_decoder(self, examples: Sequence[Example]) -> Batch:
+        bins = _fill_bins([example.num_tokens for example in examples], self.row_capacity)
+        source_width = max(sum(len(examples[i].prompt) for i in row) for row in bins)
+        target_width = max(sum(len(examples[i].answer) for i in row) for row in bins)
+        source, target = (len(bins), source_width), (len(bins), target_width)
+        batch = {
+            "input_ids": torch.full(source, self.pad_token_id),
+            "decoder_input_ids": torch.full(target, self.pad_token_id),
+            "labels": torch.full(target, IGNORED),
+            # Padding sees itself only; what padding of the decoder attends to is nobody's input.
+            "encoder_first": torch.arange(source_width).repeat(len(bins), 1),
+            "encoder_end": torch.arange(1, source_width + 1).repeat(len(bins), 1),
+            "decoder_first": torch.arange(target_width).repeat(len(bins), 1),
+            "cross_first": torch.zeros(target, dtype=torch.long),
+            "cross_end": torch.ones(target, dtype=torch.long),
+        }
+        for row, members in enumerate(bins):
+            s = t = 0
+            for index in members:
+                example = examples[index]
+                n, m = len(example.prompt), len(example.answer)
+                bounds = encoder_bounds(self.condition, _span(example), n)
+                assert bounds.end is not None
+                batch["input_ids"][row, s : s + n] = torch.tensor(example.prompt)
+                batch["encoder_first"][row, s : s + n] = s + bounds.first[0]
+                batch["encoder_end"][row, s : s + n] = s + bounds.end[0]
+                answer = torch.tensor(example.answer)
+                batch["labels"][row, t : t + m] = answer
+                batch["decoder_input_ids"][row, t : t + m] = self._shifted(answer[None])[0]
+                batch["decoder_first"][row, t : t + m] = t
+                batch["cross_first"][row, t : t + m] = s + cross_bounds(self.condition, _span(example)).first[0]
+                batch["cross_end"][row, t : t + m] = s + n
+                s, t = s + n, t + m
+        return batch
+
+    def _shifted(self, targets: torch.Tensor) -> torch.Tensor:
+        start = torch.full_like(targets[:, :1], self.decoder_start_token_id or 0)
+        return torch.cat([start, targets[:, :-1]], dim=1)
+
+
+def _span(example: Example) -> GistSpan:
+    return GistSpan(torch.tensor([example.gist_start]), torch.tensor([example.gist_end]))
+
+
+def _fill_bins(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """First-fit decreasing: indices of the rows that share a bin. Attention is quadratic in the row, so bins are small."""
+    bins: list[list[int]] = []
+    room: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        for which, free in enumerate(room):
+            if lengths[index] <= free:
+                bins[which].append(index)
+                room[which] -= lengths[index]
+                break
+        else:
+            bins.append([index])
+            room.append(capacity - lengths[index])
+    return bins

@@ -1,0 +1,63 @@
+"""DeepSpeed ZeRO as the engine of a training: its configuration and how processes find each other.
+
+Rajbhandari et al. 2020 (arXiv 1910.02054): stage 1 shards optimizer state over the processes, 2 also gradients, 3 also
+parameters. Numbers left "auto" are filled in by transformers from the training arguments, so they are written once.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def deepspeed_config(zero_stage: int, *, offload: bool, bf16: bool) -> dict[str, Any]:
+    """A DeepSpeed configuration for a ZeRO stage.
+
+    No optimizer is named: transformers' AdamW is used, which follows the single-process run more closely and needs no
+    operator compiled at run time; for the same reason CPU offload does not force DeepSpeed's CPU-Adam.
+    """
+    zero: dict[str, Any] = {"stage": zero_stage, "overlap_comm": False, "contiguous_gradients": True}
+    if zero_stage == 3:
+        zero["stage3_gather_16bit_weights_on_model_save"] = True
+    if offload:
+        zero["offload_optimizer"] = {"device": "cpu"}
+        if zero_stage == 3:
+            zero["offload_param"] = {"device": "cpu"}
+    return {
+        "zero_optimization": zero,
+        "zero_force_ds_cpu_optimizer": False,
+        "zero_allow_untested_optimizer": True,
+        "bf16": {"enabled": bf16},
+        "train_micro_batch_size_per_gpu": "auto",
+        "gradient_accumulation_steps": "auto",
+        "gradient_clipping": "auto",
+        "train_batch_size": "auto",
+    }
+
+
+def init_processes(*, use_cpu: bool) -> None:
+    """Joins the processes that `launch_command` started; must come before the model and the training arguments are made.
+
+    DeepSpeed's shared-memory operator is marked as not compatible, since it would be compiled for minutes at first use;
+    gloo does its work.
+    """
+    import deepspeed
+    import deepspeed.ops
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(dist_backend="gloo" if use_cpu else None, verbose=False)
+
+
+def launch_command(module: str, arguments: list[str], *, processes: int, hostfile: str | None) -> list[str]:
+    """The command that runs `python -m module arguments` in every process: torchrun on one machine, DeepSpeed's launcher
+    (ssh, one line `host slots=N` a machine in the hostfile) on many.
+
+    Raises:
+        ValueError: the hostfile does not exist.
+    """
+    if hostfile is None:
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        return [*launcher, "--module", module, *arguments]
+    if not Path(hostfile).is_file():
+        raise ValueError(f"engine.hostfile {hostfile!r} does not exist; it needs one line `host slots=GPUS` for each machine")
+    launcher = [sys.executable, "-m", "deepspeed.launcher.runner", f"--hostfile={hostfile}", "--no_local_rank"]
+    return [*launcher, "--module", module, *arguments]

@@ -1,0 +1,109 @@
+"""Rows of text as token ids with their labels, and the order in which training sees them."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from transformers import PreTrainedTokenizerBase
+
+from gist_core.models.gist_model import encode_answer, encode_input, encode_instruction
+
+Batching = Literal["padded", "grouped", "packed"]
+GROUP_STEPS = 50  # grouped: rows of this many optimizer steps are sorted by length together
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training row in tokens.
+
+    row_id: of the data row. prompt: instruction, gist tokens and input. answer: what is learnt, with end of text.
+    gist_start, gist_end: where the gist tokens stand in `prompt`, as in `gist_core.masks.GistSpan`.
+    """
+
+    row_id: str
+    prompt: list[int]
+    answer: list[int]
+    gist_start: int
+    gist_end: int
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.prompt) + len(self.answer)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Longest rows that are trained on, in tokens: `total` of prompt and answer (decoder), `source` and `target` (T5)."""
+
+    total: int | None = None
+    source: int | None = None
+    target: int | None = None
+
+
+def make_examples(
+    rows: Iterable[tuple[str, str, str, str]],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    num_gist_tokens: int,
+    is_encoder_decoder: bool,
+    limits: Limits,
+) -> tuple[list[Example], list[str]]:
+    """Tokenises rows of (row_id, instruction, input, output).
+
+    A row longer than the limits is left out whole rather than cut: a cut could take the gist tokens or the answer's end.
+
+    Returns: the examples, and the row ids that were left out.
+    """
+    prefix = [] if is_encoder_decoder else list(tokenizer("").input_ids)
+    examples, too_long = [], []
+    for row_id, instruction, text, output in rows:
+        head = encode_instruction(tokenizer, instruction, num_gist_tokens, prefix)
+        prompt = head + encode_input(tokenizer, text, is_encoder_decoder=is_encoder_decoder)
+        answer = encode_answer(tokenizer, output, is_encoder_decoder=is_encoder_decoder)
+        example = Example(row_id, prompt, answer, len(head) - num_gist_tokens, len(head))
+        (examples if _fits(example, limits) else too_long).append(example)
+    return examples, [example.row_id for example in too_long]
+
+
+def plan_micro_batches(
+    examples: Sequence[Example], *, steps: int, batch_size: int, micro_batch_size: int, batching: Batching, seed: int
+) -> list[list[int]]:
+    """Indices of the rows of every forward pass, for `steps` optimizer steps of `batch_size` rows each.
+
+    Every epoch goes through the rows in the order of sha256(row_id, seed, epoch); nothing depends on the number of
+    processes. "grouped" sorts the rows of GROUP_STEPS steps by length before cutting them into batches.
+
+    Raises:
+        ValueError: no rows, or a batch size that does not divide.
+    """
+    if not examples:
+        raise ValueError("no training rows are left; see train.max_length and the data's facts")
+    if batch_size % micro_batch_size:
+        raise ValueError(f"train.batch_size {batch_size} is not a multiple of train.micro_batch_size {micro_batch_size}")
+    order: list[int] = []
+    for epoch in range(-(-steps * batch_size // len(examples))):
+        keys = [hashlib.sha256(f"{example.row_id}:{seed}:{epoch}".encode()).digest() for example in examples]
+        order += sorted(range(len(examples)), key=keys.__getitem__)
+    order = order[: steps * batch_size]
+    if batching == "grouped":
+        order = _grouped(order, examples, batch_size, seed)
+    return [order[i : i + micro_batch_size] for i in range(0, len(order), micro_batch_size)]
+
+
+def _grouped(order: list[int], examples: Sequence[Example], batch_size: int, seed: int) -> list[int]:
+    grouped: list[int] = []
+    for start in range(0, len(order), GROUP_STEPS * batch_size):
+        window = sorted(order[start : start + GROUP_STEPS * batch_size], key=lambda i: examples[i].num_tokens)
+        batches = [window[i : i + batch_size] for i in range(0, len(window), batch_size)]
+        batches.sort(key=lambda batch: hashlib.sha256(f"{[examples[i].row_id for i in batch]}:{seed}".encode()).digest())
+        grouped += [index for batch in batches for index in batch]
+    return grouped
+
+
+def _fits(example: Example, limits: Limits) -> bool:
+    return (
+        (limits.total is None or example.num_tokens <= limits.total)
+        and (limits.source is None or len(example.prompt) <= limits.source)
+        and (limits.target is None or len(example.answer) <= limits.target)
+    )

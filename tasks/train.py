@@ -1,0 +1,56 @@
+"""Trains the model of one run under its attention mask.
+
+    python -m tasks.train --run gist-1
+
+With `engine.zero_stage` set, the same training runs in `engine.processes` processes under DeepSpeed (tasks/train_worker.py).
+Killed at any moment, it goes on from its last whole checkpoint.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from tasks import paths
+from tasks.stage import Stage, stage_main
+from tasks.train_worker import Job, run_job
+
+
+def run(stage: Stage) -> None:
+    from gist_core.training.engine import launch_command
+
+    curve = paths.CURVES / f"{stage.run_name}.jsonl"
+    with stage.out(paths.MODELS / str(stage.run_name)) as model_folder, stage.out(curve) as curve_file:
+        job = Job(
+            base_model=str(stage.dep(paths.BASE_MODEL)),
+            rows=str(stage.dep(paths.ALPACA_PLUS / "train.parquet")),
+            output=str(model_folder),
+            work_dir=str(stage.work_dir),
+            train=stage.params.train,
+            engine=stage.params.engine,
+            run=stage.run_params,
+        )
+        if stage.params.engine.zero_stage is None:
+            run_job(job)
+        else:
+            spec = stage.work_dir / "job.json"
+            spec.write_text(job.model_dump_json(indent=1), encoding="utf-8")
+            engine = stage.params.engine
+            command = launch_command(
+                "tasks.train_worker", [str(spec)], processes=engine.processes, hostfile=engine.hostfile
+            )
+            result = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")})
+            if result.returncode:
+                raise ValueError(
+                    f"training of {stage.run_name} failed in a worker (exit code {result.returncode}, messages above); "
+                    "started again, it goes on from its last whole checkpoint"
+                )
+        shutil.copyfile(stage.work_dir / "curve.jsonl", curve_file)
+    summary = json.loads((Path(job.work_dir) / "summary.json").read_text(encoding="utf-8"))
+    stage.facts |= summary | {"seed": stage.params.train.seed}
+    shutil.rmtree(stage.work_dir)
+
+
+if __name__ == "__main__":
+    stage_main("train", run)

@@ -1,0 +1,88 @@
+"""One training as its processes see it: in the stage's own process, or started N times by a launcher.
+
+    torchrun --nproc_per_node 2 -m tasks.train_worker JOB.json
+"""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+from tasks.params import EngineParams, RunParams, Section, TrainParams
+
+
+class Job(Section):
+    """All that a worker needs to know. Paths are absolute; `output` gets the trained model."""
+
+    base_model: str
+    rows: str
+    output: str
+    work_dir: str
+    train: TrainParams
+    engine: EngineParams
+    run: RunParams
+
+
+def run_job(job: Job) -> None:
+    """Trains, and leaves the model in `job.output` and what is worth recording in `summary.json` of the work folder."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+    from gist_core.data.rows import read_rows
+    from gist_core.models.gist_model import GistModel, GistSettings
+    from gist_core.training.engine import deepspeed_config, init_processes
+    from gist_core.training.examples import Limits, make_examples
+    from gist_core.training.train import TrainSettings, train
+
+    params, use_cpu = job.train, not torch.cuda.is_available()
+    config = AutoConfig.from_pretrained(job.base_model)
+    settings = TrainSettings(
+        steps=params.steps,
+        batch_size=params.batch_size,
+        micro_batch_size=params.micro_batch_size,
+        learning_rate=params.learning_rate,
+        lr_schedule=params.lr_schedule,
+        warmup_ratio=params.warmup_ratio,
+        weight_decay=params.weight_decay,
+        freeze_embeddings="embeddings" in params.freeze,
+        batching=params.batching,
+        row_capacity=params.max_length,
+        save_every=params.save_every,
+        log_every=params.log_every,
+        seed=params.seed,
+        bf16=config.dtype == torch.bfloat16,
+    )
+    deepspeed = None
+    if job.engine.zero_stage is not None:
+        init_processes(use_cpu=use_cpu)
+        deepspeed = deepspeed_config(job.engine.zero_stage, offload=job.engine.offload, bf16=settings.bf16)
+    torch.manual_seed(params.seed)
+    auto_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    model = auto_class.from_pretrained(job.base_model, dtype=config.dtype)
+    tokenizer = AutoTokenizer.from_pretrained(job.base_model)
+    gist_model = GistModel(model, tokenizer, GistSettings(job.run.condition, job.run.num_gist_tokens))
+    examples, too_long = make_examples(
+        ((row.row_id, row.instruction, row.input, row.output) for row in read_rows(Path(job.rows))),
+        tokenizer,
+        num_gist_tokens=job.run.num_gist_tokens,
+        is_encoder_decoder=bool(config.is_encoder_decoder),
+        limits=Limits(total=params.max_length, source=params.max_source_length, target=params.max_target_length),
+    )
+    trainer = train(gist_model, examples, settings, work_dir=Path(job.work_dir), deepspeed=deepspeed, use_cpu=use_cpu)
+    trainer.save_model(job.output)
+    if trainer.is_world_process_zero():
+        tokenizer.save_pretrained(job.output)
+        gist_model.settings.save(Path(job.output))
+        (Path(job.output) / "training_args.bin").unlink(missing_ok=True)  # a pickle of paths and times of this machine
+        ids = "\n".join(example.row_id for example in examples)
+        summary = {
+            "rows_trained_on": len(examples),
+            "rows_too_long": len(too_long),
+            "row_ids_sha256": hashlib.sha256(ids.encode()).hexdigest(),
+            "device": "cpu" if use_cpu else torch.cuda.get_device_name(),
+        }
+        (Path(job.work_dir) / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run_job(Job.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8")))
