@@ -2,8 +2,8 @@
 
     python -m tasks.report
 
-Reads what the earlier stages wrote and measures nothing itself. What was not done (a run without answers, no benchmark, no
-human answers) is said on the page. The bytes depend on the inputs alone.
+Reads what the earlier stages wrote and measures nothing itself. What was not done (a run without answers, no benchmark,
+no human answers) is said on the page. The bytes depend on the inputs alone.
 """
 
 from pathlib import Path

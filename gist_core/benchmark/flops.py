@@ -4,8 +4,8 @@ What is counted: two FLOPs per multiply-add of every matrix product, that is the
 the weighted sum of the values, and the language model head. Attention is counted over the full rectangle of
 (new tokens) x (cached + new tokens), which is what a masked kernel computes: a causal or gist mask saves nothing here.
 What is not counted: softmax, norms, activations, rotary embeddings, the embedding look-up and T5's relative bias. For
-LLaMA-7B these are 0.013 % of the FLOPs that the release of Mu, Li and Goodman (2023) measured: the `flops` column of its
-CSV files is this formula, in the same unit (2 per multiply-add) and with the head over every new token, to 0.05 %.
+LLaMA-7B these are 0.013 % of the FLOPs that the release of Mu, Li and Goodman (2023) measured: the `flops` column of
+its CSV files is this formula, in the same unit (2 per multiply-add) and with the head over every new token, to 0.05 %.
 
 `torch.utils.flop_counter` counts the same products; tests/benchmark holds the two together."""
 

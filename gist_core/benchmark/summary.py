@@ -6,11 +6,11 @@ Repeats of a prompt are averaged first; a prompt counts only where every strateg
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
-import numpy as np
-
 from gist_core.benchmark.calibration import relative_difference_normal
+from gist_core.scoring.statistics import paired_relative_difference
 
 STRATEGIES = ("none", "instruction", "gist")
 COMPARISONS = (("gist", "none"), ("instruction", "none"), ("gist", "instruction"))
@@ -66,7 +66,6 @@ def _batch(
         strategy: {q: _per_prompt([prompts[row_id][strategy] for row_id in paired], q) for q in (*QUANTITIES, *LENGTHS)}
         for strategy in present
     }
-    chosen = np.random.default_rng(seed).integers(0, len(paired), size=(resamples, len(paired)))
     return {
         "n": len(paired),
         "n_unpaired": len(prompts) - len(paired),
@@ -75,35 +74,31 @@ def _batch(
         "formula_vs_counted_max_pct": _formula_error(values),
         "strategies": {s: {q: _mean(values[s][q]) for q in QUANTITIES} for s in present},
         "relative": {
-            f"{a}_vs_{b}": {q: relative_difference(values[b][q], values[a][q], chosen) for q in QUANTITIES}
+            f"{a}_vs_{b}": {q: saved(values[b][q], values[a][q], resamples=resamples, seed=seed) for q in QUANTITIES}
             for a, b in COMPARISONS
             if a in present and b in present
         },
     }
 
 
-def relative_difference(
-    baseline: Sequence[float] | None, other: Sequence[float] | None, chosen: np.ndarray
+def saved(
+    baseline: Sequence[float] | None, other: Sequence[float] | None, *, resamples: int, seed: int
 ) -> dict[str, Any] | None:
     """How much `other` saves of `baseline`, paired: difference of the means over the mean of the baseline, in %.
 
-    chosen: np.ndarray, shape (resamples, n), the rows of each bootstrap resample.
     Returns None where either was not measured or the baseline is zero (no cache holds no bytes). With a single pair
     there is no interval: both are None.
     """
-    if baseline is None or other is None or not sum(baseline):
+    if baseline is None or other is None:
         return None
-    old, new = np.asarray(baseline, dtype=float), np.asarray(other, dtype=float)
-    result: dict[str, Any] = {
-        "pct": float(100 * (1 - new.mean() / old.mean())),
-        "ci95_pct": None,
-        "ci95_paper_pct": None,
-    }
-    if len(old) > 1:
-        resampled = 100 * (1 - new[chosen].mean(axis=1) / old[chosen].mean(axis=1))
-        result["ci95_pct"] = [float(bound) for bound in np.percentile(resampled, [2.5, 97.5])]
-        _, low, high = relative_difference_normal(old.tolist(), new.tolist())
-        result["ci95_paper_pct"] = [low, high]
+    difference = paired_relative_difference(other, baseline, resamples=resamples, seed=seed)
+    if difference.value is None:
+        return None
+    result: dict[str, Any] = {"pct": -100 * difference.value + 0.0, "ci95_pct": None, "ci95_paper_pct": None}
+    if len(baseline) > 1 and difference.ci95 is not None:
+        low, high = difference.ci95
+        result["ci95_pct"] = [-100 * high + 0.0, -100 * low + 0.0]
+        result["ci95_paper_pct"] = list(relative_difference_normal(list(baseline), list(other))[1:])
     return result
 
 
@@ -111,11 +106,11 @@ def _per_prompt(measured: list[list[Mapping[str, Any]]], quantity: str) -> list[
     """The mean over repeats, per prompt; None if any repeat of any prompt lacks the quantity."""
     if any(row.get(quantity) is None for repeats in measured for row in repeats):
         return None
-    return [float(np.mean([row[quantity] for row in repeats])) for repeats in measured]
+    return [fmean([row[quantity] for row in repeats]) for repeats in measured]
 
 
 def _mean(values: Sequence[float] | None) -> float | None:
-    return None if values is None else float(np.mean(values))
+    return None if values is None else fmean(values)
 
 
 def _formula_error(values: Mapping[str, Mapping[str, Sequence[float] | None]]) -> float | None:

@@ -4,7 +4,18 @@ from collections.abc import Callable
 
 from gist_core.report import paper
 from gist_core.report.inputs import Json, ReportInputs
-from gist_core.report.table import MISSING, Cell, Table, TableRow, byte_size, estimate, interval, number, row, significant
+from gist_core.report.table import (
+    MISSING,
+    Cell,
+    Table,
+    TableRow,
+    byte_size,
+    estimate,
+    interval,
+    number,
+    row,
+    significant,
+)
 
 QUANTITIES: tuple[tuple[str, str, Callable[[float | None], str]], ...] = (
     ("gflops_formula", "Compute by formula, GFLOPs", significant),
@@ -14,6 +25,10 @@ QUANTITIES: tuple[tuple[str, str, Callable[[float | None], str]], ...] = (
     ("peak_bytes", "Peak memory", byte_size),
     ("kv_bytes", "Cached keys and values", byte_size),
 )
+
+
+GROUPS = (("", 1), ("Mean, by what is cached", 3), ("Saved by the gist cache, %", 3))
+COLUMNS = ("Quantity", "Nothing", "Instruction", "Gist", "of nothing", "paper's interval", "of instruction")
 
 
 def efficiency_tables(inputs: ReportInputs) -> list[Table]:
@@ -42,21 +57,26 @@ def _table(run: str, size: str, batch: Json, summary: Json) -> Table:
                 label,
                 *(form(strategies.get(strategy, {}).get(key)) for strategy in ("none", "instruction", "gist")),
                 _percent(saved),
-                Cell(interval(saved.get("ci95_paper_pct")) or MISSING),
+                Cell(interval(saved.get("ci95_paper_pct"), _digits(saved)) or MISSING),
                 _percent(over_instruction),
             )
         )
     tokens = batch.get("tokens", {})
     lengths = ", ".join(
         f"{label} {number(tokens[key])}"
-        for key, label in (("prompt_tokens", "prompt"), ("instruction_tokens", "instruction"), ("input_tokens", "input"))
+        for key, label in (
+            ("prompt_tokens", "prompt"),
+            ("instruction_tokens", "instruction"),
+            ("input_tokens", "input"),
+        )
         if tokens.get(key) is not None
     )
     notes = [
         f"Means over {batch['n']} prompts of the Human split, up to {batch['repeats']} repeats each"
         + (f"; mean length in tokens: {lengths}." if lengths else "."),
     ]
-    notes += [f"{name}: {value}." for name, value in sorted(summary.get("protocol", {}).items())]
+    if protocol := summary.get("protocol"):
+        notes.append("; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in sorted(protocol.items())) + ".")
     if batch.get("n_unpaired"):
         notes.append(f"{batch['n_unpaired']} prompts were not measured under every strategy and are left out.")
     if batch.get("formula_vs_counted_max_pct") is not None:
@@ -67,8 +87,8 @@ def _table(run: str, size: str, batch: Json, summary: Json) -> Table:
         id=f"efficiency-{run}-{size}",
         caption=f"{run}, batch size {size}: cost of one forward pass over a prompt, by what is cached",
         source=f"reports/benchmark/{run}.json",
-        groups=[("", 1), ("Mean", 3), ("Saved by the gist cache, %", 3)],
-        columns=["", "No cache", "Instruction cache", "Gist cache", "vs none", "same, paper's interval", "vs instruction"],
+        groups=GROUPS,
+        columns=COLUMNS,
         rows=rows,
         notes=notes,
     )
@@ -76,9 +96,11 @@ def _table(run: str, size: str, batch: Json, summary: Json) -> Table:
 
 def _percent(entry: Json) -> Cell:
     """Savings far below one percent (gist against instruction) keep their digits."""
-    value = entry.get("pct")
-    digits = 2 if value is not None and abs(value) < 1 else 1
-    return estimate(value, entry.get("ci95_pct"), digits)
+    return estimate(entry.get("pct"), entry.get("ci95_pct"), _digits(entry))
+
+
+def _digits(entry: Json) -> int:
+    return 2 if entry and abs(entry["pct"]) < 1 else 1
 
 
 def _paper_rows() -> list[TableRow]:
@@ -105,8 +127,8 @@ def _empty() -> Table:
         id="efficiency",
         caption="Cost of one forward pass over a prompt, by what is cached",
         source="the paper's rows: " + paper.EFFICIENCY_SOURCE,
-        groups=[("", 1), ("Mean", 3), ("Saved by the gist cache, %", 3)],
-        columns=["", "No cache", "Instruction cache", "Gist cache", "vs none", "same, paper's interval", "vs instruction"],
+        groups=GROUPS,
+        columns=COLUMNS,
         rows=_paper_rows(),
         notes=["The benchmark of this run has not been done; only the paper's figures stand here."],
     )

@@ -8,11 +8,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as MplFigure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from gist_core.report import paper
@@ -33,7 +35,7 @@ THEME = {
     "#01020c": "--bg",
 }
 FG, MUTED, LINE, POS, NEG, *GISTS, BG = THEME
-STYLE = {
+STYLE: Any = {
     "svg.hashsalt": "gist-report",
     "svg.fonttype": "path",
     "font.family": "DejaVu Sans",
@@ -62,7 +64,7 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Figure:
-    """svg: markup to stand in a page. caption: with units. source: the files of its numbers. alt: the figure in words."""
+    """svg: markup to stand in a page. source: the files of its numbers. alt: the figure in words."""
 
     id: str
     svg: str
@@ -78,7 +80,7 @@ def rouge_figure(inputs: ReportInputs) -> Figure | None:
         return None
 
     def draw(figure: MplFigure) -> None:
-        panels = figure.subplots(1, len(splits), sharey=True, squeeze=False)[0]
+        panels = figure.subplots(1, len(splits), sharex=True, sharey=True, squeeze=False)[0]
         for axes, split in zip(panels, splits, strict=True):
             for y, run in enumerate(runs):
                 entry = inputs.metrics[split].get("rouge_l", {}).get(run)
@@ -93,6 +95,7 @@ def rouge_figure(inputs: ReportInputs) -> Figure | None:
             axes.set_xlabel("ROUGE-L F, %")
             axes.set_xlim(left=0)
             axes.grid(axis="y", visible=False)
+            axes.tick_params(axis="y", length=0)
         panels[0].set_yticks(range(len(runs)), runs)
         panels[0].set_ylim(len(runs) - 0.5, -0.5)
         handles = [Line2D([], [], color=MUTED, marker="o", linewidth=2.4, label="this run, mean and 95 % interval")]
@@ -187,7 +190,7 @@ def colour(inputs: ReportInputs, run: str) -> str:
 
 def _svg(name: str, draw: Callable[[MplFigure], None], inches: tuple[float, float]) -> str:
     with matplotlib.rc_context(STYLE):
-        figure = MplFigure(figsize=inches, layout="constrained")
+        figure = MplFigure(figsize=inches, layout=ConstrainedLayoutEngine(wspace=0.05))
         FigureCanvasSVG(figure)
         draw(figure)
         buffer = io.StringIO()

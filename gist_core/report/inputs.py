@@ -1,4 +1,4 @@
-"""Everything that the report is made of, read from the files that the earlier stages wrote. Nothing is measured here."""
+"""Everything that the report is made of, read from the files of the earlier stages. Nothing is measured here."""
 
 import json
 from collections.abc import Mapping
@@ -17,14 +17,13 @@ class ReportInputs:
     """The contents of the stage's inputs, by run and split.
 
     params: the declared sections of params.yaml (data, model, train, engine, runs). facts: data/alpaca_plus/facts.json.
-    train_rows: rows of the training split. rows: by validation split. metrics: by split. judge, benchmark, curves: by run;
+    rows: by validation split. metrics: by split. judge, benchmark, curves: by run;
     a run that is missing was not judged, measured or trained. generations: by run, split and row id.
     human_eval: None before the human evaluation ran. hardware: of the training, as its statement has it, or None.
     """
 
     params: Json
     facts: Json
-    train_rows: list[Row]
     rows: Mapping[str, list[Row]]
     metrics: Json
     judge: Mapping[str, Json]
@@ -53,6 +52,11 @@ class ReportInputs:
         return [split for split in SPLITS if split in self.metrics]
 
     @property
+    def data_label(self) -> str:
+        """What the data is, in the words of the data stage."""
+        return str(self.facts.get("label") or self.params["data"]["kind"])
+
+    @property
     def is_papers_data(self) -> bool:
         """Whether the splits were proved to be the paper's."""
         return bool(self.facts.get("is_papers_data"))
@@ -79,11 +83,12 @@ def load_inputs(
     """
     for needed in (data / "facts.json", metrics):
         if not needed.is_file():
-            raise ValueError(f"{needed} is missing; the report needs at least the data and the scores (`dvc repro rouge`)")
+            raise ValueError(
+                f"{needed} is missing; the report needs at least the data and the scores (`dvc repro rouge`)"
+            )
     return ReportInputs(
         params=params,
         facts=_json(data / "facts.json"),
-        train_rows=read_rows(data / "train.parquet"),
         rows={split: read_rows(data / f"{split}.parquet") for split in SPLITS if (data / f"{split}.parquet").is_file()},
         metrics=_json(metrics),
         judge={path.stem: _json(path) for path in sorted(judge.glob("*.json"))},

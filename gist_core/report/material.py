@@ -2,13 +2,12 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, median
 
 from gist_core.data.rows import Row
 from gist_core.report import paper
-from gist_core.report.inputs import SPLITS, ReportInputs
+from gist_core.report.inputs import SPLITS, Json, ReportInputs
 from gist_core.report.table import MISSING, Table, TableRow, number, row
 
 SAMPLES_PER_SPLIT = 5
@@ -37,12 +36,13 @@ def setup(inputs: ReportInputs) -> list[tuple[str, str]]:
     zero = f"DeepSpeed ZeRO-{engine['zero_stage']}" if engine.get("zero_stage") else "no DeepSpeed"
     processes = engine.get("processes", 1)
     facts = [
-        ("Data", str(inputs.facts.get("label") or inputs.params["data"]["kind"])),
+        ("Data", inputs.data_label),
         ("Base model", f"{model['name']} ({model['source']}: {model['location']}), {model.get('dtype', 'float32')}"),
         (
             "Training",
-            f"{number(train['steps'], 0)} steps of {train['batch_size']} rows, learning rate {train['learning_rate']:g} "
-            f"({train['lr_schedule']}, warm-up {train['warmup_ratio']:g}), {train['batching']} batches, seed {train['seed']}"
+            f"{number(train['steps'], 0)} steps of {train['batch_size']} rows, learning rate "
+            f"{train['learning_rate']:g} ({train['lr_schedule']}, warm-up {train['warmup_ratio']:g}), "
+            f"{train['batching']} batches, seed {train['seed']}"
             + (f"; frozen: {', '.join(train['freeze'])}" if train.get("freeze") else ""),
         ),
         ("Checkpoint", "the last step, fixed beforehand; no split that is reported here was used to choose it"),
@@ -50,7 +50,9 @@ def setup(inputs: ReportInputs) -> list[tuple[str, str]]:
     ]
     tokens = {run: curve[-1]["tokens"] for run, curve in inputs.curves.items() if curve and "tokens" in curve[-1]}
     if tokens:
-        facts.append(("Tokens trained on", ", ".join(f"{run} {number(tokens[run], 0)}" for run in inputs.runs if run in tokens)))
+        facts.append(
+            ("Tokens trained on", ", ".join(f"{run} {number(tokens[run], 0)}" for run in inputs.runs if run in tokens))
+        )
     if inputs.hardware:
         facts.append(("Machine of the training", _hardware(inputs.hardware)))
     devices = sorted({str(d) for s in inputs.benchmark.values() if (d := s.get("protocol", {}).get("device"))})
@@ -94,48 +96,44 @@ def run_table(inputs: ReportInputs) -> Table:
 
 
 def data_table(inputs: ReportInputs) -> Table:
-    """Counts of the splits, computed from their rows, beside the paper's."""
-    splits: dict[str, Sequence[Row]] = {"train": inputs.train_rows, **inputs.rows}
-    rows: list[TableRow] = []
-    for split, values in splits.items():
-        sources = Counter(value.source for value in values)
-        rows.append(
-            row(
-                split.capitalize(),
-                number(len(values), 0),
-                number(len({value.instruction for value in values}), 0),
-                number(len({value.input for value in values if value.input}), 0),
-                number(100 * mean(not value.input for value in values)) if values else MISSING,
-                number(mean(len(value.instruction.split()) for value in values)) if values else MISSING,
-                number(mean(len(value.output.split()) for value in values)) if values else MISSING,
-                ", ".join(f"{name} {number(count, 0)}" for name, count in sorted(sources.items())),
-            )
-        )
-    rows.append(row("The paper, Alpaca+", kind="group"))
-    rows += [
-        row(
-            split.capitalize(),
-            *(
-                number(paper.DATA[fact].get(split), digits)
-                for fact, digits in (
-                    ("rows", 0),
-                    ("distinct_instructions", 0),
-                    ("distinct_inputs", 0),
-                    ("without_input_pct", 0),
-                )
-            ),
-            *[MISSING] * 3,
-            kind="paper",
-        )
-        for split in ("train", *SPLITS)
+    """The facts of the splits, as the data stage wrote them, beside the paper's."""
+    rows = [_data_row(split, facts) for split, facts in inputs.facts.get("splits", {}).items()]
+    published = inputs.facts.get("paper", {})
+    if published:
+        rows.append(row("The paper, Alpaca+", kind="group"))
+        rows += [
+            _data_row(split, {fact: values.get(split) for fact, values in published.items()}, kind="paper")
+            for split in published["rows"]
+        ]
+    dropped = inputs.facts.get("dropped", {})
+    notes = [f"Left out: {number(entry['rows'], 0)} rows, {entry['meaning']}." for entry in dropped.values()]
+    overlap = [
+        f"{pair} {number(shared['shared_instructions'], 0)}"
+        for pair, shared in inputs.facts.get("overlap", {}).items()
+        if shared["shared_instructions"]
     ]
+    notes.append(f"Instructions in common: {'; '.join(overlap) or 'none'}.")
     return Table(
         id="data",
         caption="The data",
-        source="data/alpaca_plus/; the paper's rows: " + paper.DATA_SOURCE,
-        columns=["Split", "Rows", "Distinct instructions", "Distinct inputs", "Without input, %", "Words / instruction"]
-        + ["Words / output", "Sources"],
+        source="data/alpaca_plus/facts.json; the paper's rows: section 4.1 and appendix, as the same file has them",
+        groups=[("", 5), ("Mean words", 3), ("", 1)],
+        columns=["Split", "Rows", "Instructions", "Inputs", "No input, %", "Instruction", "Input", "Output", "Sources"],
         rows=rows,
+        notes=["Instructions and inputs: distinct ones. Empty texts have no length.", *notes],
+    )
+
+
+def _data_row(split: str, facts: Json, kind: str = "own") -> TableRow:
+    words = facts.get("words", {})
+    sources = facts.get("by_source", {})
+    return row(
+        split.capitalize(),
+        *(number(facts.get(fact), 0) for fact in ("rows", "distinct_instructions", "distinct_inputs")),
+        number(facts.get("without_input_pct"), 0 if kind == "paper" else 1),
+        *(number((words.get(text) or {}).get("mean")) for text in ("instruction", "input", "output")),
+        ", ".join(f"{name} {number(count, 0)}" for name, count in sorted(sources.items())) or MISSING,
+        kind=kind,
     )
 
 
@@ -170,9 +168,16 @@ def compression_table(inputs: ReportInputs) -> Table:
                 )
     notes = [] if rows else ["No answers of a gist run are there yet."]
     rows.append(
-        row("gist-1, the paper's LLaMA-7B", "Human", "252", number(paper.COMPRESSION_MEAN, 0), number(paper.COMPRESSION_MEDIAN, 0),
-            MISSING, kind="paper")
-    )  # fmt: skip
+        row(
+            "gist-1, the paper's LLaMA-7B",
+            "Human",
+            "252",
+            number(paper.COMPRESSION_MEAN, 0),
+            number(paper.COMPRESSION_MEDIAN, 0),
+            MISSING,
+            kind="paper",
+        )
+    )
     return Table(
         id="compression",
         caption="Compression factor: instruction tokens per gist token",
@@ -186,13 +191,21 @@ def compression_table(inputs: ReportInputs) -> Table:
 
 def samples(inputs: ReportInputs, split: str, count: int = SAMPLES_PER_SPLIT) -> list[Sample]:
     """Rows drawn by the hash of their id, so that nobody chose them, with every run's answer."""
-    answered = [row_ for row_ in inputs.rows.get(split, []) if any(row_.row_id in r.get(split, {}) for r in inputs.generations.values())]
+    answered = [
+        row_
+        for row_ in inputs.rows.get(split, [])
+        if any(row_.row_id in r.get(split, {}) for r in inputs.generations.values())
+    ]
     drawn = sorted(answered, key=lambda row_: hashlib.sha256(f"{row_.row_id}:report".encode()).hexdigest())[:count]
     return [
         Sample(
             row_,
             [
-                Answer(run, None if line is None else line["prediction"], line is not None and line.get("finish_reason") == "length")
+                Answer(
+                    run,
+                    None if line is None else line["prediction"],
+                    line is not None and line.get("finish_reason") == "length",
+                )
                 for run in inputs.runs
                 for line in [inputs.generations.get(run, {}).get(split, {}).get(row_.row_id)]
             ],
@@ -201,14 +214,11 @@ def samples(inputs: ReportInputs, split: str, count: int = SAMPLES_PER_SPLIT) ->
     ]
 
 
-def _hardware(hardware: dict) -> str:
-    """Whatever the statement says about the machine, flat, without empty entries."""
-    parts = []
-    for key, value in sorted(hardware.items()):
-        if isinstance(value, dict):
-            value = ", ".join(f"{k} {v}" for k, v in sorted(value.items()) if v not in (None, "", []))
-        elif isinstance(value, list):
-            value = ", ".join(str(v.get("name", v)) if isinstance(v, dict) else str(v) for v in value)
-        if value not in (None, ""):
-            parts.append(f"{key.replace('_', ' ')} {value}")
-    return "; ".join(parts)
+def _hardware(machine: Json) -> str:
+    """The machine in words, whatever the statement recorded of it."""
+    gpus = Counter(gpu.get("name", "GPU") for gpu in machine.get("gpus") or [])
+    parts = [f"{count} x {name}" for name, count in sorted(gpus.items())] or ["no GPU"]
+    parts += [str(machine["cpu"])] if machine.get("cpu") else []
+    parts += [f"{machine['logical_cpus']} logical CPUs"] if machine.get("logical_cpus") else []
+    parts += [f"{number(machine['memory_gib'], 0)} GiB memory"] if machine.get("memory_gib") else []
+    return ", ".join(parts)

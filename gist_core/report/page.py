@@ -11,7 +11,8 @@ from gist_core.report.inputs import SPLITS, ReportInputs
 from gist_core.report.table import Cell, Table, estimate
 
 _BACKTICKS = re.compile(r"`+")
-_MARKDOWN = re.compile(r"([\\`*_\[\]<>|#])")
+# What Markdown would read as markup; an underscore inside a word, or a bracket that makes no link, is none.
+_MARKDOWN = re.compile(r"([\\`*<>|#]|(?<!\w)_|_(?!\w)|\](?=[(\[:])|!(?=\[))")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,12 @@ class Page:
             reference = published[SPLITS.index(split)] if run == "gist-1" else None
             values.append((split.capitalize(), estimate(entry.get("pct"), entry.get("ci95_pct")), reference))
         return Headline(run, values, self.inputs.is_papers_data)
+
+    @property
+    def stand_in(self) -> str:
+        """The label of data that is not the paper's, without that very phrase, which the banner says itself."""
+        label = self.inputs.data_label.removeprefix("not the paper's data:").strip()
+        return label[:1].upper() + label[1:]
 
     @cached_property
     def setup(self) -> list[tuple[str, str]]:

@@ -50,7 +50,7 @@ HUMAN_EVAL_SOURCE = "the paper, table 2"
 
 @dataclass(frozen=True)
 class PaperEfficiency:
-    """Means over the 252 Human prompts on one A100, one forward pass each. gist_vs_none: saved, % with 95 % interval."""
+    """Means over the 252 Human prompts, one forward pass each on one A100. gist_vs_none: saved, %, and interval."""
 
     model: str
     quantity: str
@@ -68,15 +68,6 @@ EFFICIENCY = (
     PaperEfficiency("FLAN-T5-XXL", "CUDA time", "ms", 30.96, None, 29.66, (4.2, 3.5, 4.9)),
 )
 EFFICIENCY_SOURCE = "the paper, table 3"
-
-# Alpaca+, section 4.1: what the paper trained and tested on.
-DATA = {
-    "rows": {"train": 130_321, "seen": 1_000, "unseen": 1_000, "human": 252},
-    "distinct_instructions": {"train": 104_664},
-    "distinct_inputs": {"train": 48_530},
-    "without_input_pct": {"train": 59.0},
-}
-DATA_SOURCE = "the paper, section 4.1 and appendix"
 
 # Instruction tokens per gist token, LLaMA's tokenizer, Human split.
 COMPRESSION_MEAN = 26.0

@@ -4,6 +4,7 @@ from gist_core.report import paper
 from gist_core.report.inputs import SPLITS, Json, ReportInputs
 from gist_core.report.table import MISSING, Cell, Table, TableRow, estimate, number, row
 
+JUDGE_COLUMNS = "Run|Split|Win|Len.|Win|Tie|Loss|Ident.|Refused|Unpars.|Failed|First|Agree".split("|")
 SPLIT_NAMES = {"seen": "Seen", "unseen": "Unseen", "human": "Human"}
 
 
@@ -53,13 +54,12 @@ def normalised_table(inputs: ReportInputs) -> Table:
     notes = [] if between else ["There is no run between the two controls."]
     return Table(
         id="normalised",
-        caption="Quality kept: (run − neg_control) / (pos_control − neg_control) of the mean ROUGE-L, in %",
+        caption="Quality kept: where the mean ROUGE-L stands between neg_control (0) and pos_control (100), in %",
         source="reports/metrics.json; the paper's row: computed from its table 1",
         columns=["Run", *(SPLIT_NAMES[split] for split in SPLITS)],
         rows=rows,
-        notes=[*notes, "0 is a model that never sees the instruction, 100 one that sees all of it. A dash: the controls do "
-               "not differ enough for a ratio."],
-    )  # fmt: skip
+        notes=[*notes, "A dash: the controls do not differ enough for a ratio."],
+    )
 
 
 def significance_table(inputs: ReportInputs) -> Table:
@@ -69,7 +69,7 @@ def significance_table(inputs: ReportInputs) -> Table:
         for test in inputs.metrics[split].get("significance", []):
             rows.append(
                 row(
-                    f"{test['a']} − {test['b']}",
+                    f"{test['a']} minus {test['b']}",
                     SPLIT_NAMES[split],
                     estimate(test["difference_pct"], test["ci95_pct"]),
                     "< 0.001" if test["p_value"] < 0.001 else number(test["p_value"], 3),
@@ -89,14 +89,17 @@ def significance_table(inputs: ReportInputs) -> Table:
 def judge_table(inputs: ReportInputs) -> Table:
     """Who judged, and what became of every row: wins, ties, failures, bias of position."""
     rows: list[TableRow] = []
+    judge = None
     for run in [name for name in inputs.runs if name in inputs.judge]:
         for split in [s for s in SPLITS if s in inputs.judge[run]]:
             entry = inputs.judge[run][split]
+            if (name := judge_name(entry)) != judge:
+                judge = name
+                rows.append(row(f"Judge: {judge}", kind="group"))
             rows.append(
                 row(
                     run,
                     SPLIT_NAMES[split],
-                    judge_name(entry),
                     estimate(entry.get("win_rate_pct"), entry.get("ci95_pct")),
                     number(entry.get("length_controlled_win_rate_pct")),
                     *(number(entry.get(key), 0) for key in ("wins", "ties", "losses", "identical")),
@@ -106,13 +109,15 @@ def judge_table(inputs: ReportInputs) -> Table:
                 )
             )
     notes = [
-        "Identical answers are ties without a call. Refused, unparsable and failed verdicts are no ties: they count in no "
-        "win rate.",
-        "First: share of the decided rows won by the answer shown first (50 is unbiased). Agree: rows on which both orders "
-        "gave the same verdict. Len.: win rate with the effect of length taken out.",
+        "Identical answers are ties without a call. Refused, unparsable and failed verdicts are no ties: they count in "
+        "no win rate.",
+        "First: share of the decided rows won by the answer shown first (50 is unbiased). Agree: rows on which both "
+        "orders gave the same verdict. Len.: win rate with the effect of length taken out.",
     ]
     if any(not _is_language_model(splits) for splits in inputs.judge.values()):
-        notes.insert(0, "The reference rule is not a language model: it compares each answer with the reference by ROUGE-L.")
+        notes.insert(
+            0, "The reference rule is not a language model: it compares each answer with the reference by ROUGE-L."
+        )
     missing = [run for run in inputs.runs if run != "pos_control" and run not in inputs.judge]
     if missing:
         notes.append(f"Not judged in this run: {', '.join(missing)}.")
@@ -120,12 +125,11 @@ def judge_table(inputs: ReportInputs) -> Table:
         id="judge",
         caption="Pairwise verdicts against pos_control: rates in %, the rest in rows",
         source="reports/judge/",
-        groups=[("", 3), ("Win rate", 2), ("Verdicts", 4), ("No verdict", 3), ("Order", 2)],
-        columns=["Run", "Split", "Judge", "Win", "Len.", "Win", "Tie", "Loss", "Ident.", "Refused", "Unpars.", "Failed"]
-        + ["First", "Agree"],
+        groups=[("", 2), ("Win rate", 2), ("Verdicts", 4), ("No verdict", 3), ("Order", 2)],
+        columns=JUDGE_COLUMNS,
         rows=rows,
         notes=notes,
-        text_columns=3,
+        text_columns=2,
     )
 
 
@@ -159,15 +163,26 @@ def human_eval_table(inputs: ReportInputs) -> Table:
         )
         notes = ["Tie = 1/2; “I don't know” counts in no rate. Intervals are over items."]
         if not given:
-            notes.insert(0, "No answers have been imported yet: the annotation package is ready in data/human_eval/, and "
-                         "`gist human-eval import FILES...` takes the answers.")  # fmt: skip
+            notes.insert(
+                0,
+                "No answers have been imported yet: the annotation package is ready in data/human_eval/, and "
+                "`gist human-eval import FILES...` takes the answers.",
+            )
         elif not results.get("complete"):
             notes.insert(0, "Incomplete: the answers that are missing are counted, not guessed.")
     rows += [
-        row(f"gist-1, the paper's {entry.model}", "100", "300", number(entry.win_pct), MISSING, number(entry.mean_kappa, 2),
-            MISSING, kind="paper")
+        row(
+            f"gist-1, the paper's {entry.model}",
+            "100",
+            "300",
+            number(entry.win_pct),
+            MISSING,
+            number(entry.mean_kappa, 2),
+            MISSING,
+            kind="paper",
+        )
         for entry in paper.HUMAN_EVAL
-    ]  # fmt: skip
+    ]
     return Table(
         id="human-eval",
         caption="People's preference against pos_control on the Human split",

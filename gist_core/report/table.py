@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-MISSING = "–"
+MISSING = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Table:
-    """caption: what it shows, with units. source: the files that its own numbers come from. groups: (label, columns) of a
-    second header line above `columns`, or empty. notes: what a reader must know, one sentence each."""
+    """caption: what it shows, with units. source: the files that its own numbers come from. groups: (label, columns) of
+    a second header line above `columns`, or empty. notes: what a reader must know, one sentence each."""
 
     id: str
     caption: str
