@@ -28,7 +28,7 @@ QUANTITIES: tuple[tuple[str, str, Callable[[float | None], str]], ...] = (
 
 
 GROUPS = (("", 1), ("Mean, by what is cached", 3), ("Saved by the gist cache, %", 3))
-COLUMNS = ("Quantity", "Nothing", "Instruction", "Gist", "of nothing", "paper's interval", "of instruction")
+COLUMNS = ("Quantity", "None", "Instruction", "Gist", "vs none", "paper's interval", "vs instruction")
 
 
 def efficiency_tables(inputs: ReportInputs) -> list[Table]:

@@ -93,9 +93,10 @@ def rouge_figure(inputs: ReportInputs) -> Figure | None:
                     axes.plot(value, y + _offset(published.model), _marker(published.model), **_hollow())
             axes.set_title(split.capitalize(), loc="left")
             axes.set_xlabel("ROUGE-L F, %")
-            axes.set_xlim(left=0)
             axes.grid(axis="y", visible=False)
             axes.tick_params(axis="y", length=0)
+        right = max(entry["ci95_pct"][1] for s in splits for entry in inputs.metrics[s]["rouge_l"].values())
+        panels[0].set_xlim(0, 1.06 * max(right, *(max(run.rouge_l_pct) for run in paper.RUNS)))
         panels[0].set_yticks(range(len(runs)), runs)
         panels[0].set_ylim(len(runs) - 0.5, -0.5)
         handles = [Line2D([], [], color=MUTED, marker="o", linewidth=2.4, label="this run, mean and 95 % interval")]

@@ -16,8 +16,8 @@ def definitions(inputs: ReportInputs) -> list[tuple[str, str]]:
         ("neg_control", "Input and answer see neither the instruction nor the gist tokens."),
         (
             "gist-k",
-            "Input and answer see k gist tokens, which alone see the instruction. Answers are generated from the cached "
-            "gist tokens, not from the full prompt.",
+            "Input and answer see k gist tokens, which alone see the instruction. Answers are generated from the "
+            "cached gist tokens, not from the full prompt.",
         ),
         (
             "ROUGE-L F",
@@ -27,13 +27,13 @@ def definitions(inputs: ReportInputs) -> list[tuple[str, str]]:
         ("Exact match", "Share of rows whose answer equals pos_control's, white space at the ends apart."),
         (
             "Quality kept",
-            "The run's mean ROUGE-L above neg_control's, as a share of pos_control's above neg_control's, on the same rows.",
+            "The run's mean ROUGE-L above neg_control's, as a share of pos_control's above neg_control's; same rows.",
         ),
         (
             "95 % interval",
-            f"Percentile bootstrap over the rows of the split ({draws}). Runs are resampled together, so what they share "
-            "cancels. Exact match: Wilson. An interval covers the choice of rows, not that of training seeds: each run "
-            "was trained once.",
+            f"Percentile bootstrap over the rows of the split ({draws}). Runs are resampled together, so what "
+            "they share cancels. Exact match: Wilson. An interval covers the choice of rows, not that of training "
+            "seeds: each run was trained once.",
         ),
         (
             "Saved, %",
@@ -49,8 +49,8 @@ def definitions(inputs: ReportInputs) -> list[tuple[str, str]]:
         ),
         (
             "What is cached",
-            "Nothing: the whole prompt is encoded. Instruction: its keys and values are reused. Gist: those of the gist "
-            "tokens are. Building a cache is not part of its cost.",
+            "None: the whole prompt is encoded. Instruction: its keys and values are reused. Gist: those of the "
+            "gist tokens are. Building a cache is not part of its cost.",
         ),
         ("Decoding", f"Greedy, at most {inputs.params['generate']['max_new_tokens']} new tokens."),
         ("Checkpoint", "A fixed last step. The paper chose its checkpoint on a split that it reports."),

@@ -4,7 +4,8 @@ from gist_core.report import paper
 from gist_core.report.inputs import SPLITS, Json, ReportInputs
 from gist_core.report.table import MISSING, Cell, Table, TableRow, estimate, number, row
 
-JUDGE_COLUMNS = "Run|Split|Win|Len.|Win|Tie|Loss|Ident.|Refused|Unpars.|Failed|First|Agree".split("|")
+_VERDICTS = ("Win", "Tie", "Loss", "Ident.", "Refused", "Unpars.", "Failed")
+JUDGE_COLUMNS = ("Run", "Split", "Win", "Len.", *_VERDICTS, "First", "Agree")
 SPLIT_NAMES = {"seen": "Seen", "unseen": "Unseen", "human": "Human"}
 
 

@@ -34,7 +34,7 @@ PARAMS: dict[str, Any] = {
     "generate": {"splits": ["seen", "unseen", "human"], "max_new_tokens": 48, "batch_size": 16, "max_rows": None},
 }
 LEVEL = {"pos_control": 60.0, "gist-1": 54.0, "gist-5": 57.0, "neg_control": 30.0}
-WORDS = "write a,short,note to,the team,about,our next,visit and,list every,date that,matters".split(",")
+WORDS = ["write a", "short", "note to", "the team", "about", "our next", "visit and", "list every", "date that"]
 HOSTILE = "<script>alert(1)</script> | pipe ```fence``` & *stars*\n# no heading \N{SNOWMAN}"
 
 
