@@ -133,7 +133,8 @@ def curve_figure(inputs: ReportInputs) -> Figure | None:
     def draw(figure: MplFigure) -> None:
         axes: Axes = figure.subplots()
         for run, curve in curves.items():
-            axes.plot([p["step"] for p in curve], [p["loss"] for p in curve], color=colour(inputs, run), label=run)
+            steps, losses = [point["step"] for point in curve], [point["loss"] for point in curve]
+            axes.plot(steps, losses, color=colour(inputs, run), linestyle=_dashes(inputs, run), label=run)
         axes.set_xlabel("Optimizer step")
         axes.set_ylabel("Training loss, nats per token")
         axes.set_ylim(bottom=0)
@@ -185,8 +186,13 @@ def colour(inputs: ReportInputs, run: str) -> str:
     """The stand-in colour of a run: the same in every figure."""
     if run in ("pos_control", "neg_control"):
         return POS if run == "pos_control" else NEG
-    others = [name for name in inputs.runs if name not in ("pos_control", "neg_control")]
-    return GISTS[others.index(run) % len(GISTS)]
+    return GISTS[inputs.compressed_runs.index(run) % len(GISTS)]
+
+
+def _dashes(inputs: ReportInputs, run: str) -> Any:
+    """Solid, until the colours have been used up once."""
+    rounds = inputs.compressed_runs.index(run) // len(GISTS) if run in inputs.compressed_runs else 0
+    return ["-", (0, (4, 1.5)), (0, (1, 1.5))][rounds % 3]
 
 
 def _svg(name: str, draw: Callable[[MplFigure], None], inches: tuple[float, float]) -> str:

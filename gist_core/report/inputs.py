@@ -41,6 +41,11 @@ class ReportInputs:
         return sorted(names, key=lambda name: {"pos_control": 0, "neg_control": 2}.get(name, 1))
 
     @property
+    def compressed_runs(self) -> list[str]:
+        """The runs between the two controls."""
+        return [name for name in self.runs if name not in ("pos_control", "neg_control")]
+
+    @property
     def headline_run(self) -> str | None:
         """gist-1, or the first gist run where there is none of that name."""
         gists = [name for name in self.runs if self.params["runs"][name].get("condition") == "gist"]

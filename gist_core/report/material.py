@@ -152,7 +152,7 @@ def compression_factors(inputs: ReportInputs, run: str) -> dict[str, list[float]
 def compression_table(inputs: ReportInputs) -> Table:
     """Mean and median compression of every compressed run."""
     rows: list[TableRow] = []
-    for run in [name for name in inputs.runs if inputs.params["runs"][name].get("condition") == "gist"]:
+    for run in inputs.compressed_runs:
         for split, factors in compression_factors(inputs, run).items():
             if factors:
                 ordered = sorted(factors)
@@ -166,7 +166,7 @@ def compression_table(inputs: ReportInputs) -> Table:
                         f"{number(ordered[0])} to {number(ordered[-1])}",
                     )
                 )
-    notes = [] if rows else ["No answers of a gist run are there yet."]
+    notes = [] if rows else ["No answers of a compressed run are there yet."]
     rows.append(
         row(
             "gist-1, the paper's LLaMA-7B",

@@ -35,7 +35,6 @@ def score_table(inputs: ReportInputs) -> Table:
 
 def normalised_table(inputs: ReportInputs) -> Table:
     """How much of the way from neg_control to pos_control each run keeps, in ROUGE-L."""
-    between = [run for run in inputs.runs if run not in ("pos_control", "neg_control")]
     rows = [
         row(
             run,
@@ -44,7 +43,7 @@ def normalised_table(inputs: ReportInputs) -> Table:
                 for entry in (_get(inputs.metrics, split, "normalised", run, "rouge_l") for split in SPLITS)
             ),
         )
-        for run in between
+        for run in inputs.compressed_runs
     ]
     rows.append(row("The paper, LLaMA-7B", kind="group"))
     rows += [
@@ -52,7 +51,7 @@ def normalised_table(inputs: ReportInputs) -> Table:
         for run in paper.RUNS
         if run.normalised_pct
     ]
-    notes = [] if between else ["There is no run between the two controls."]
+    notes = [] if inputs.compressed_runs else ["There is no run between the two controls."]
     return Table(
         id="normalised",
         caption="Quality kept: where the mean ROUGE-L stands between neg_control (0) and pos_control (100), in %",

@@ -1,4 +1,4 @@
-"""The report from files in the contracts' shapes: complete, faithful to them, safe, deterministic, honest about gaps."""
+"""The report from files in the contracts' shapes: complete, faithful, safe, deterministic, honest about gaps."""
 
 import json
 import re
