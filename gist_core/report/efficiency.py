@@ -76,7 +76,11 @@ def _table(run: str, size: str, batch: Json, summary: Json) -> Table:
         + (f"; mean length in tokens: {lengths}." if lengths else "."),
     ]
     if protocol := summary.get("protocol"):
-        notes.append("; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in sorted(protocol.items())) + ".")
+        notes.append(
+            "Measured with "
+            + "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in sorted(protocol.items()))
+            + "."
+        )
     if batch.get("n_unpaired"):
         notes.append(f"{batch['n_unpaired']} prompts were not measured under every strategy and are left out.")
     if batch.get("formula_vs_counted_max_pct") is not None:

@@ -16,6 +16,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as MplFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from gist_core.report import paper
 from gist_core.report.inputs import ReportInputs
@@ -166,6 +167,7 @@ def compression_figure(inputs: ReportInputs) -> Figure | None:
             axes.set_title(split.capitalize(), loc="left")
             axes.set_xlabel("Instruction tokens per gist token")
             axes.grid(axis="x", visible=False)
+            axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         panels[0].set_ylabel("Rows")
         handles = [
             Line2D([], [], color=FG, linewidth=1.2, label="mean"),

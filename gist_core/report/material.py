@@ -115,7 +115,7 @@ def data_table(inputs: ReportInputs) -> Table:
     notes.append(f"Instructions in common: {'; '.join(overlap) or 'none'}.")
     return Table(
         id="data",
-        caption="The data",
+        caption="The splits as built, beside the paper's",
         source="data/alpaca_plus/facts.json; the paper's rows: section 4.1 and appendix, as the same file has them",
         groups=[("", 5), ("Mean words", 3), ("", 1)],
         columns=["Split", "Rows", "Instructions", "Inputs", "No input, %", "Instruction", "Input", "Output", "Sources"],

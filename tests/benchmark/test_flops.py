@@ -125,6 +125,26 @@ def test_a_later_step_of_t5_pays_neither_encoder_nor_cross_keys(t5):
     assert formula == pytest.approx(measured, rel=0.01)
 
 
+def test_a_t5_pass_on_a_cached_prompt_is_what_torch_counts(t5):
+    """10 prompt tokens cached, 20 new ones; the decoder attends to the hidden states of all 30."""
+    import torch
+    from transformers import DynamicCache
+
+    from gist_core.cache.encoder import encode_with_cache
+
+    cache, ids, mask = DynamicCache(), torch.ones(1, 30, dtype=torch.long), torch.ones(1, 30, dtype=torch.long)
+    with torch.no_grad():
+        prompt = encode_with_cache(t5, cache, ids[:, :10], mask[:, :10])
+
+    def cached_pass():
+        hidden = torch.cat([prompt, encode_with_cache(t5, cache, ids[:, 10:], mask)], dim=1)
+        t5(encoder_outputs=(hidden,), decoder_input_ids=ids[:, :1])
+
+    formula = encoder_decoder_flops(shape_of(t5.config), 20, 10)
+    assert formula == pytest.approx(counted(cached_pass), rel=0.01)
+    assert formula != pytest.approx(encoder_decoder_flops(shape_of(t5.config), 20), rel=0.01)
+
+
 def test_a_cached_t5_encoder_is_the_part_of_the_full_one_that_remains():
     """With 10 of 30 source tokens cached, the encoder (2 layers) saves their linear layers and attention to all 30, and
     the decoder saves nothing: it attends to their hidden states as before."""
