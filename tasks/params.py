@@ -184,6 +184,7 @@ class BenchmarkParams(Section):
 
 class ReportParams(Section):
     title: str
+    notes: list[str] = []
 
 
 class Params(Section):

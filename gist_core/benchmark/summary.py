@@ -1,0 +1,122 @@
+"""The efficiency table of a run from its raw measurements: means, and paired relative differences with intervals.
+
+One raw measurement is one forward pass of one prompt (or of the batch that the prompt heads) under one strategy: "none"
+(the whole prompt is encoded), "instruction" (its keys and values are cached) or "gist" (those of the gist tokens are).
+Repeats of a prompt are averaged first; a prompt counts only where every strategy of its batch size was measured."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from gist_core.benchmark.calibration import relative_difference_normal
+from gist_core.scoring.statistics import paired_relative_difference
+
+STRATEGIES = ("none", "instruction", "gist")
+COMPARISONS = (("gist", "none"), ("instruction", "none"), ("gist", "instruction"))
+QUANTITIES = ("gflops_formula", "gflops_counted", "device_ms", "wall_ms", "peak_bytes", "kv_bytes")
+LENGTHS = ("prompt_tokens", "instruction_tokens", "input_tokens")
+
+
+def summarise(rows: Iterable[Mapping[str, Any]], resamples: int, seed: int) -> dict[str, Any]:
+    """Summary of raw measurements, per batch size.
+
+    rows: mappings with row_id, strategy, batch_size, repeat, the QUANTITIES (device_ms and gflops_counted may be None)
+        and the LENGTHS in tokens.
+    resamples, seed: of the bootstrap over prompts.
+
+    Returns:
+        {"resamples", "seed", "batch_sizes": {"1": {
+            "n": prompts, "n_unpaired": prompts left out because a strategy is missing, "repeats": most per prompt,
+            "tokens": {length: mean}, "formula_vs_counted_max_pct": largest deviation or None,
+            "strategies": {strategy: {quantity: mean, None where not measured}},
+            "relative": {"gist_vs_none" | "instruction_vs_none" | "gist_vs_instruction": {quantity: {
+                "pct": saved, in % of the mean of the second strategy; negative where the first costs more,
+                "ci95_pct": [low, high], bootstrap over prompts of the ratio of means,
+                "ci95_paper_pct": [low, high], the paper's estimator, see calibration.py here} or None}}}}}
+
+    Raises:
+        ValueError: no measurements, an unknown strategy, or a batch size at which no prompt has more than one strategy.
+    """
+    by_batch: dict[int, dict[str, dict[str, list[Mapping[str, Any]]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(list))
+    )
+    for row in rows:
+        if row["strategy"] not in STRATEGIES:
+            raise ValueError(
+                f"unknown strategy {row['strategy']!r} in row {row['row_id']}; known: {', '.join(STRATEGIES)}"
+            )
+        by_batch[row["batch_size"]][row["row_id"]][row["strategy"]].append(row)
+    if not by_batch:
+        raise ValueError("there are no measurements to summarise; run the benchmark stage first")
+    batches = {str(size): _batch(by_batch[size], size, resamples, seed) for size in sorted(by_batch)}
+    return {"resamples": resamples, "seed": seed, "batch_sizes": batches}
+
+
+def _batch(
+    prompts: Mapping[str, Mapping[str, list[Mapping[str, Any]]]], size: int, resamples: int, seed: int
+) -> dict[str, Any]:
+    present = [s for s in STRATEGIES if any(s in prompt for prompt in prompts.values())]
+    paired = sorted(row_id for row_id, prompt in prompts.items() if all(s in prompt for s in present))
+    if len(present) < 2 or not paired:
+        raise ValueError(
+            f"batch size {size} has no prompt that was measured under two strategies; nothing can be compared"
+        )
+    values = {
+        strategy: {q: _per_prompt([prompts[row_id][strategy] for row_id in paired], q) for q in (*QUANTITIES, *LENGTHS)}
+        for strategy in present
+    }
+    return {
+        "n": len(paired),
+        "n_unpaired": len(prompts) - len(paired),
+        "repeats": max(len(measured) for prompt in prompts.values() for measured in prompt.values()),
+        "tokens": {q: _mean(values[present[0]][q]) for q in LENGTHS},
+        "formula_vs_counted_max_pct": _formula_error(values),
+        "strategies": {s: {q: _mean(values[s][q]) for q in QUANTITIES} for s in present},
+        "relative": {
+            f"{a}_vs_{b}": {q: saved(values[b][q], values[a][q], resamples=resamples, seed=seed) for q in QUANTITIES}
+            for a, b in COMPARISONS
+            if a in present and b in present
+        },
+    }
+
+
+def saved(
+    baseline: Sequence[float] | None, other: Sequence[float] | None, *, resamples: int, seed: int
+) -> dict[str, Any] | None:
+    """How much `other` saves of `baseline`, paired: difference of the means over the mean of the baseline, in %.
+
+    Returns None where either was not measured or the baseline is zero (no cache holds no bytes). With a single pair
+    there is no interval: both are None.
+    """
+    if baseline is None or other is None:
+        return None
+    difference = paired_relative_difference(other, baseline, resamples=resamples, seed=seed)
+    if difference.value is None:
+        return None
+    result: dict[str, Any] = {"pct": -100 * difference.value + 0.0, "ci95_pct": None, "ci95_paper_pct": None}
+    if len(baseline) > 1 and difference.ci95 is not None:
+        low, high = difference.ci95
+        result["ci95_pct"] = [-100 * high + 0.0, -100 * low + 0.0]
+        result["ci95_paper_pct"] = list(relative_difference_normal(list(baseline), list(other))[1:])
+    return result
+
+
+def _per_prompt(measured: list[list[Mapping[str, Any]]], quantity: str) -> list[float] | None:
+    """The mean over repeats, per prompt; None if any repeat of any prompt lacks the quantity."""
+    if any(row.get(quantity) is None for repeats in measured for row in repeats):
+        return None
+    return [fmean([row[quantity] for row in repeats]) for repeats in measured]
+
+
+def _mean(values: Sequence[float] | None) -> float | None:
+    return None if values is None else fmean(values)
+
+
+def _formula_error(values: Mapping[str, Mapping[str, Sequence[float] | None]]) -> float | None:
+    deviations = [
+        100 * abs(formula / counted - 1)
+        for strategy in values.values()
+        for formula, counted in zip(strategy["gflops_formula"] or (), strategy["gflops_counted"] or (), strict=False)
+    ]
+    return max(deviations, default=None)

@@ -1,0 +1,143 @@
+"""Everything that the report is made of, read from the files of the earlier stages. Nothing is measured here."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gist_core.data.rows import Row, read_rows
+
+SPLITS = ("seen", "unseen", "human")
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """The contents of the stage's inputs, by run and split.
+
+    params: the declared sections of params.yaml (data, model, train, engine, runs). facts: data/alpaca_plus/facts.json.
+    rows: by validation split. metrics: by split. judge, benchmark, curves: by run;
+    a run that is missing was not judged, measured or trained. generations: by run, split and row id.
+    human_eval: None before the human evaluation ran. hardware: of the training, as its statement has it, or None.
+    """
+
+    params: Json
+    facts: Json
+    rows: Mapping[str, list[Row]]
+    metrics: Json
+    judge: Mapping[str, Json]
+    human_eval: Json | None
+    benchmark: Mapping[str, Json]
+    curves: Mapping[str, list[Json]]
+    generations: Mapping[str, Mapping[str, Mapping[str, Json]]]
+    hardware: Json | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def runs(self) -> list[str]:
+        """The runs in the order of a table: pos_control, the compressed runs, neg_control."""
+        names = list(self.params["runs"])
+        return sorted(names, key=lambda name: {"pos_control": 0, "neg_control": 2}.get(name, 1))
+
+    @property
+    def compressed_runs(self) -> list[str]:
+        """The runs between the two controls."""
+        return [name for name in self.runs if name not in ("pos_control", "neg_control")]
+
+    @property
+    def headline_run(self) -> str | None:
+        """gist-1, or the first gist run where there is none of that name."""
+        gists = [name for name in self.runs if self.params["runs"][name].get("condition") == "gist"]
+        return "gist-1" if "gist-1" in gists else next(iter(gists), None)
+
+    @property
+    def splits(self) -> list[str]:
+        """The validation splits that were scored, in their usual order."""
+        return [split for split in SPLITS if split in self.metrics]
+
+    @property
+    def data_label(self) -> str:
+        """What the data is, in the words of the data stage."""
+        return str(self.facts.get("label") or self.params["data"]["kind"])
+
+    @property
+    def is_papers_data(self) -> bool:
+        """Whether the splits were proved to be the paper's."""
+        return bool(self.facts.get("is_papers_data"))
+
+
+def load_inputs(
+    *,
+    params: Json,
+    data: Path,
+    metrics: Path,
+    judge: Path,
+    human_eval: Path,
+    benchmark: Path,
+    curves: Path,
+    generations: Path,
+    statement: Path | None = None,
+    notes: list[str] | None = None,
+) -> ReportInputs:
+    """Reads the inputs. data, judge, benchmark, curves and generations are folders, metrics, human_eval and statement
+    files; of these only data and metrics must exist.
+
+    Raises:
+        ValueError: the data or the metrics are missing, or a file is not valid JSON.
+    """
+    for needed in (data / "facts.json", metrics):
+        if not needed.is_file():
+            raise ValueError(
+                f"{needed} is missing; the report needs at least the data and the scores (`dvc repro rouge`)"
+            )
+    return ReportInputs(
+        params=params,
+        facts=_json(data / "facts.json"),
+        rows={split: read_rows(data / f"{split}.parquet") for split in SPLITS if (data / f"{split}.parquet").is_file()},
+        metrics=_json(metrics),
+        judge={path.stem: _json(path) for path in sorted(judge.glob("*.json"))},
+        human_eval=_json(human_eval) if human_eval.is_file() else None,
+        benchmark={path.stem: _json(path) for path in sorted(benchmark.glob("*.json"))},
+        curves={path.stem: _json_lines(path) for path in sorted(curves.glob("*.jsonl"))},
+        generations={run: _generations(generations / run) for run in params["runs"]},
+        hardware=_find(_json(statement), "hardware") if statement and statement.is_file() else None,
+        notes=list(notes or []),
+    )
+
+
+def _generations(folder: Path) -> dict[str, dict[str, Json]]:
+    return {
+        path.stem: {line["row_id"]: line for line in _json_lines(path)}
+        for path in sorted(folder.glob("*.jsonl"))
+        if path.stem in SPLITS
+    }
+
+
+def _json(path: Path) -> Json:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}") from None
+
+
+def _json_lines(path: Path) -> list[Json]:
+    lines = []
+    # Not splitlines(): an answer may hold U+2028, which JSON leaves as it is.
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            lines.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}, line {number}, is not valid JSON: {error}") from None
+    return lines
+
+
+def _find(node: Any, key: str) -> Json | None:
+    """The first mapping under `key`, however deep the statement keeps it."""
+    if not isinstance(node, dict):
+        return None
+    if isinstance(node.get(key), dict):
+        return node[key]
+    return next((found for value in node.values() if (found := _find(value, key)) is not None), None)

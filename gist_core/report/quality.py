@@ -1,0 +1,234 @@
+"""The tables on quality: scores, normalised scores, judge and human evaluation, each beside the paper's."""
+
+from gist_core.report import paper
+from gist_core.report.inputs import SPLITS, Json, ReportInputs
+from gist_core.report.table import MISSING, Cell, Table, TableRow, estimate, number, row
+
+_VERDICTS = ("Win", "Tie", "Loss", "Ident.", "Refused", "Unpars.", "Failed")
+JUDGE_COLUMNS = ("Run", "Split", "Win", "Len.", *_VERDICTS, "First", "Agree")
+SPLIT_NAMES = {"seen": "Seen", "unseen": "Unseen", "human": "Human"}
+
+
+def score_table(inputs: ReportInputs) -> Table:
+    """Table 1 of the paper: ROUGE-L, exact match with pos_control and win rate, by split and run."""
+    rows = [_own_scores(inputs, run) for run in inputs.runs]
+    for model in paper.MODELS:
+        rows.append(row(f"The paper, {model}", kind="group"))
+        rows += [_paper_scores(run) for run in paper.RUNS if run.model == model]
+    notes = ["Win: share of rows on which the answer was preferred to pos_control's, a tie counting one half."]
+    rule_based = sorted(run for run, splits in inputs.judge.items() if not _is_language_model(splits))
+    if rule_based:
+        notes.append(
+            "The win rates of our own runs come from the reference rule (the answer closer to the reference by ROUGE-L "
+            "wins), which is not a language model; the paper's come from ChatGPT. Do not compare the two."
+        )
+    return Table(
+        id="scores",
+        caption="ROUGE-L F, exact match with pos_control, and win rate against pos_control, all in %",
+        source="reports/metrics.json, reports/judge/; the paper's rows: " + paper.RUNS_SOURCE,
+        groups=[("", 1), *((SPLIT_NAMES[split], 3) for split in SPLITS)],
+        columns=["Run", *("ROUGE-L", "Exact", "Win") * len(SPLITS)],
+        rows=rows,
+        notes=notes + _missing_splits(inputs),
+    )
+
+
+def normalised_table(inputs: ReportInputs) -> Table:
+    """How much of the way from neg_control to pos_control each run keeps, in ROUGE-L."""
+    rows = [
+        row(
+            run,
+            *(
+                estimate(entry.get("pct"), entry.get("ci95_pct"))
+                for entry in (_get(inputs.metrics, split, "normalised", run, "rouge_l") for split in SPLITS)
+            ),
+        )
+        for run in inputs.compressed_runs
+    ]
+    rows.append(row("The paper, LLaMA-7B", kind="group"))
+    rows += [
+        row(run.run, *(number(value) for value in run.normalised_pct), kind="paper")
+        for run in paper.RUNS
+        if run.normalised_pct
+    ]
+    notes = [] if inputs.compressed_runs else ["There is no run between the two controls."]
+    return Table(
+        id="normalised",
+        caption="Quality kept: where the mean ROUGE-L stands between neg_control (0) and pos_control (100), in %",
+        source="reports/metrics.json; the paper's row: computed from its table 1",
+        columns=["Run", *(SPLIT_NAMES[split] for split in SPLITS)],
+        rows=rows,
+        notes=[*notes, "A dash: the controls do not differ enough for a ratio."],
+    )
+
+
+def significance_table(inputs: ReportInputs) -> Table:
+    """Paired differences in ROUGE-L between runs."""
+    rows: list[TableRow] = []
+    for split in inputs.splits:
+        for test in inputs.metrics[split].get("significance", []):
+            rows.append(
+                row(
+                    f"{test['a']} minus {test['b']}",
+                    SPLIT_NAMES[split],
+                    estimate(test["difference_pct"], test["ci95_pct"]),
+                    "< 0.001" if test["p_value"] < 0.001 else number(test["p_value"], 3),
+                )
+            )
+    return Table(
+        id="significance",
+        caption="Paired differences of mean ROUGE-L between runs, in points",
+        source="reports/metrics.json",
+        columns=["Runs", "Split", "Difference", "p"],
+        rows=rows,
+        text_columns=2,
+        notes=["p: two-sided randomisation test on the same rows, not corrected for the number of comparisons."],
+    )
+
+
+def judge_table(inputs: ReportInputs) -> Table:
+    """Who judged, and what became of every row: wins, ties, failures, bias of position."""
+    rows: list[TableRow] = []
+    judge = None
+    for run in [name for name in inputs.runs if name in inputs.judge]:
+        for split in [s for s in SPLITS if s in inputs.judge[run]]:
+            entry = inputs.judge[run][split]
+            if (name := judge_name(entry)) != judge:
+                judge = name
+                rows.append(row(f"Judge: {judge}", kind="group"))
+            rows.append(
+                row(
+                    run,
+                    SPLIT_NAMES[split],
+                    estimate(entry.get("win_rate_pct"), entry.get("ci95_pct")),
+                    number(entry.get("length_controlled_win_rate_pct")),
+                    *(number(entry.get(key), 0) for key in ("wins", "ties", "losses", "identical")),
+                    *(number(entry.get(key), 0) for key in ("refused", "unparsable", "failed")),
+                    number(entry.get("first_position_share_pct")),
+                    number(entry.get("order_agreement_pct")),
+                )
+            )
+    notes = [
+        "Identical answers are ties without a call. Refused, unparsable and failed verdicts are no ties: they count in "
+        "no win rate.",
+        "First: share of the decided rows won by the answer shown first (50 is unbiased). Agree: rows on which both "
+        "orders gave the same verdict. Len.: win rate with the effect of length taken out.",
+    ]
+    if any(not _is_language_model(splits) for splits in inputs.judge.values()):
+        notes.insert(
+            0, "The reference rule is not a language model: it compares each answer with the reference by ROUGE-L."
+        )
+    missing = [run for run in inputs.runs if run != "pos_control" and run not in inputs.judge]
+    if missing:
+        notes.append(f"Not judged in this run: {', '.join(missing)}.")
+    return Table(
+        id="judge",
+        caption="Pairwise verdicts against pos_control: rates in %, the rest in rows",
+        source="reports/judge/",
+        groups=[("", 2), ("Win rate", 2), ("Verdicts", 4), ("No verdict", 3), ("Order", 2)],
+        columns=JUDGE_COLUMNS,
+        rows=rows,
+        notes=notes,
+        text_columns=2,
+    )
+
+
+def judge_name(entry: Json) -> str:
+    """Provider, model and protocol in words."""
+    if not entry.get("is_language_model", True):
+        return "reference rule (no language model)"
+    return ", ".join(str(part) for part in (entry.get("model") or entry.get("provider"), entry.get("protocol")) if part)
+
+
+def human_eval_table(inputs: ReportInputs) -> Table:
+    """The human evaluation: its state, win rate and agreement, beside the paper's."""
+    results = inputs.human_eval
+    rows: list[TableRow] = []
+    if results is None:
+        notes = ["The human evaluation has not run."]
+    else:
+        win = results.get("win_rate", {})
+        kappa = _get(results, "agreement", "cohen_kappa_linear")
+        given, expected = (results.get("num_answers", {}).get(key, 0) for key in ("given", "expected"))
+        rows.append(
+            row(
+                str(results.get("run", MISSING)),
+                number(_get(results, "items").get("drawn"), 0),
+                f"{number(given, 0)} of {number(expected, 0)}",
+                estimate(win.get("win_rate_pct"), win.get("ci95_pct")),
+                " / ".join(number(win.get(key), 0) for key in ("wins", "ties", "losses", "unknown")),
+                estimate(kappa.get("value"), kappa.get("ci95"), 2),
+                number(_get(results, "judge", "cohen_kappa_linear").get("value"), 2),
+            )
+        )
+        notes = ["Tie = 1/2; “I don't know” counts in no rate. Intervals are over items."]
+        if not given:
+            notes.insert(
+                0,
+                "No answers have been imported yet: the annotation package is ready in data/human_eval/, and "
+                "`gist human-eval import FILES...` takes the answers.",
+            )
+        elif not results.get("complete"):
+            notes.insert(0, "Incomplete: the answers that are missing are counted, not guessed.")
+    rows += [
+        row(
+            f"gist-1, the paper's {entry.model}",
+            "100",
+            "300",
+            number(entry.win_pct),
+            MISSING,
+            number(entry.mean_kappa, 2),
+            MISSING,
+            kind="paper",
+        )
+        for entry in paper.HUMAN_EVAL
+    ]
+    return Table(
+        id="human-eval",
+        caption="People's preference against pos_control on the Human split",
+        source="reports/human_eval.json; the paper's rows: " + paper.HUMAN_EVAL_SOURCE,
+        columns=["Run", "Items", "Answers", "Win %", "Win / tie / loss / don't know", "Cohen's κ", "κ with judge"],
+        rows=rows,
+        notes=notes,
+    )
+
+
+def _own_scores(inputs: ReportInputs, run: str) -> TableRow:
+    cells: list[Cell | str] = [run]
+    for split in SPLITS:
+        metrics = inputs.metrics.get(split, {})
+        for kind in ("rouge_l", "exact_match"):
+            entry = _get(metrics, kind, run)
+            reference = kind == "exact_match" and run == "pos_control"
+            cells.append(Cell("(100)") if reference else estimate(entry.get("mean_pct"), entry.get("ci95_pct")))
+        verdicts = _get(inputs.judge, run, split)
+        cells.append(
+            Cell("(50)") if run == "pos_control" else estimate(verdicts.get("win_rate_pct"), verdicts.get("ci95_pct"))
+        )
+    return row(*cells)
+
+
+def _paper_scores(run: paper.PaperRun) -> TableRow:
+    cells = [run.run]
+    for index in range(len(SPLITS)):
+        control = run.run == "pos_control"
+        cells.append(number(run.rouge_l_pct[index]))
+        cells.append("(100)" if control else number(run.exact_match_pct[index] if run.exact_match_pct else None))
+        cells.append("(50)" if control else number(run.win_pct[index] if run.win_pct else None))
+    return row(*cells, kind="paper")
+
+
+def _missing_splits(inputs: ReportInputs) -> list[str]:
+    missing = [split for split in SPLITS if split not in inputs.metrics]
+    return [f"Not generated in this run: {', '.join(missing)}."] if missing else []
+
+
+def _is_language_model(splits: Json) -> bool:
+    return all(entry.get("is_language_model", True) for entry in splits.values() if isinstance(entry, dict))
+
+
+def _get(node: object, *keys: str) -> Json:
+    """A nested mapping, or an empty one where any key is missing or null."""
+    for key in keys:
+        node = node.get(key) if isinstance(node, dict) else None
+    return node if isinstance(node, dict) else {}

@@ -1,0 +1,49 @@
+"""The report: the paper's tables and figures for this run, as one HTML page and the same in Markdown.
+
+    python -m tasks.report
+
+Reads what the earlier stages wrote and measures nothing itself. What was not done (a run without answers, no benchmark,
+no human answers) is said on the page. The bytes depend on the inputs alone.
+"""
+
+from pathlib import Path
+
+from gist_core.report.inputs import load_inputs
+from gist_core.report.page import Page, to_html, to_markdown
+from tasks import paths
+from tasks.stage import Stage, stage_main
+
+SECTIONS = ("data", "model", "train", "engine", "runs", "rouge", "generate")
+# One machine trains all runs: that of the control stands for them, and there is always a pos_control.
+TRAINING = paths.STATEMENTS / "train@pos_control.json"
+
+
+def run(stage: Stage) -> None:
+    params = stage.params.report
+    inputs = load_inputs(
+        params={section: stage.parameters[section] for section in SECTIONS},
+        data=stage.dep(paths.ALPACA_PLUS),
+        generations=stage.dep(paths.GENERATIONS),
+        metrics=stage.dep(paths.METRICS),
+        judge=_optional(stage, paths.JUDGE_METRICS),
+        human_eval=_optional(stage, paths.HUMAN_EVAL_METRICS),
+        benchmark=_optional(stage, paths.BENCHMARK_METRICS),
+        curves=_optional(stage, paths.CURVES),
+        statement=_optional(stage, TRAINING),
+        notes=params.notes,
+    )
+    page = Page(params.title, inputs)
+    with stage.out(paths.REPORT_HTML) as target:
+        target.write_text(to_html(page), encoding="utf-8")
+    with stage.out(paths.REPORT_MD) as target:
+        target.write_text(to_markdown(page), encoding="utf-8")
+    stage.facts["missing"] = page.missing
+
+
+def _optional(stage: Stage, path: Path) -> Path:
+    """A declared dependency that may be absent: the report then says so."""
+    return stage.dep(path) if (stage.root / path).exists() else stage.root / path
+
+
+if __name__ == "__main__":
+    stage_main("report", run)
