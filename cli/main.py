@@ -4,10 +4,11 @@ import sys
 
 import typer
 
-from cli import params
+from cli import flow, params
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("params")(params.compose)
+app.add_typer(flow.app, name="flow")
 
 
 @app.callback()
