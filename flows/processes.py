@@ -101,6 +101,9 @@ def stop_group(process: "subprocess.Popen[str]") -> None:
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
+        for descendant in descendants:  # those in sessions of their own, too
+            with contextlib.suppress(psutil.Error):
+                descendant.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(GRACE_SECONDS)
         psutil.wait_procs(descendants, timeout=GRACE_SECONDS)
