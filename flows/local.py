@@ -7,8 +7,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from flows.flow import pipeline
 from flows.parameters import PipelineParameters
-from flows.pipeline import pipeline
 from flows.processes import guard_children
 
 
