@@ -74,6 +74,48 @@ def run(
 
 
 @app.command()
+def deploy(root: Root = Path(".")) -> None:
+    """Put prefect.yaml on the Prefect server: work pools, limits, deployments, schedules."""
+    from flows.settings import configure_prefect
+
+    configure_prefect(root.resolve())
+    from flows.deploy import deploy as deploy_all
+
+    for line in deploy_all(root.resolve()):
+        typer.echo(line)
+
+
+@app.command()
+def worker(
+    pool: Annotated[str, typer.Argument(help="Work pool to take stages from, e.g. cpu or gpu")],
+    limit: Annotated[int | None, typer.Option(help="Flow runs at a time on this machine", min=1)] = None,
+    root: Root = Path("."),
+) -> None:
+    """Start a worker that runs the stages of a pool in this clone. Ctrl-C ends it."""
+    from flows.settings import configure_prefect
+
+    configure_prefect(root.resolve())
+    from flows.dispatch import start_worker
+
+    raise typer.Exit(start_worker(pool, root.resolve(), ["--limit", str(limit)] if limit else []))
+
+
+@app.command()
+def serve(
+    cron: Annotated[str | None, typer.Option(help='Also run by this schedule, e.g. "0 2 * * *" (UTC)')] = None,
+    root: Root = Path("."),
+) -> None:
+    """Serve the pipeline from this process, without pools or workers: runs started in Prefect's UI or by `cron` run
+    here, one at a time. Ctrl-C ends it."""
+    from flows.settings import configure_prefect
+
+    configure_prefect(root.resolve())
+    from flows.flow import pipeline
+
+    pipeline.serve(name="here", cron=cron, limit=1, parameters={"root": str(root.resolve())})
+
+
+@app.command()
 def status(
     limit: Annotated[int, typer.Option(help="How many runs to show, the latest first", min=1)] = 5,
     root: Root = Path("."),

@@ -73,7 +73,7 @@ def retries_left(kind: FailureKind, resource: str, attempt: int) -> bool:
     return kind is FailureKind.KILLED and attempt <= 1
 
 
-def explain(kind: FailureKind, tail: Sequence[str]) -> str:
+def explain(tail: Sequence[str]) -> str:
     """The last lines of the output that say something, for an error message."""
     said = [line for line in tail if line.strip()][-5:]
-    return " | ".join(said) if said else str(kind)
+    return " | ".join(said) or "no output"

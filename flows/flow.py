@@ -18,6 +18,7 @@ from prefect.futures import PrefectFuture
 from prefect.states import Cancelled, Completed, Failed, State
 from pydantic import PositiveFloat
 
+from flows.dispatch import PoolSubmit
 from flows.failures import StageFailed
 from flows.lockfile import put_in_order, read_entries
 from flows.parameters import Dispatch, Limits, PipelineParameters, Plan, make_plan
@@ -58,8 +59,12 @@ def pipeline(
     get_run_logger().info("%d stages: %s", len(plan.graph.stages), ", ".join(plan.graph.stages))
     cancelled = threading.Event()
     results: dict[str, StageResult] = {}
-    submit = _submit_here(plan, cancelled, results)
-    return run_plan(plan, submit, cancelled, results)
+    if dispatch == "here":
+        return run_plan(plan, _submit_here(plan, cancelled, results), cancelled, results)
+    pools = PoolSubmit(plan, cancelled, results)
+    state = run_plan(plan, pools, cancelled, results)
+    pools.bring_home()
+    return state
 
 
 def _submit_here(plan: Plan, cancelled: threading.Event, results: dict[str, StageResult]) -> Submit:

@@ -85,9 +85,7 @@ def reproduce(stage: StageNode, run: StageRun, cancelled: threading.Event) -> St
     if run.push:
         pushed = _call(["push", "--run-cache", stage.name], stage, run, cancelled, on_line=say)
         if pushed.ended == "by itself" and pushed.returncode != 0:
-            raise StageFailed(
-                stage.name, FailureKind.REMOTE, f"made, but not pushed: {explain(FailureKind.REMOTE, pushed.tail)}"
-            )
+            raise StageFailed(stage.name, FailureKind.REMOTE, f"made, but not pushed: {explain(pushed.tail)}")
         _raise_unless_ended_well(stage, pushed, run.timeout_s)
     return StageResult(stage.name, _how(outcome.tail), outcome.seconds)
 
@@ -112,7 +110,7 @@ def _raise_unless_ended_well(stage: StageNode, outcome: Outcome, timeout_s: floa
         raise StageFailed(stage.name, FailureKind.TIMED_OUT, f"stopped after its limit of {timeout_s:g} s")
     if outcome.returncode != 0:
         kind = classify(outcome.returncode, outcome.tail)
-        raise StageFailed(stage.name, kind, explain(kind, outcome.tail))
+        raise StageFailed(stage.name, kind, explain(outcome.tail))
 
 
 def _how(tail: Sequence[str]) -> str:
