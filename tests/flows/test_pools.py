@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 
 from tests.flows.conftest import Server
 from tests.flows.project import STAGES, Project, git, make_project
-from tests.flows.test_pipeline import GPU, overlaps, processes_in
+from tests.flows.test_pipeline import GPU, overlaps, processes_in, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -160,3 +162,104 @@ def test_a_dirty_work_tree_and_a_missing_deployment_are_refused(site: Site) -> N
     assert ended.returncode != 0
     assert "has changes in work.py; commit or stash them" in ended.stderr
     assert not site.ran()
+
+
+def hanging(site: Site, stage: str) -> None:
+    for folder in (site.project.root, *site.clones):
+        Project(folder).order(stage, "hang")
+
+
+def relaxed(site: Site, stage: str) -> None:
+    for folder in (site.project.root, *site.clones):
+        (folder / "orders" / stage).unlink(missing_ok=True)
+
+
+def no_stage_is_left(site: Site) -> bool:
+    return not any(
+        "work.py" in " ".join(process.cmdline()) or "dvc" in " ".join(process.cmdline()[:4])
+        for folder in (site.project.root, *site.clones)
+        for process in processes_in(folder)
+        if psutil.pid_exists(process.pid)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("fault", ["flow cancelled", "worker terminated", "worker killed", "stage killed"])
+def test_after_a_fault_nothing_is_left_and_the_next_run_completes(site: Site, fault: str) -> None:
+    """The fault comes while `weights` hangs on the worker and `fetch` is finished."""
+    hanging(site, "weights")
+    site.command("deploy")
+    worker = site.worker("cpu", site.clones[0])
+    run = site.start("run", "weights", "split", "--dispatch", "pools")
+    wait_until(lambda: (site.events / "weights.child").exists() and site.ran("split"), 240)
+    if fault == "flow cancelled":
+        running = re.search(r"^(\w{8})  Running", site.command("status").stdout, re.MULTILINE)
+        assert running
+        site.command("cancel", running[1])
+    elif fault == "worker terminated":
+        os.killpg(worker.pid, signal.SIGTERM)
+    elif fault == "worker killed":  # the whole of it, as when its machine goes down
+        for process in [*psutil.Process(worker.pid).children(recursive=True), psutil.Process(worker.pid)]:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+    else:
+        relaxed(site, "weights")
+        psutil.Process(int(site.ran("weights")[0]["pid"])).kill()  # type: ignore[call-overload]
+        assert run.wait(240) == 0, run.stdout and run.stdout.read()  # tried again on the worker
+        assert len(site.ran("weights")) == 2
+    wait_until(lambda: no_stage_is_left(site), 60)
+    if run.poll() is None:
+        site.command("cancel", re.search(r"^(\w{8})", site.command("status").stdout)[1], check=False)  # type: ignore[index]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.wait(60)
+        run.kill()
+    run.communicate()
+    relaxed(site, "weights")
+    if worker.poll() is None and fault.startswith("worker"):
+        worker.wait(60)
+    if fault.startswith("worker"):
+        site.worker("cpu", site.clones[0])
+    ended = site.command("run", "weights", "split", "--dispatch", "pools", check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr + site.logs()
+    assert len(site.ran("fetch")) == 1, "what was finished is not done again"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_server_may_go_away_and_come_back_during_a_stage(site: Site) -> None:
+    for folder in (site.project.root, *site.clones):
+        Project(folder).order("weights", "sleep 15")
+    site.command("deploy")
+    site.worker("cpu", site.clones[0])
+    run = site.start("run", "weights", "--dispatch", "pools")
+    try:
+        wait_until(lambda: site.ran("weights"), 240)
+        site.server.stop()
+        time.sleep(5)
+        site.server.start()
+        said, _ = run.communicate(timeout=200)
+        assert run.returncode == 0, said + site.logs()
+        assert len(site.ran("weights")) == 1
+    finally:
+        run.kill()
+        run.wait()
+        if site.server.process is None:
+            site.server.start()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_an_unreachable_remote_fails_with_a_message_and_the_next_run_completes(site: Site) -> None:
+    remote = site.project.root.parent / "remote"
+    remote.write_text("not a folder")
+    site.command("deploy")
+    site.worker("cpu", site.clones[0])
+    ended = site.command("run", "weights", "--dispatch", "pools", check=False)
+    assert ended.returncode == 1
+    assert "remote" in ended.stderr, ended.stdout + ended.stderr
+    made = len(site.ran("weights"))
+    remote.unlink()
+    ended = site.command("run", "weights", "--dispatch", "pools", check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr + site.logs()
+    assert len(site.ran("weights")) == made == 1, "made once, although it could not be pushed at first"
