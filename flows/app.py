@@ -76,9 +76,10 @@ def run(
 @app.command()
 def deploy(root: Root = Path(".")) -> None:
     """Put prefect.yaml on the Prefect server: work pools, limits, deployments, schedules."""
-    from flows.settings import configure_prefect
+    from flows.settings import configure_prefect, require_server
 
     configure_prefect(root.resolve())
+    require_server("a deployment")
     from flows.deploy import deploy as deploy_all
 
     for line in deploy_all(root.resolve()):
@@ -92,9 +93,10 @@ def worker(
     root: Root = Path("."),
 ) -> None:
     """Start a worker that runs the stages of a pool in this clone. Ctrl-C ends it."""
-    from flows.settings import configure_prefect
+    from flows.settings import configure_prefect, require_server
 
     configure_prefect(root.resolve())
+    require_server("a worker")
     from flows.dispatch import start_worker
 
     raise typer.Exit(start_worker(pool, root.resolve(), ["--limit", str(limit)] if limit else []))
@@ -107,9 +109,10 @@ def serve(
 ) -> None:
     """Serve the pipeline from this process, without pools or workers: runs started in Prefect's UI or by `cron` run
     here, one at a time. Ctrl-C ends it."""
-    from flows.settings import configure_prefect
+    from flows.settings import configure_prefect, require_server
 
     configure_prefect(root.resolve())
+    require_server("serving the pipeline")
     from flows.flow import pipeline
 
     pipeline.serve(name="here", cron=cron, limit=1, parameters={"root": str(root.resolve())})

@@ -63,7 +63,8 @@ def pipeline(
         return run_plan(plan, _submit_here(plan, cancelled, results), cancelled, results)
     pools = PoolSubmit(plan, cancelled, results)
     state = run_plan(plan, pools, cancelled, results)
-    pools.bring_home()
+    if not state.is_cancelled():
+        pools.bring_home()
     return state
 
 

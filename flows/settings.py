@@ -24,5 +24,16 @@ def configure_prefect(root: Path) -> None:
         os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = f"sqlite+aiosqlite:///{home / 'prefect.db'}"
 
 
+def require_server(what: str) -> None:
+    """Raises ValueError when no Prefect server is set: what others are to see cannot live on a temporary one."""
+    from prefect.settings import get_current_settings
+
+    if get_current_settings().api.url is None:
+        raise ValueError(
+            f"{what} needs a Prefect server: start one with `prefect server start`, and name it with "
+            "`prefect config set PREFECT_API_URL=http://127.0.0.1:4200/api`"
+        )
+
+
 def _writable(folder: Path) -> bool:
     return folder.is_dir() and os.access(folder, os.W_OK)
