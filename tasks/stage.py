@@ -14,12 +14,14 @@ import os
 import shutil
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from gist_core.lineage.environment import environment
@@ -48,6 +50,7 @@ RUN_VARIABLES = (
     "GIST_TASK_RUN",
     "CUDA_VISIBLE_DEVICES",
 )
+LOCK_WAIT_SECONDS = 3.0
 
 
 class Stage:
@@ -247,18 +250,37 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def _lock(root: Path, name: str) -> Iterator[None]:
+    """Holds `.work/locks/NAME.lock`. Waits a few seconds for it: a stage whose `dvc repro` was just killed needs a
+    moment to notice (tasks/parent.py), and then a restart goes on instead of being refused.
+
+    Raises:
+        ValueError: another process runs this stage; it is named.
+    """
     folder = root / paths.WORK / "locks"
+    holder_file = folder / f"{name}.pid"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / f"{name}.lock")
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=LOCK_WAIT_SECONDS)
     except Timeout:
-        holder = (folder / f"{name}.pid").read_text(encoding="utf-8")
-        raise ValueError(f"stage {name} is already running in process {holder}; wait for it or stop it") from None
+        raise ValueError(
+            f"stage {name} is already running in process {_describe_holder(holder_file)}; wait for it or stop it"
+        ) from None
     except OSError as error:
         raise ValueError(f"stage {name} cannot write {error.filename}: {error.strerror}") from None
     try:
-        (folder / f"{name}.pid").write_text(str(os.getpid()), encoding="utf-8")
+        holder_file.write_text(str(os.getpid()), encoding="utf-8")
         yield
     finally:
+        holder_file.unlink(missing_ok=True)
         lock.release()
+
+
+def _describe_holder(holder_file: Path) -> str:
+    """The id, command and start of the process that holds a lock, as far as they can be known."""
+    try:
+        process = psutil.Process(int(holder_file.read_text(encoding="utf-8")))
+        started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(process.create_time()))
+        return f"{process.pid} ({' '.join(process.cmdline())}, started {started})"
+    except (OSError, ValueError, psutil.Error):
+        return "that has not yet named itself"

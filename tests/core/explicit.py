@@ -93,7 +93,9 @@ def explicit_logits(
     ).logits
 
 
-def masked_logits(gist_model: GistModel, prompts: Prompts, decoder_input_ids: torch.Tensor | None = None) -> torch.Tensor:
+def masked_logits(
+    gist_model: GistModel, prompts: Prompts, decoder_input_ids: torch.Tensor | None = None
+) -> torch.Tensor:
     """Logits of the same weights through gist attention."""
     if gist_model.is_encoder_decoder:
         return gist_model.model(

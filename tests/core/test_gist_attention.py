@@ -118,7 +118,9 @@ def test_pos_control_is_the_unmasked_model(family: str) -> None:
     kwargs = {"input_ids": prompts.input_ids, "attention_mask": prompts.attention_mask}
     kwargs |= {"decoder_input_ids": target} if target is not None else {"position_ids": prompts.positions}
     with torch.inference_mode():
-        torch.testing.assert_close(masked_logits(gist_model, prompts, target), stock(**kwargs).logits, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            masked_logits(gist_model, prompts, target), stock(**kwargs).logits, atol=1e-5, rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize("implementation", ["eager", pytest.param("flex_attention", marks=pytest.mark.slow)])

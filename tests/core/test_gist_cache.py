@@ -58,7 +58,9 @@ texts = st.text(st.characters(min_codepoint=97, max_codepoint=122), min_size=1, 
 @given(
     k=st.sampled_from([1, 2, 5, 10]),
     prompts=st.integers(0, 2).flatmap(
-        lambda n: st.lists(st.tuples(texts, st.text("ABC ", max_size=30)), min_size=2**n * (n > 0) or 1, max_size=[1, 2, 8][n])
+        lambda n: st.lists(
+            st.tuples(texts, st.text("ABC ", max_size=30)), min_size=2**n * (n > 0) or 1, max_size=[1, 2, 8][n]
+        )
     ),
     beams=st.sampled_from([1, 1, 3]),
 )
@@ -140,7 +142,9 @@ def test_an_instruction_cache_of_pos_control_equals_the_full_prompt() -> None:
         gist_model = tiny_gist_model(family, "pos_control", 1)
         cache = compress(gist_model, [p[0] for p in MIXED], keep="instruction")
         found = generate(gist_model, cache, [p[1] for p in MIXED], max_new_tokens=8)
-        assert torch.equal(found, gist_model.generate_masked([p[0] for p in MIXED], [p[1] for p in MIXED], max_new_tokens=8))
+        assert torch.equal(
+            found, gist_model.generate_masked([p[0] for p in MIXED], [p[1] for p in MIXED], max_new_tokens=8)
+        )
 
 
 def test_sizes_are_counted() -> None:
@@ -177,7 +181,9 @@ def test_a_cache_travels_to_another_process(tmp_path: Path) -> None:
         "print(generate(tiny_gist_model('llama', 'gist', 2), cache, ['b, a'], max_new_tokens=6).tolist())"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == str(generate(gist_model, compress(gist_model, ["Sort."]), ["b, a"], max_new_tokens=6).tolist())
+    assert result.stdout.strip() == str(
+        generate(gist_model, compress(gist_model, ["Sort."]), ["b, a"], max_new_tokens=6).tolist()
+    )
 
 
 def test_a_cache_of_another_model_or_k_is_refused() -> None:
@@ -214,7 +220,12 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("instructions", "message"),
-    [([], "no prompts"), ([""], "empty"), (["  \n"], "empty"), (["Say <GIST> twice"], "literal text '<GIST>' at character 4")],
+    [
+        ([], "no prompts"),
+        ([""], "empty"),
+        (["  \n"], "empty"),
+        (["Say <GIST> twice"], "literal text '<GIST>' at character 4"),
+    ],
 )
 def test_prompts_that_cannot_be_compressed_are_refused(instructions: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -238,6 +249,10 @@ def test_inputs_that_do_not_fit_the_cache_are_refused() -> None:
 
 def test_a_kv_cache_from_elsewhere_is_refused() -> None:
     gist_model = model("llama", 2)
-    foreign = tiny_gist_model("llama", "pos_control", 2).model(input_ids=torch.tensor([[5, 6]]), use_cache=True).past_key_values
+    foreign = (
+        tiny_gist_model("llama", "pos_control", 2)
+        .model(input_ids=torch.tensor([[5, 6]]), use_cache=True)
+        .past_key_values
+    )
     with pytest.raises(ValueError, match="filled outside gist attention"):
         gist_model.model(input_ids=torch.tensor([[7]]), past_key_values=foreign)

@@ -31,7 +31,9 @@ def examples_for(gist_model: GistModel) -> list[Example]:
     return examples
 
 
-def loss_and_gradients(gist_model: GistModel, batching: str, row_capacity: int = 150) -> tuple[float, dict[str, torch.Tensor]]:
+def loss_and_gradients(
+    gist_model: GistModel, batching: str, row_capacity: int = 150
+) -> tuple[float, dict[str, torch.Tensor]]:
     config = gist_model.model.config
     collator = Collator(
         condition=gist_model.settings.condition,
