@@ -178,6 +178,7 @@ class BenchmarkParams(Section):
     max_prompts: PositiveInt
     batch_sizes: list[PositiveInt]
     warmup: int = Field(ge=0)
+    repeats: PositiveInt
     resamples: PositiveInt
     seed: int
 
