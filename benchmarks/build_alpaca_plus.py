@@ -3,8 +3,8 @@
     python benchmarks/build_alpaca_plus.py                      # made-up rows of the real lengths
     python benchmarks/build_alpaca_plus.py --folder FOLDER      # a folder with upstream files (and a stand-in)
 
-The yardstick is `json.loads` of every line of the JSON Lines files and of the whole Alpaca file, text in memory. The build
-is everything from opening the sources to closed Parquet files: parsing, checks, the split, the proof (where the sources
+The yardstick is `json.loads` of every line of the JSON Lines files and of the whole Alpaca file, text in memory. The
+build is everything from opening the sources to closed Parquet files: parsing, checks, the split, the proof (where the sources
 are exact), row ids. Hashing and copying of the sources and the facts are other steps, timed apart. Each repeat is a
 process of its own; imports (about a second, mostly `datasets`) are before the clock starts, and are printed."""
 
@@ -29,9 +29,7 @@ NUM_ROWS = 130_000
 def main() -> None:
     """Prints one table; exits 1 if an aim is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--folder", type=Path, help="folder with the upstream files; a stand-in there is found by its name"
-    )
+    parser.add_argument("--folder", type=Path, help="folder with the upstream files and a stand-in")
     parser.add_argument("--stand-in", default="multi_input_instances.jsonl", help="plays Self-Instruct with --folder")
     parser.add_argument("--rows", type=int, default=NUM_ROWS, help="made-up rows, without --folder")
     parser.add_argument("--repeats", type=int, default=5)
@@ -57,7 +55,7 @@ def main() -> None:
         f"  ratio, CPU time             {median:6.2f}     median of the runs, lowest {ratio:.2f}; aim: at most {AIM_RATIO:g}"
     )
     print(f"  ratio, wall time            {wall:6.2f}     median of the runs")
-    print(f"  peak memory                 {peak:6.0f} MiB of the build's process, highest; aim: below {AIM_MIB}")
+    print(f"  peak memory                 {peak:6.0f} MiB of the process, highest; aim: below {AIM_MIB}")
     print(
         f"  facts                       {best['facts_s']:6.2f} s   imports {best['import_s']:.2f} s (neither in the ratio)"
     )
