@@ -35,7 +35,7 @@ PARAMS: dict[str, Any] = {
 }
 LEVEL = {"pos_control": 60.0, "gist-1": 54.0, "gist-5": 57.0, "neg_control": 30.0}
 WORDS = ["write a", "short", "note to", "the team", "about", "our next", "visit and", "list every", "date that"]
-HOSTILE = "<script>alert(1)</script> | pipe ```fence``` & *stars*\n# no heading \N{SNOWMAN}"
+HOSTILE = "<script>alert(1)</script> | pipe ```fence``` & *stars*\n# no heading \N{SNOWMAN}\N{LINE SEPARATOR}end"
 
 
 def write_inputs(root: Path, *, is_papers_data: bool = False, rows_per_split: int = 12) -> dict[str, Path]:
