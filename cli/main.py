@@ -4,10 +4,17 @@ import sys
 
 import typer
 
-from cli import params
+from cli import cache, data, flow, human_eval, judge, lineage, params
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("params")(params.compose)
+app.command("compress")(cache.compress)
+app.command("generate")(cache.generate)
+app.add_typer(data.app, name="data")
+app.add_typer(flow.app, name="flow")
+app.add_typer(human_eval.app, name="human-eval")
+app.add_typer(judge.app, name="judge")
+app.add_typer(lineage.app, name="lineage")
 
 
 @app.callback()

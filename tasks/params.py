@@ -2,6 +2,7 @@
 
 Composed from conf/ by `gist params`; see conf/config.yaml for what each group means."""
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -120,18 +121,55 @@ class RougeParams(Section):
     processes: PositiveInt
 
 
+class JudgePrices(Section):
+    """US dollars per million tokens. as_of: the day they were looked up."""
+
+    as_of: date
+    input_usd_per_million: float = Field(ge=0)
+    output_usd_per_million: float = Field(ge=0)
+    batch_factor: float = Field(default=0.5, ge=0, le=1)
+
+
 class JudgeParams(Section):
     provider: Literal["reference_rule", "openai"]
     runs: list[RunName]
+    protocol: Literal["paper", "strict"] = "strict"
+    seed: int = 0
+    resamples: PositiveInt = 1000
     model: str | None = None
     base_url: str | None = None
-    protocol: Literal["paper", "strict"] = "strict"
+    mode: Literal["live", "batch"] = "live"
+    temperature: float | None = Field(default=0.0, ge=0)
+    max_output_tokens: PositiveInt = 400
+    output_limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    concurrency: PositiveInt = 8
+    timeout_s: float = Field(default=60.0, gt=0)
+    max_attempts: PositiveInt = 6
+    max_wait_s: float = Field(default=600.0, ge=0)
+    poll_s: float = Field(default=30.0, gt=0)
+    budget_usd: float | None = Field(default=None, gt=0)
+    budget_calls: PositiveInt | None = None
+    prices: JudgePrices | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> "JudgeParams":
+        problems = []
+        if "pos_control" in self.runs:
+            problems.append("judge.runs names pos_control, which every run is judged against; take it out")
+        if self.provider == "openai" and not self.model:
+            problems.append("judge.model is missing; name the model that the endpoint serves")
+        if self.budget_usd is not None and self.prices is None:
+            problems.append("judge.budget_usd needs judge.prices to count dollars; add them or use judge.budget_calls")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
 
 
 class HumanEvalParams(Section):
     run: RunName
     items: PositiveInt
     annotators: PositiveInt
+    resamples: PositiveInt = 1000
     seed: int
 
 
@@ -140,6 +178,7 @@ class BenchmarkParams(Section):
     max_prompts: PositiveInt
     batch_sizes: list[PositiveInt]
     warmup: int = Field(ge=0)
+    repeats: PositiveInt
     resamples: PositiveInt
     seed: int
 
@@ -174,6 +213,11 @@ class Params(Section):
             for run in names
             if run not in self.runs
         ]
+        if self.human_eval.run not in self.judge.runs:
+            problems.append(
+                f"human_eval.run is {self.human_eval.run!r}, which is not under judge.runs "
+                f"({', '.join(self.judge.runs)}); add it there; people are compared with the judge"
+            )
         for control in ("pos_control", "neg_control"):
             if control not in self.runs:
                 problems.append(f"runs: has no {control}; every score is normalised between the two controls")

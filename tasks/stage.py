@@ -4,7 +4,7 @@ A task module defines `run(stage)` and ends with `stage_main("name", run)`. The 
 - finds its dependencies, outs and parameters in dvc.yaml (through DVC's own reader), so that they are written once;
 - holds `.work/locks/NAME.lock`, and dies with the `dvc repro` or flow that started it;
 - puts outs in place whole, by rename; keeps work in progress under `.work/`, keyed by all that determines it;
-- writes its statement (gist_core/lineage) after its outs.
+- writes its statement (gist_core/lineage) after its outs, and a line in the run log of this clone.
 """
 
 import argparse
@@ -12,20 +12,45 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
-from gist_core.lineage.hashing import sha256_of_path
+from gist_core.lineage.environment import environment
+from gist_core.lineage.hashing import Artifact, digest_path, sha256_of_path
+from gist_core.lineage.runlog import Stopwatch, append_run
+from gist_core.lineage.source import source_state
 from gist_core.lineage.statement import write_statement
 from tasks import paths
-from tasks.parent import die_with_parent
 from tasks.params import Params, RunParams, load_params
+from tasks.parent import die_with_parent
+
+# Environment variables that can change a stage's result; they belong to its statement.
+RESULT_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "DS_ACCELERATOR",
+    "PYTHONHASHSEED",
+    "TOKENIZERS_PARALLELISM",
+)
+# Those that only say who started it or where; they belong to the run log.
+RUN_VARIABLES = (
+    "PREFECT__FLOW_RUN_ID",
+    "PREFECT__TASK_RUN_ID",
+    "GIST_FLOW_RUN",
+    "GIST_TASK_RUN",
+    "CUDA_VISIBLE_DEVICES",
+)
+LOCK_WAIT_SECONDS = 3.0
 
 
 class Stage:
@@ -33,7 +58,10 @@ class Stage:
 
     name: the stage's name in dvc.yaml, with the run for a matrix stage, e.g. "train@gist-1".
     params: all of params.yaml; a stage may use only the keys that dvc.yaml declares for it.
-    facts: what the statement should record beside inputs, outputs and parameters (seeds, row-id hash, cost, ...).
+    facts: what the statement should record beside inputs, outputs and parameters (seeds, model as answered, tokens,
+        cost, ...): JSON, and the same for every execution on the same inputs. `facts["not_reproducible"] = "why"`
+        says that the outs may differ in another run.
+    run_facts: what varies from one execution to the next (speed, peak memory, retries); it goes to the run log.
     """
 
     def __init__(self, name: str, root: Path, command: list[str]) -> None:
@@ -43,6 +71,7 @@ class Stage:
         self.command = command
         self.params: Params = load_params(root / "params.yaml")
         self.facts: dict[str, Any] = {}
+        self.run_facts: dict[str, Any] = {}
         self._declared = _declaration(root, name)
 
     @property
@@ -52,9 +81,14 @@ class Stage:
         return self.params.runs[self.run_name]
 
     @cached_property
+    def inputs(self) -> dict[str, Artifact]:
+        """Every declared dependency (files and folders) as it was when first asked for, by path."""
+        return {path: digest_path(self.root / path) for path in self._declared["deps"]}
+
+    @property
     def input_hashes(self) -> dict[str, str]:
         """SHA-256 of every declared dependency (files and folders), by path."""
-        return {path: sha256_of_path(self.root / path) for path in self._declared["deps"]}
+        return {path: artifact.sha256 for path, artifact in self.inputs.items()}
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -72,7 +106,7 @@ class Stage:
 
     @contextmanager
     def out(self, path: Path) -> Iterator[Path]:
-        """A temporary path for an out (a file, or a folder that you create); renamed to `path` when the block ends well.
+        """A temporary path for an out (a file, or a folder that you create); renamed to `path` if the block ends well.
 
         Raises:
             ValueError: dvc.yaml does not declare the out, or its folder cannot be written.
@@ -104,21 +138,66 @@ class Stage:
 
     def _execute(self, run: Callable[["Stage"], None]) -> None:
         with _lock(self.root, self.name):
-            inputs = self.input_hashes
+            watch = Stopwatch.start()
+            inputs = self.inputs
+            source = source_state(self.root).as_json()
+            variables = {name: os.environ[name] for name in RESULT_VARIABLES if name in os.environ}
+            around = environment(self.root, variables)
             run(self)
-            statement = paths.STATEMENTS / f"{self.name}.json"
-            with self.out(statement) as target:
-                outs = [path for path in self._declared["outs"] if path != str(statement)]
-                write_statement(
-                    target,
-                    root=self.root,
-                    stage=self.name,
-                    command=self.command,
-                    inputs=inputs,
-                    outputs={path: sha256_of_path(self.root / path) for path in outs},
-                    parameters=self.parameters,
-                    facts=self.facts,
-                )
+            self._state(inputs, source, around)
+            self._log(watch, source)
+
+    def _state(self, inputs: dict[str, Artifact], source: dict[str, Any], around: dict[str, Any]) -> None:
+        with self.out(self._statement) as target:
+            write_statement(
+                target,
+                root=self.root,
+                stage=self.name,
+                command=self.command,
+                inputs=inputs,
+                outputs={
+                    path: digest_path(self.root / path)
+                    for path in self._declared["outs"]
+                    if path != str(self._statement)
+                },
+                parameters=self.parameters,
+                facts={key: value for key, value in self.facts.items() if key != "not_reproducible"},
+                source=source,
+                environment=around,
+                not_reproducible=self.facts.get("not_reproducible") or self._why_not_reproducible(around),
+            )
+
+    def _log(self, watch: Stopwatch, source: dict[str, Any]) -> None:
+        started_by = {name: os.environ[name] for name in RUN_VARIABLES if name in os.environ}
+        record = {
+            "stage": self.name,
+            "statement": sha256_of_path(self.root / self._statement),
+            "commit": source["commit"],
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+            "started_by": started_by,
+            "facts": self.run_facts,
+        }
+        append_run(self.root, record | watch.read())
+
+    @property
+    def _statement(self) -> Path:
+        return paths.STATEMENTS / f"{self.name}.json"
+
+    def _why_not_reproducible(self, around: dict[str, Any]) -> str | None:
+        """What forbids to expect the same bytes from another run; None where nothing does."""
+        if self.name.startswith("benchmark"):
+            return "it measures time and memory, which no run repeats exactly"
+        if (
+            self._declared["resource"] == ["gpu"]
+            and around["hardware"]["gpus"]
+            and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1")
+        ):
+            return f"it ran on a GPU ({around['hardware']['gpus'][0]['name']}), whose kernels may add in another order"
+        if self._declared["resource"] == ["api"] and self.params.judge.provider != "reference_rule":
+            judge = f"{self.params.judge.model} ({self.params.judge.provider})"
+            return f"the judge {judge} is a remote service that may answer otherwise"
+        return None
 
 
 def stage_main(name: str, run: Callable[[Stage], None], *, argv: list[str] | None = None) -> None:
@@ -139,7 +218,7 @@ def stage_main(name: str, run: Callable[[Stage], None], *, argv: list[str] | Non
 
 
 def _declaration(root: Path, name: str) -> dict[str, list[str]]:
-    """The stage's dependencies, outs and parameter keys as dvc.yaml declares them, matrix and templates resolved."""
+    """The stage's dependencies, outs, parameter keys and resource as dvc.yaml declares them, templates resolved."""
     from dvc.dependency.param import ParamsDependency
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
@@ -149,7 +228,8 @@ def _declaration(root: Path, name: str) -> dict[str, list[str]]:
             stage = repo.stage.load_one(str(root / "dvc.yaml"), name)
             params = [key for dep in stage.deps if isinstance(dep, ParamsDependency) for key in dep.params]
             deps = [dep.def_path for dep in stage.deps if not isinstance(dep, ParamsDependency)]
-            return {"deps": deps, "outs": [out.def_path for out in stage.outs], "params": params}
+            resource = [str((stage.meta or {}).get("resource", "cpu"))]
+            return {"deps": deps, "outs": [out.def_path for out in stage.outs], "params": params, "resource": resource}
     except DvcException as error:
         raise ValueError(f"stage {name} cannot be read from {root / 'dvc.yaml'}: {error}") from None
 
@@ -170,18 +250,37 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def _lock(root: Path, name: str) -> Iterator[None]:
+    """Holds `.work/locks/NAME.lock`. Waits a few seconds for it: a stage whose `dvc repro` was just killed needs a
+    moment to notice (tasks/parent.py), and then a restart goes on instead of being refused.
+
+    Raises:
+        ValueError: another process runs this stage; it is named.
+    """
     folder = root / paths.WORK / "locks"
+    holder_file = folder / f"{name}.pid"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / f"{name}.lock")
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=LOCK_WAIT_SECONDS)
     except Timeout:
-        holder = (folder / f"{name}.pid").read_text(encoding="utf-8")
-        raise ValueError(f"stage {name} is already running in process {holder}; wait for it or stop it") from None
+        raise ValueError(
+            f"stage {name} is already running in process {_describe_holder(holder_file)}; wait for it or stop it"
+        ) from None
     except OSError as error:
         raise ValueError(f"stage {name} cannot write {error.filename}: {error.strerror}") from None
     try:
-        (folder / f"{name}.pid").write_text(str(os.getpid()), encoding="utf-8")
+        holder_file.write_text(str(os.getpid()), encoding="utf-8")
         yield
     finally:
+        holder_file.unlink(missing_ok=True)
         lock.release()
+
+
+def _describe_holder(holder_file: Path) -> str:
+    """The id, command and start of the process that holds a lock, as far as they can be known."""
+    try:
+        process = psutil.Process(int(holder_file.read_text(encoding="utf-8")))
+        started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(process.create_time()))
+        return f"{process.pid} ({' '.join(process.cmdline())}, started {started})"
+    except (OSError, ValueError, psutil.Error):
+        return "that has not yet named itself"

@@ -42,12 +42,19 @@ def byte_tokenizer(*, bos: bool = False) -> PreTrainedTokenizerFast:
     if bos:
         from tokenizers.processors import TemplateProcessing
 
-        tokenizer.post_processor = TemplateProcessing(single="<bos> $A", special_tokens=[("<bos>", vocabulary["<bos>"])])
+        tokenizer.post_processor = TemplateProcessing(
+            single="<bos> $A", special_tokens=[("<bos>", vocabulary["<bos>"])]
+        )
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>")
 
 
 def tiny_model(
-    family: str, *, vocab_size: int = 260, seed: int = 0, attn_implementation: str = "sdpa", dtype: torch.dtype = torch.float32
+    family: str,
+    *,
+    vocab_size: int = 260,
+    seed: int = 0,
+    attn_implementation: str = "sdpa",
+    dtype: torch.dtype = torch.float32,
 ) -> PreTrainedModel:
     """A random model of a family, large enough in its weights that a wrong mask or position shows in the logits."""
     config_class, arguments = FAMILIES[family]
@@ -56,7 +63,9 @@ def tiny_model(
         auto_class = transformers.AutoModelForSeq2SeqLM
     else:
         auto_class = transformers.AutoModelForCausalLM
-    config = getattr(transformers, config_class)(vocab_size=vocab_size, pad_token_id=0, eos_token_id=1, bos_token_id=2, **arguments)
+    config = getattr(transformers, config_class)(
+        vocab_size=vocab_size, pad_token_id=0, eos_token_id=1, bos_token_id=2, **arguments
+    )
     torch.manual_seed(seed)
     model = auto_class.from_config(config, attn_implementation=attn_implementation, dtype=dtype)
     with torch.no_grad():

@@ -8,5 +8,6 @@
 from gist_core.cache.compress import compress
 from gist_core.cache.generate import generate
 from gist_core.cache.gist_cache import GistCache
+from gist_core.cache.storage import load_cache, save_cache
 
-__all__ = ["GistCache", "compress", "generate"]
+__all__ = ["GistCache", "compress", "generate", "load_cache", "save_cache"]

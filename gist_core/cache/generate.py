@@ -32,11 +32,12 @@ def generate(gist_model: GistModel, cache: GistCache, inputs: Sequence[str], **g
     if len(cache) != len(inputs):
         raise ValueError(f"{len(cache)} cached prompts for {len(inputs)} inputs; give one prompt for each input, or one for all")
     cache = cache.to(gist_model.device, gist_model.model.dtype)
-    rows = [gist_model.encode_input(text) for text in inputs]
-    generate_kwargs = {"pad_token_id": gist_model.tokenizer.pad_token_id, **generate_kwargs}
-    if gist_model.is_encoder_decoder:
-        return _generate_encoder_decoder(gist_model, cache, rows, generate_kwargs)
-    return _generate_decoder(gist_model, cache, rows, generate_kwargs)
+    copies = max(generate_kwargs.get("num_beams", 1), generate_kwargs.get("num_return_sequences", 1))
+    arguments = continuation(gist_model, cache, inputs, copies=copies)
+    output = gist_model.model.generate(
+        **arguments, **{"pad_token_id": gist_model.tokenizer.pad_token_id, **generate_kwargs}
+    )
+    return output[:, 1:] if gist_model.is_encoder_decoder else output[:, arguments["input_ids"].shape[1] :]
 
 
 def check_origin(gist_model: GistModel, cache: GistCache) -> None:
@@ -48,35 +49,31 @@ def check_origin(gist_model: GistModel, cache: GistCache) -> None:
         raise ValueError(f"the cache was made by another model: {details}")
 
 
-def _generate_decoder(
-    gist_model: GistModel, cache: GistCache, rows: Sequence[Sequence[int]], generate_kwargs: dict[str, Any]
-) -> torch.Tensor:
+def continuation(gist_model: GistModel, cache: GistCache, inputs: Sequence[str], *, copies: int = 1) -> dict[str, Any]:
+    """The arguments with which the model goes on from cached prompts: for a forward pass or for `generate`.
+
+    copies: how often each cached row is needed (beams, samples); `generate` repeats its inputs by itself, but not a cache
+        that is handed in.
+
+    Returns: for a decoder input_ids, attention_mask, position_ids and past_key_values; for an encoder-decoder
+    encoder_outputs and attention_mask, the encoder having read the inputs.
+    """
+    rows = [gist_model.encode_input(text) for text in inputs]
+    if gist_model.is_encoder_decoder:
+        # Padded on the right: the input's first token stands right after the gist tokens, as in the full prompt.
+        batch = gist_model.pad(rows, "right")
+        attention_mask = torch.cat([cache.mask.long(), batch.attention_mask], dim=1)
+        states = encode_with_cache(gist_model.model, cache.as_dynamic_cache(), batch.input_ids, attention_mask)
+        assert cache.encoder_states is not None
+        encoder_outputs = BaseModelOutput(last_hidden_state=torch.cat([cache.encoder_states, states], dim=1))
+        encoder_outputs.gist_cross = Bounds(torch.zeros_like(cache.positions[:, :1]))
+        return {"encoder_outputs": encoder_outputs, "attention_mask": attention_mask}
     batch = gist_model.pad(rows, "left")
     # Positions go on where each row's own prompt ended, whatever its length and whatever was kept of it.
     offsets = cache.positions[:, -1:] + 1
-    positions = offsets + (batch.attention_mask.cumsum(dim=1) - 1).clamp(min=0)
-    attention_mask = torch.cat([cache.mask.long(), batch.attention_mask], dim=1)
-    # `generate` repeats its inputs for beams and samples, but not a cache that is handed in.
-    copies = max(generate_kwargs.get("num_beams", 1), generate_kwargs.get("num_return_sequences", 1))
-    output = gist_model.model.generate(
-        input_ids=batch.input_ids,
-        attention_mask=attention_mask,
-        position_ids=positions,
-        past_key_values=cache.repeat(copies).as_dynamic_cache(),
-        **generate_kwargs,
-    )
-    return output[:, batch.input_ids.shape[1] :]
-
-
-def _generate_encoder_decoder(
-    gist_model: GistModel, cache: GistCache, rows: Sequence[Sequence[int]], generate_kwargs: dict[str, Any]
-) -> torch.Tensor:
-    # Padded on the right: the input's first token stands right after the gist tokens, as in the full prompt.
-    batch = gist_model.pad(rows, "right")
-    attention_mask = torch.cat([cache.mask.long(), batch.attention_mask], dim=1)
-    states = encode_with_cache(gist_model.model, cache.as_dynamic_cache(), batch.input_ids, attention_mask)
-    assert cache.encoder_states is not None
-    encoder_outputs = BaseModelOutput(last_hidden_state=torch.cat([cache.encoder_states, states], dim=1))
-    encoder_outputs.gist_cross = Bounds(torch.zeros_like(cache.positions[:, :1]))
-    output = gist_model.model.generate(encoder_outputs=encoder_outputs, attention_mask=attention_mask, **generate_kwargs)
-    return output[:, 1:]
+    return {
+        "input_ids": batch.input_ids,
+        "attention_mask": torch.cat([cache.mask.long(), batch.attention_mask], dim=1),
+        "position_ids": offsets + (batch.attention_mask.cumsum(dim=1) - 1).clamp(min=0),
+        "past_key_values": cache.repeat(copies).as_dynamic_cache(),
+    }

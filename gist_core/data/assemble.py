@@ -87,6 +87,18 @@ def write_data_folder(folder: Path, manifest: Manifest, build: Build, settings: 
     return facts
 
 
+def read_facts(folder: Path) -> dict[str, Any]:
+    """Reads `facts.json` of a built data folder. Raises ValueError where it is missing or broken."""
+    path = folder / FACTS
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise ValueError(f"{path} cannot be read; `dvc repro alpaca_plus` makes it") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}); `dvc repro -f alpaca_plus` makes it anew") from None
+    return facts
+
+
 def _name(manifest: Manifest, role: str) -> str:
     file = manifest.by_role(role)
     if file is None:

@@ -67,8 +67,7 @@ _LICENCE_URLS = {
 def croissant(folder: Path, splits: list[str], facts: dict[str, Any]) -> dict[str, Any]:
     """Metadata of the Parquet files of `splits` in `folder`.
 
-    The licence is that of the upstream files in use (the mixture inherits all); none is claimed where no file is
-    theirs.
+    The licences are those of the known files in use (the mixture inherits all); none is claimed for unknown ones.
     """
     licences = sorted({file["licence"] for file in facts["sources"] if file["licence"]})
     files = [folder / f"{split}.parquet" for split in splits]
@@ -81,7 +80,7 @@ def croissant(folder: Path, splits: list[str], facts: dict[str, Any]) -> dict[st
         "url": "https://arxiv.org/abs/2304.08467",
         "version": "1.0.0",
         "datePublished": "2023-04-17",
-        "license": [_LICENCE_URLS[licence] for licence in licences] or "https://schema.org/license",
+        **({"license": [_LICENCE_URLS[licence] for licence in licences]} if licences else {}),
         "citeAs": "Mu, Li, Goodman: Learning to Compress Prompts with Gist Tokens. NeurIPS 2023. arXiv 2304.08467",
         "isBasedOn": [
             f"https://github.com/{upstream.repository}/blob/{upstream.commit}/{upstream.path}"

@@ -5,7 +5,7 @@
 import json
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -89,9 +89,8 @@ def gather_embedded(folder: Path) -> Manifest:
     folder.mkdir(parents=True, exist_ok=True)
     write_sources(folder)
     origin = "embedded sample (gist_core.data.embedded)"
-    return write_manifest(
-        folder, "embedded", [describe_file(folder / UPSTREAM[role].name, role, origin) for role in ROLES]
-    )
+    files = [describe_file(folder / UPSTREAM[role].name, role, origin) for role in ROLES]
+    return write_manifest(folder, "embedded", [replace(file, licence="Apache-2.0") for file in files])
 
 
 def gather_download(

@@ -1,26 +1,115 @@
-"""SHA-256 of files and folders, each byte read once."""
+"""SHA-256 and MD5 of files and folders, each byte read once.
+
+SHA-256 is what a statement vouches for. MD5 is only the name under which DVC keeps the same bytes (`dvc.lock`,
+cache, remote). A folder's SHA-256 is in-toto's `dirHash`: of the sorted `digest  relative/path` lines, as
+`sha256sum` prints them. A folder's MD5 is DVC's: of the JSON list of its files' MD5s, with the suffix `.dir`."""
 
 import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+CHUNK_BYTES = 1 << 20
 
 
-def sha256_of_path(path: Path) -> str:
-    """Hex digest of a file's bytes or, for a folder, of its sorted `digest  relative/path` lines (as `sha256sum` prints
-    them), so that a name, a content or a missing file changes it. `__pycache__` and `.pyc` files do not count.
+@dataclass(frozen=True)
+class FileDigest:
+    """Both digests (hex) and the size in bytes of one file."""
+
+    sha256: str
+    md5: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file or folder at one moment. files: by path relative to the folder; a plain file stands under ""."""
+
+    is_folder: bool
+    files: Mapping[str, FileDigest] = field(default_factory=dict)
+
+    @cached_property
+    def sha256(self) -> str:
+        if not self.is_folder:
+            return self.files[""].sha256
+        return dir_hash({name: digest.sha256 for name, digest in self.files.items()})
+
+    @cached_property
+    def md5(self) -> str:
+        """The MD5 as dvc.lock has it, ending in `.dir` for a folder."""
+        if not self.is_folder:
+            return self.files[""].md5
+        listing = [{"md5": self.files[name].md5, "relpath": name} for name in sorted(self.files)]
+        return hashlib.md5(json.dumps(listing, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+    @property
+    def size(self) -> int:
+        return sum(digest.size for digest in self.files.values())
+
+    def as_json(self) -> dict[str, Any]:
+        """What a statement records about it as a whole, in the words of in-toto and of dvc.lock."""
+        digest = {"dirHash" if self.is_folder else "sha256": self.sha256, "md5": self.md5}
+        return {"digest": digest, "size": self.size, "nfiles": len(self.files) if self.is_folder else None}
+
+
+def digest_path(path: Path) -> Artifact:
+    """Digests of a file, or of every file of a folder that counts (see `files_under`).
 
     Raises:
         ValueError: nothing is at `path`.
     """
     if path.is_dir():
-        lines = [
-            f"{_sha256_of_file(file)}  {file.relative_to(path).as_posix()}\n"
-            for file in sorted(path.rglob("*"), key=lambda f: f.relative_to(path).as_posix())
-            if file.is_file() and "__pycache__" not in file.parts and file.suffix != ".pyc"
-        ]
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        return Artifact(True, {name: digest_file(path / name) for name in files_under(path)})
+    if not path.exists():
+        raise ValueError(f"{path} does not exist, so its SHA-256 cannot be taken")
+    return Artifact(False, {"": digest_file(path)})
+
+
+def files_under(folder: Path) -> list[str]:
+    """Relative paths of the files of a folder that count, sorted.
+
+    As in .dvcignore, `__pycache__`, `.pyc` and `.gitignore` do not: DVC itself adds lines to the latter beside outs,
+    in the order in which stages happen to end.
+    """
+    names = (file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+    return sorted(
+        name.as_posix()
+        for name in names
+        if "__pycache__" not in name.parts and name.suffix != ".pyc" and name.name != ".gitignore"
+    )
+
+
+def digest_file(path: Path) -> FileDigest:
+    sha256, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
+    with path.open("rb", buffering=0) as file:
+        while chunk := file.read(CHUNK_BYTES):
+            sha256.update(chunk)
+            md5.update(chunk)
+            size += len(chunk)
+    return FileDigest(sha256.hexdigest(), md5.hexdigest(), size)
+
+
+def sha256_of_path(path: Path) -> str:
+    """Hex digest of a file's bytes, or a folder's dirHash. Raises ValueError if nothing is at `path`."""
+    if path.is_dir():
+        return dir_hash({name: _sha256_of_file(path / name) for name in files_under(path)})
     if not path.exists():
         raise ValueError(f"{path} does not exist, so its SHA-256 cannot be taken")
     return _sha256_of_file(path)
+
+
+def dir_hash(digests: Mapping[str, str]) -> str:
+    """in-toto's `dirHash` of a folder, from the SHA-256 of its files by relative path."""
+    return hashlib.sha256("".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode()).hexdigest()
+
+
+def sha256_of_json(value: Any) -> str:
+    """SHA-256 of the canonical JSON (sorted keys, no spaces, UTF-8) of a value."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _sha256_of_file(path: Path) -> str:

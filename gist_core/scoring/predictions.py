@@ -38,6 +38,8 @@ def read_predictions(path: Path) -> dict[str, str]:
             ) from None
         if not isinstance(row_id, str) or not isinstance(prediction, str):
             raise ValueError(f"{path}, line {number}: row_id and prediction must be strings, got {record!r:.120}")
+        if not _is_unicode(prediction):
+            raise ValueError(f"{path}, line {number}: the prediction holds half a surrogate pair, which is not Unicode")
         if row_id in predictions:
             raise ValueError(f"{path}, line {number}: row {row_id} is answered twice")
         predictions[row_id] = prediction
@@ -80,3 +82,11 @@ def rows_answered_by_all(rows: Sequence[Row], by_run: Mapping[str, Mapping[str, 
 def exactly_equal(prediction: str, other: str) -> bool:
     """Exact match: the same characters, white space at both ends apart (the paper's exact match with pos_control)."""
     return prediction.strip() == other.strip()
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

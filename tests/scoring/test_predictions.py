@@ -22,6 +22,7 @@ def test_awkward_texts_survive_the_round_trip(tmp_path: Path) -> None:
         ('{"row_id": "1"}\n', "line 1: not a generation"),
         ('{"row_id": "1", "prediction": null}\n', "must be strings"),
         ('{"row_id": "1", "prediction": "x"}\n{"row_id": "1", "prediction": "y"}\n', "row 1 is answered twice"),
+        ('{"row_id": "1", "prediction": "\\ud83d"}\n', "half a surrogate pair"),
         ("", "holds no answers"),
     ],
 )

@@ -1,0 +1,38 @@
+# Everything a fresh clone needs. `make pipeline` and `make test` set themselves up; nothing is asked.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(CURDIR)/$(VENV)/bin
+INSTALLED := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
+export PATH := $(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+WORKERS ?= 2
+
+.PHONY: pipeline test test-all check format dag clean
+
+pipeline: $(INSTALLED)  ## Run every stage that is out of date, from sources to report.
+	@python -m tasks.pipeline
+
+test: $(INSTALLED)  ## All tests that take seconds.
+	@OMP_NUM_THREADS=1 python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
+
+test-all: $(INSTALLED)  ## The slow ones too: kills, engines, Prefect workers, a real judge.
+	@OMP_NUM_THREADS=1 python -m pytest -n $(WORKERS) --dist worksteal
+
+check: $(INSTALLED)  ## Formatting, lint and types.
+	@ruff format --check . && ruff check . && mypy
+
+format: $(INSTALLED)
+	@ruff format . && ruff check --fix .
+
+dag: $(INSTALLED)  ## The graph as Mermaid, as it stands in the README.
+	@dvc dag --mermaid
+
+clean:  ## Remove the environment and work in progress; data and reports stay.
+	rm -rf $(VENV) .work .pytest_cache .mypy_cache .ruff_cache
+
+$(INSTALLED):
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the locked environment into $(VENV) (a few minutes the first time) ..."
+	@python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@rm -f $(VENV)/.installed-* && touch $@

@@ -1,0 +1,75 @@
+"""`gist compress` and `gist generate`: prompts into a cache on disk, and answers from it."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ModelOption = Annotated[Path, typer.Option("--model", help="Folder of a trained gist model")]
+DEFAULT_MODEL = Path("data/models/gist-1")
+
+
+def compress(
+    prompts: Annotated[list[str] | None, typer.Argument(help="Prompts to compress, one argument each")] = None,
+    file: Annotated[Path | None, typer.Option(help="A text file with one prompt a line, instead of arguments")] = None,
+    output: Annotated[Path, typer.Option(help="Where to write the cache")] = Path("cache.safetensors"),
+    model: ModelOption = DEFAULT_MODEL,
+    batch_size: Annotated[int, typer.Option(min=1, help="Prompts per forward pass")] = 32,
+) -> None:
+    """Compress prompts into gist tokens and keep their keys and values in a file.
+
+    Prints, for each prompt, its tokens and compression factor (prompt tokens / gist tokens; BOS and gist tokens are not
+    counted as prompt), and the bytes before and after.
+    """
+    texts = _texts(prompts, file, "prompt")
+
+    from gist_core import cache as gist_cache
+    from gist_core.models.gist_model import GistModel
+
+    gist_model = GistModel.from_pretrained(model)
+    started = time.perf_counter()
+    cache = gist_cache.compress(gist_model, texts, batch_size=batch_size, progress=True)
+    seconds = time.perf_counter() - started
+    gist_cache.save_cache(cache, output)
+    for row, (text, tokens, factor) in enumerate(
+        zip(texts, cache.prompt_tokens.tolist(), cache.compression_factors, strict=True)
+    ):
+        typer.echo(f"{row}: {tokens} tokens -> {gist_model.settings.num_gist_tokens}, {factor:.1f}x  {text[:60]!r}")
+    typer.echo(
+        f"{len(cache)} prompt(s) in {seconds:.2f} s: {cache.nbytes_uncompressed:,} bytes of keys and values -> "
+        f"{cache.nbytes:,} bytes, {output}"
+    )
+
+
+def generate(
+    cache: Annotated[Path, typer.Option(help="A cache that `gist compress` wrote")],
+    inputs: Annotated[list[str] | None, typer.Argument(help="Inputs, one argument each; \"\" for none")] = None,
+    file: Annotated[Path | None, typer.Option(help="A text file with one input a line, instead of arguments")] = None,
+    row: Annotated[int | None, typer.Option(help="Use this one prompt of the cache for every input")] = None,
+    model: ModelOption = DEFAULT_MODEL,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
+) -> None:
+    """Answer inputs from cached prompts: one input for each prompt, or one prompt (--row) for all inputs."""
+    texts = _texts(inputs, file, "input")
+
+    from gist_core import cache as gist_cache
+    from gist_core.models.gist_model import GistModel
+
+    gist_model = GistModel.from_pretrained(model)
+    loaded = gist_cache.load_cache(cache)
+    if row is not None:
+        loaded = loaded.select([row])
+    tokens = gist_cache.generate(gist_model, loaded, texts, max_new_tokens=max_new_tokens, do_sample=False)
+    for answer in gist_model.decode(tokens):
+        typer.echo(answer)
+
+
+def _texts(arguments: list[str] | None, file: Path | None, what: str) -> list[str]:
+    if bool(arguments) == (file is not None):
+        raise ValueError(f"give either {what}s as arguments or --file")
+    if file is None:
+        return list(arguments or [])
+    if not file.is_file():
+        raise ValueError(f"--file {file} does not exist")
+    return file.read_text(encoding="utf-8").splitlines()

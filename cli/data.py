@@ -1,0 +1,82 @@
+"""`gist data`: look at the data that the pipeline trains on."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from gist_core.data.describe import Table
+
+app = typer.Typer(no_args_is_help=True, help="Look at the data: facts, lengths, proof, and a check of your own file.")
+
+
+@app.command()
+def describe(
+    folder: Annotated[Path, typer.Option(help="The built data")] = Path("data/alpaca_plus"),
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="A model folder, e.g. data/base_model: adds lengths in its tokens")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw the lengths into this .svg, .png or .pdf")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables, e.g. for a data card")] = False,
+) -> None:
+    """Print the facts of the data: sizes, lengths, overlap, what was left out and why, sources and proof."""
+    from gist_core.data.assemble import read_facts
+    from gist_core.data.describe import tables_of, token_lengths
+    from gist_core.data.plot import plot_lengths
+
+    facts = read_facts(folder)
+    splits = list(facts["splits"])
+    tokens = token_lengths(folder, splits, tokenizer) if tokenizer is not None else None
+    if plot is not None:
+        plot_lengths(folder, splits, plot)
+    tables = tables_of(facts, tokens)
+    if markdown:
+        typer.echo("\n".join(table.markdown() for table in tables))
+    else:
+        _print(tables)
+    if plot is not None:
+        typer.echo(f"lengths drawn into {plot}", err=True)
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="Your own file: .jsonl, .json, .csv or .parquet")],
+    instruction: Annotated[str, typer.Option(help="The column with instructions")] = "instruction",
+    input_column: Annotated[str, typer.Option("--input", help="The column with inputs; '' = there is none")] = "input",
+    output: Annotated[str, typer.Option(help="The column with reference outputs")] = "output",
+    num_seen: Annotated[int, typer.Option(help="Rows wanted for seen", min=1)] = 100,
+    num_unseen: Annotated[int, typer.Option(help="Rows wanted for unseen", min=1)] = 100,
+) -> None:
+    """Read your own file as the pipeline would, and print how it would be split, without writing anything."""
+    from gist_core.data.build import build
+    from gist_core.data.own import divide, read_own
+    from gist_core.data.parse import Source
+
+    own = read_own(file, {"instruction": instruction, "input": input_column or None, "output": output})
+    self_instruct, alpaca = divide(own, num_unseen, seed=0)
+    splits = build(self_instruct, alpaca, Source("", []), num_seen=num_seen, num_unseen=num_unseen).splits
+    report = {name: len(getattr(splits, name)) for name in ("train", "seen", "unseen")}
+    typer.echo(json.dumps({"rows": len(own.records), **report, "left_out": len(splits.dropped)}))
+    columns = f"{{instruction: {instruction}, input: {input_column or 'null'}, output: {output}}}"
+    typer.echo(
+        f"Use it: gist params data=own data.rows.file={file} 'data.rows.columns={columns}' "
+        f"data.num_seen={num_seen} data.num_unseen={num_unseen}"
+    )
+
+
+def _print(tables: "list[Table]") -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as Shown
+
+    # Without a terminal, wide enough that nothing is cut.
+    console = Console() if Console().is_terminal else Console(width=200)
+    for table in tables:
+        shown = Shown(title=table.title, box=box.SIMPLE_HEAD, title_justify="left")
+        for number, head in enumerate(table.heads):
+            shown.add_column(head, justify="left" if number == 0 else "right")
+        for row in table.rows:
+            shown.add_row(*row)
+        console.print(shown)

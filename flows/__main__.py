@@ -1,0 +1,3 @@
+from flows.app import main
+
+main()

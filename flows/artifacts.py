@@ -1,0 +1,124 @@
+"""What a person sees of a stage in Prefect: a summary, its files and hashes, its progress, the report."""
+
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+from flows.graph import StageNode
+from flows.lockfile import lock_entry
+from tasks import paths
+
+MAX_METRICS = 20
+PROGRESS_SECONDS = 2.0
+
+
+def artifact_key(stage: str) -> str:
+    """A key as Prefect wants it: lower case, digits, dashes. "train@gist-1" becomes "train-gist-1"."""
+    return re.sub(r"[^a-z0-9]+", "-", stage.lower()).strip("-")
+
+
+def key_metrics(root: Path, stage: StageNode) -> dict[str, float]:
+    """The first numbers in the stage's JSON metrics, by dotted name."""
+    numbers: dict[str, float] = {}
+    for path in stage.metrics:
+        if (root / path).is_file() and path.endswith(".json"):
+            _flatten("", json.loads((root / path).read_text(encoding="utf-8")), numbers)
+    costs = {name: value for name, value in numbers.items() if name.endswith("cost_usd")}
+    return {**costs, **dict(list(numbers.items())[:MAX_METRICS])}
+
+
+def publish_stage(root: Path, stage: StageNode, how: str, seconds: float) -> None:
+    """Writes the stage's Markdown and table artifacts, and a link to every HTML page among its outs."""
+    entry = lock_entry(root, stage.name)
+    key = artifact_key(stage.name)
+    create_markdown_artifact(
+        stage_markdown(root, stage, entry, how, seconds), key=key, description=f"Stage {stage.name}"
+    )
+    create_table_artifact(stage_table(entry), key=f"{key}-files", description=f"What {stage.name} read and made")
+    for path in stage.outs:
+        page = root / path
+        if page.suffix == ".html" and page.is_file():
+            create_link_artifact(
+                page.resolve().as_uri(), link_text=path, key=artifact_key(path), description=f"From {stage.name}"
+            )
+
+
+def stage_markdown(root: Path, stage: StageNode, entry: dict[str, Any], how: str, seconds: float) -> str:
+    """The summary of a stage as Markdown."""
+    lines = [f"# {stage.name}", "", f"**{how}** in {seconds:.1f} s, resource `{stage.resource}`", ""]
+    if entry.get("cmd"):
+        lines += [f"Command: `{entry['cmd']}`", ""]
+    metrics = key_metrics(root, stage)
+    if metrics:
+        lines += [
+            "| metric | value |",
+            "|---|---|",
+            *(f"| {name} | {value:g} |" for name, value in metrics.items()),
+            "",
+        ]
+    if entry.get("params"):
+        lines += ["Parameters:", "```yaml", yaml.safe_dump(entry["params"], sort_keys=False).strip(), "```"]
+    return "\n".join(lines)
+
+
+def stage_table(entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row per dependency and out that dvc.lock records."""
+    return [
+        {"kind": kind, "path": item["path"], "md5": item.get("md5") or item.get("hash"), "bytes": item.get("size")}
+        for kind, group in (("out", "outs"), ("dependency", "deps"))
+        for item in entry.get(group, [])
+    ]
+
+
+def publish_progress(root: Path, stage: str) -> Callable[[], None]:
+    """A function to be called again and again while the stage runs: it keeps a progress artifact up to date with
+    `.work/progress/STAGE.json` ({"done": int, "total": int}), which the stage may write. No file, no artifact."""
+    source = root / paths.WORK / "progress" / f"{stage}.json"
+    started = time.time()
+    artifact: Any = None
+    shown = -1.0
+    next_look = 0.0
+
+    def look() -> None:
+        nonlocal artifact, shown, next_look
+        if time.monotonic() < next_look:
+            return
+        next_look = time.monotonic() + PROGRESS_SECONDS
+        try:
+            if source.stat().st_mtime < started:
+                return
+            state = json.loads(source.read_text(encoding="utf-8"))
+            percent = 100.0 * state["done"] / state["total"]
+        except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
+            return  # not there, or just being written
+        if percent == shown:
+            return
+        shown = percent
+        if artifact is None:
+            artifact = create_progress_artifact(
+                percent, key=f"{artifact_key(stage)}-progress", description=f"Progress of {stage}"
+            )
+        else:
+            update_progress_artifact(artifact, progress=percent)
+
+    return look
+
+
+def _flatten(prefix: str, value: Any, into: dict[str, float]) -> None:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _flatten(f"{prefix}.{key}" if prefix else str(key), inner, into)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        into[prefix] = float(value)

@@ -1,0 +1,164 @@
+"""A clone on a worker: put at the commit, parameters and inputs that a stage needs, whatever it was used for before.
+
+Artifacts travel through the DVC remote and arrive by hash. What DVC does not keep (`cache: false`: metrics, the report)
+travels there too, under its MD5, so that a stage on another machine finds it.
+"""
+
+import contextlib
+import hashlib
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+from filelock import FileLock
+
+from flows.graph import StageNode
+from flows.lockfile import put_entries
+from tasks import paths
+
+StagesOf = Callable[[], Mapping[str, StageNode]]
+
+
+def git(root: Path, *arguments: str) -> str:
+    """Runs git in `root`. Raises ValueError with git's own message."""
+    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ValueError(f"git {' '.join(arguments)} in {root} failed: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def changed_files(root: Path, *, but: AbstractSet[str] = frozenset()) -> list[str]:
+    """Tracked files that differ from the commit, except those in `but`."""
+    return [line for line in git(root, "diff", "HEAD", "--name-only").splitlines() if line not in but]
+
+
+def generated_files(stages: Mapping[str, StageNode]) -> set[str]:
+    """What a run changes among tracked files without the tree being dirty: lock, parameters, outs that git keeps."""
+    return {"dvc.lock", "params.yaml"} | {path for stage in stages.values() for path in stage.uncached}
+
+
+def require_clean(root: Path, stages: Mapping[str, StageNode], what: str) -> str:
+    """The commit of a clean work tree. Raises ValueError that names the changed files."""
+    changed = changed_files(root, but=generated_files(stages))
+    if changed:
+        raise ValueError(
+            f"{what} runs a commit, but the work tree of {root} has changes in {', '.join(changed)}; "
+            "commit or stash them"
+        )
+    return git(root, "rev-parse", "HEAD")
+
+
+@contextmanager
+def prepared(root: Path, commit: str, params: str | None, stages: StagesOf) -> Iterator[None]:
+    """Puts the clone at `commit` with these parameters, and keeps it there until the block ends.
+
+    Stages of the same commit and parameters share the clone; for another commit it is waited until they have ended.
+
+    commit: 40 hex digits; fetched if it is not there. params: the text of params.yaml, or None to leave it.
+    stages: reads the graph once the commit is there.
+
+    Raises:
+        ValueError: the commit cannot be had, or tracked files were changed by hand.
+    """
+    users = root / paths.WORK / "dispatch"
+    users.mkdir(parents=True, exist_ok=True)
+    state = hashlib.sha256(f"{commit}\n{params}".encode()).hexdigest()[:16]
+    mine = users / f"{state}.{os.getpid()}"
+    while True:
+        with FileLock(users / "clone.lock"):
+            if not _others(users, state):
+                _switch(root, commit, params, stages)
+                mine.touch()
+                break
+        time.sleep(1.0)
+    try:
+        yield
+    finally:
+        mine.unlink(missing_ok=True)
+
+
+def _others(users: Path, state: str) -> list[Path]:
+    """Marks of living processes that use the clone in another state; marks of dead ones are removed."""
+    others = []
+    for mark in users.glob("*.*"):
+        if mark.suffix == ".lock":
+            continue
+        if not psutil.pid_exists(int(mark.suffix[1:])):
+            mark.unlink(missing_ok=True)
+        elif mark.stem != state:
+            others.append(mark)
+    return others
+
+
+def _switch(root: Path, commit: str, params: str | None, stages: StagesOf) -> None:
+    require_clean(root, stages(), "a worker")
+    if git(root, "rev-parse", "HEAD") != commit:
+        try:
+            git(root, "cat-file", "-e", f"{commit}^{{commit}}")
+        except ValueError:
+            git(root, "fetch", "--quiet", "--all")
+        # What is generated (lock, parameters, metrics) belongs to another run and comes anew from the dispatcher.
+        git(root, "checkout", "--quiet", "--force", "--detach", commit)
+    if params is not None and (root / "params.yaml").read_text(encoding="utf-8") != params:
+        (root / "params.yaml").write_text(params, encoding="utf-8")
+
+
+def receive(root: Path, stages: Mapping[str, StageNode], stage: str, entries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Puts the lock entries of a stage and its upstream stages in place; fetches the files that DVC does not keep."""
+    put_entries(root, entries)
+    for name in stages[stage].upstream:
+        for path, md5 in _uncached(stages[name], entries.get(name, {})):
+            fetch_file(root, path, md5)
+
+
+def hand_over(root: Path, stage: StageNode, entry: Mapping[str, Any]) -> None:
+    """Sends those outs of a stage that DVC does not keep to the remote, under their hash."""
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        remote = repo.cloud.get_remote_odb()
+        for path, md5 in _uncached(stage, entry):
+            remote.add(str(root / path), repo.fs, md5)
+
+
+def fetch_file(root: Path, path: str, md5: str) -> None:
+    """Fetches a file by its MD5 from the remote, unless it is there with that content.
+
+    Raises:
+        ValueError: what arrived has another hash.
+    """
+    from dvc.repo import Repo
+
+    target = root / path
+    if target.is_file() and hashlib.md5(target.read_bytes()).hexdigest() == md5:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    with Repo(str(root)) as repo:
+        remote = repo.cloud.get_remote_odb()
+        try:
+            remote.fs.get_file(remote.oid_to_path(md5), str(temporary))
+        except OSError as error:
+            raise ValueError(f"{path} (md5 {md5}) cannot be fetched from the DVC remote: {error}") from None
+    got = hashlib.md5(temporary.read_bytes()).hexdigest()
+    if got != md5:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise ValueError(f"{path} arrived from the DVC remote with md5 {got} instead of {md5}")
+    temporary.replace(target)
+
+
+def _uncached(stage: StageNode, entry: Mapping[str, Any]) -> list[tuple[str, str]]:
+    pairs = []
+    for out in entry.get("outs", []):
+        if out["path"] in stage.uncached:
+            if out["md5"].endswith(".dir"):
+                raise ValueError(f"{stage.name}: {out['path']} is a folder with `cache: false`; only files can be sent")
+            pairs.append((out["path"], out["md5"]))
+    return pairs

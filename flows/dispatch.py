@@ -1,0 +1,191 @@
+"""The pipeline over many machines: each stage becomes a flow run of the deployment of its resource ("stage/gpu"), and a
+worker of that deployment's pool takes it. Only commit, parameters and lock entries travel through Prefect; data goes
+through the DVC remote."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.client.schemas.objects import FlowRun, TaskRun
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+from prefect.futures import PrefectFuture
+from prefect.states import Cancelling, Completed, State
+
+from flows.clone import fetch_file, require_clean
+from flows.failures import BACKOFF_SECONDS, FailureKind, StageFailed, explain, retries_left
+from flows.graph import read_graph
+from flows.lockfile import lock_entry, put_entries
+from flows.parameters import Plan
+from flows.stages import UP_TO_DATE, StageResult, dvc_command, stage_environment
+from flows.worker import HANDED_BACK
+
+POLL_SECONDS = 2.0
+
+
+class PoolSubmit:
+    """Submits stages to the work pools, for flows/flow.py's `run_plan`.
+
+    Raises (on construction):
+        ValueError: the work tree is dirty, or a deployment that the plan needs does not exist.
+    """
+
+    def __init__(self, plan: Plan, cancelled: threading.Event, results: dict[str, StageResult]) -> None:
+        self._plan = plan
+        self._cancelled = cancelled
+        self._results = results
+        self._commit = require_clean(plan.root, read_graph(plan.root).stages, "dispatch to pools")
+        params = plan.root / "params.yaml"
+        self._params = params.read_text(encoding="utf-8") if params.is_file() else None
+        self._lock = threading.Lock()
+        _require_deployments({stage.resource for stage in plan.graph.stages.values()})
+
+    def __call__(self, name: str, upstream: list[PrefectFuture[Any]]) -> PrefectFuture[Any]:
+        stage = self._plan.graph.stages[name]
+
+        def again(_task: Any, task_run: TaskRun, state: State[Any]) -> bool:
+            failure = (
+                state.data
+            )  # the worker retries what the stage's own failure allows; here only a lost worker is left
+            if not isinstance(failure, StageFailed) or self._cancelled.is_set():
+                return False
+            return failure.kind is FailureKind.KILLED and retries_left(failure.kind, stage.resource, task_run.run_count)
+
+        @task(
+            name=name,
+            task_run_name=name,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+            retries=1,
+            retry_delay_seconds=BACKOFF_SECONDS[0],
+            retry_condition_fn=again,
+        )
+        def dispatch_stage() -> State[Any]:
+            return self._dispatch(name)
+
+        submit: Any = dispatch_stage.submit
+        return submit(wait_for=upstream)
+
+    def _dispatch(self, name: str) -> State[Any]:
+        stage = self._plan.graph.stages[name]
+        with self._lock:
+            entries = {one: lock_entry(self._plan.root, one) for one in (*stage.upstream, name)}
+        parameters = {
+            "stage": name,
+            "commit": self._commit,
+            "params": self._params,
+            "entries": {one: entry for one, entry in entries.items() if entry},
+            "force": self._plan.parameters.force,
+            "timeout_s": self._plan.timeouts_s[name],
+        }
+        started = run_deployment(f"stage/{stage.resource}", parameters=parameters, timeout=0, flow_run_name=name)
+        assert isinstance(started, FlowRun)
+        run = self._wait(started)
+        state = run.state
+        if state is None or not state.is_completed():
+            raise StageFailed(name, *_failure(name, state))
+        handed = _handed_back(run)
+        with self._lock:
+            put_entries(self._plan.root, {name: handed["entry"]})
+        result = StageResult(name, handed["how"], handed["seconds"])
+        self._results[name] = result
+        return Completed(name="UpToDate" if result.how == UP_TO_DATE else "Completed", message=f"{name}: {result.how}")
+
+    def _wait(self, run: FlowRun) -> FlowRun:
+        """Follows a flow run to its end; cancels it when this one is cancelled. A server that is away is waited for."""
+        logger = get_run_logger()
+        asked = False
+        with get_client(sync_client=True) as client:
+            while True:
+                try:
+                    run = client.read_flow_run(run.id)
+                    if self._cancelled.is_set() and not asked:
+                        client.set_flow_run_state(run.id, Cancelling(message="the pipeline was cancelled"))
+                        asked = True
+                except OSError as error:
+                    logger.warning("the Prefect server does not answer (%s); asking again", error)
+                except Exception as error:
+                    if type(error).__module__.partition(".")[0] not in ("httpx", "httpcore"):
+                        raise
+                    logger.warning("the Prefect server does not answer (%s); asking again", error)
+                if run.state is not None and run.state.is_final():
+                    return run
+                time.sleep(POLL_SECONDS)
+
+    def bring_home(self) -> None:
+        """Fetches the outs of the finished stages, so that this work tree is what `dvc repro` would leave.
+
+        Raises:
+            ValueError: DVC cannot pull them.
+        """
+        done = [name for name in self._plan.graph.stages if name in self._results]
+        if not done:
+            return
+        for name in done:
+            stage = self._plan.graph.stages[name]
+            for out in lock_entry(self._plan.root, name).get("outs", []):
+                if out["path"] in stage.uncached:
+                    fetch_file(self._plan.root, out["path"], out["md5"])
+        pulled = subprocess.run(
+            dvc_command("pull", *done),
+            cwd=self._plan.root,
+            env=stage_environment("pull"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if pulled.returncode != 0:
+            raise ValueError(f"the results cannot be pulled: {explain((pulled.stdout + pulled.stderr).splitlines())}")
+
+
+def _failure(name: str, state: State[Any] | None) -> tuple[FailureKind, str]:
+    message = str(state.message if state is not None else "no state")
+    if state is not None and (state.is_crashed() or state.is_cancelled()):
+        kind = FailureKind.KILLED if state.is_crashed() else FailureKind.CANCELLED
+        return kind, f"its flow run {state.name}: {message}"
+    told = message.removeprefix(f"{name}: ")
+    for kind in FailureKind:
+        if told.startswith(f"{kind}: "):
+            # A stage that was killed twice on its worker is not sent out a third time.
+            return (FailureKind.ERROR if kind is FailureKind.KILLED else kind), told.removeprefix(f"{kind}: ")
+    return FailureKind.ERROR, message
+
+
+def _handed_back(run: FlowRun) -> dict[str, Any]:
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+        )
+    handed = [artifact for artifact in found if artifact.description == HANDED_BACK]
+    if not handed:
+        raise RuntimeError(f"the flow run {run.name} ({run.id}) completed without handing back its lock entry")
+    return dict(json.loads(str(handed[-1].data)))
+
+
+def _require_deployments(resources: set[str]) -> None:
+    missing = []
+    with get_client(sync_client=True) as client:
+        for resource in sorted(resources):
+            try:
+                client.read_deployment_by_name(f"stage/{resource}")
+            except ObjectNotFound:
+                missing.append(f"stage/{resource}")
+    if missing:
+        raise ValueError(f"there is no deployment {', '.join(missing)} on the server; `gist flow deploy` makes them")
+
+
+def start_worker(pool: str, root: Path, extra: list[str]) -> int:
+    """Runs a Prefect process worker whose flow runs work in the clone at `root`; returns its exit code."""
+    env = dict(os.environ, GIST_CLONE=str(root))
+    env["PYTHONPATH"] = os.pathsep.join([str(root), *filter(None, [env.get("PYTHONPATH")])])
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process", *extra]
+    return subprocess.run(command, cwd=root, env=env, check=False).returncode

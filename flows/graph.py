@@ -1,0 +1,145 @@
+"""The graph of stages, read from DVC's own index. It is written once, in dvc.yaml; here it only gets a shape that a
+scheduler can use. Any DVC project will do: `meta.resource` (net, cpu, gpu, api; cpu when absent) says which limit or
+work pool a stage counts against, `meta.timeout_s` how long it may take at most."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+RESOURCES = ("net", "cpu", "gpu", "api")
+
+
+@dataclass(frozen=True)
+class StageNode:
+    """One stage of the graph.
+
+    name: how `dvc repro` addresses it from the root, e.g. "train@gist-1" or "sub/dvc.yaml:clean".
+    upstream: names of the stages whose outs it reads.
+    timeout_s: seconds after which it is stopped, or None.
+    outs: every out, relative to the root; `uncached` are those that DVC does not keep (`cache: false`), `metrics` those
+        declared as metrics.
+    """
+
+    name: str
+    resource: str
+    upstream: tuple[str, ...] = ()
+    timeout_s: float | None = None
+    outs: tuple[str, ...] = ()
+    uncached: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+
+    @property
+    def run(self) -> str | None:
+        """The run of a matrix stage ("gist-1" of "train@gist-1")."""
+        return self.name.rpartition(":")[2].partition("@")[2] or None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All stages by name, in the order in which `dvc repro` runs them: each after the stages it depends on."""
+
+    stages: dict[str, StageNode]
+
+    def __iter__(self) -> Iterable[StageNode]:
+        return iter(self.stages.values())
+
+    def select(self, targets: Sequence[str] = (), runs: Sequence[str] = ()) -> "Graph":
+        """The part of the graph that makes `targets`: them and everything they depend on.
+
+        targets: stage names; the name of a matrix stage without a run ("train") means all its runs. None: every stage.
+        runs: keep only these runs among the targets; without targets, all stages of these runs.
+
+        Raises:
+            ValueError: targets or runs that do not exist; all of them are named, with the nearest names that do.
+        """
+        by_base: dict[str, list[str]] = {}
+        for name in self.stages:
+            by_base.setdefault(name.partition("@")[0], []).append(name)
+        problems = []
+        chosen: list[str] = []
+        for target in targets:
+            if target in self.stages:
+                chosen.append(target)
+            elif target in by_base:
+                chosen += by_base[target]
+            else:
+                problems.append(_unknown("stage", target, [*self.stages, *by_base]))
+        known_runs = sorted({stage.run for stage in self.stages.values() if stage.run})
+        problems += [_unknown("run", run, known_runs) for run in runs if run not in known_runs]
+        if problems:
+            raise ValueError("; ".join(problems))
+        if not targets:
+            chosen = list(self.stages)
+        if runs:
+            chosen = [
+                name for name in chosen if self.stages[name].run in runs or (targets and not self.stages[name].run)
+            ]
+        if not chosen:
+            raise ValueError(f"no stage is left: targets {', '.join(targets)} have no run among {', '.join(runs)}")
+        keep = set(chosen)
+        for name in reversed(list(self.stages)):
+            if name in keep:
+                keep.update(self.stages[name].upstream)
+        return Graph({name: stage for name, stage in self.stages.items() if name in keep})
+
+
+def read_graph(root: Path) -> Graph:
+    """Reads the graph of the DVC project at `root`.
+
+    Raises:
+        ValueError: no DVC project there, dvc.yaml or params.yaml cannot be read, or a stage has a wrong `meta`.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.repo.reproduce import plan_repro
+
+    try:
+        with Repo(str(root)) as repo:
+            dvc_graph = repo.index.graph
+            ordered = [stage for stage in plan_repro(dvc_graph) if stage.cmd]
+            names = {stage: _address(stage, Path(repo.root_dir)) for stage in ordered}
+            nodes = {}
+            for stage in ordered:
+                outs = [
+                    (out, str(Path(out.fs_path).relative_to(repo.root_dir)))
+                    for out in stage.outs
+                    if out.protocol == "local"
+                ]
+                nodes[names[stage]] = StageNode(
+                    name=names[stage],
+                    upstream=tuple(sorted(names[dep] for dep in dvc_graph.successors(stage) if dep in names)),
+                    outs=tuple(path for _, path in outs),
+                    uncached=tuple(path for out, path in outs if not out.use_cache),
+                    metrics=tuple(path for out, path in outs if out.metric),
+                    **_meta(names[stage], stage.meta or {}),
+                )
+    except DvcException as error:
+        raise ValueError(f"the graph of {root} cannot be read: {error}") from None
+    if not nodes:
+        raise ValueError(f"{root} has no stages; is there a dvc.yaml?")
+    return Graph(nodes)
+
+
+def _address(stage: Any, root: Path) -> str:
+    where = Path(stage.path).relative_to(root).as_posix()
+    name = getattr(stage, "name", None)
+    if name is None:
+        return where
+    return str(name) if where == "dvc.yaml" else f"{where}:{name}"
+
+
+def _meta(name: str, meta: dict[str, Any]) -> dict[str, Any]:
+    resource = meta.get("resource", "cpu")
+    if resource not in RESOURCES:
+        raise ValueError(f"stage {name}: meta.resource is {resource!r}; it must be one of {', '.join(RESOURCES)}")
+    timeout_s = meta.get("timeout_s")
+    if timeout_s is not None and (not isinstance(timeout_s, int | float) or timeout_s <= 0):
+        raise ValueError(f"stage {name}: meta.timeout_s is {timeout_s!r}; it must be a positive number of seconds")
+    return {"resource": resource, "timeout_s": timeout_s}
+
+
+def _unknown(what: str, name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=3) or sorted(set(known))
+    return f"there is no {what} {name!r} (did you mean {', '.join(near)}?)"

@@ -1,0 +1,57 @@
+"""dvc.lock as the flow needs it: reading a stage's entry, putting in entries that came from another machine, and the
+order of the entries. DVC appends an entry when its stage has ended, so that stages that ran at the same time leave them
+in an order of chance; put in the graph's order, the file is byte for byte what `dvc repro` alone writes."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def lock_path(root: Path, stage: str) -> tuple[Path, str]:
+    """The lock file of a stage, and its name there."""
+    where, _, name = stage.rpartition(":")
+    return ((root / where).with_suffix(".lock") if where else root / "dvc.lock"), name
+
+
+def read_entries(lock_file: Path) -> dict[str, Any]:
+    """The stages in a lock file, in its order; empty if there is no such file."""
+    if not lock_file.is_file():
+        return {}
+    return dict((yaml.safe_load(lock_file.read_text(encoding="utf-8")) or {}).get("stages") or {})
+
+
+def lock_entry(root: Path, stage: str) -> dict[str, Any]:
+    """What dvc.lock says of a stage; empty if it says nothing."""
+    lock_file, name = lock_path(root, stage)
+    return dict(read_entries(lock_file).get(name) or {})
+
+
+def put_entries(root: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Writes the entries of stages into dvc.lock, under DVC's own lock."""
+    from dvc.repo import Repo
+    from dvc.utils.serialize import modify_yaml
+
+    with Repo(str(root)) as repo, repo.lock:
+        for stage, entry in entries.items():
+            lock_file, name = lock_path(root, stage)
+            with modify_yaml(str(lock_file)) as content:
+                content.setdefault("schema", "2.0")
+                content.setdefault("stages", {})[name] = entry
+
+
+def put_in_order(root: Path, stages: Iterable[str], before: Iterable[str]) -> None:
+    """Orders the entries of dvc.lock: those that stood there `before` as they were, then new ones as in `stages`."""
+    from dvc.repo import Repo
+    from dvc.utils.serialize import modify_yaml
+
+    lock_file = root / "dvc.lock"
+    ranks = {name: rank for rank, name in enumerate(dict.fromkeys([*before, *stages]))}
+    with Repo(str(root)) as repo, repo.lock:
+        names = list(read_entries(lock_file))
+        wanted = sorted(names, key=lambda name: ranks.get(name, len(ranks)))
+        if names != wanted:
+            with modify_yaml(str(lock_file)) as content:
+                entries = content["stages"]
+                content["stages"] = {name: entries[name] for name in wanted}

@@ -1,0 +1,132 @@
+"""The whole graph on a fresh clone at a pinned or moving revision, its results kept on a branch or as an experiment.
+
+    prefect deployment run nightly/nightly        or by its schedule in prefect.yaml
+
+The clone shares the project's DVC cache, so that what has not changed is not made again.
+"""
+
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from prefect import flow, get_run_logger
+from prefect.blocks.core import Block
+from prefect.blocks.notifications import NotificationBlock
+from prefect.states import Failed, State
+
+from flows.clone import generated_files, git
+from flows.flow import pipeline
+from flows.graph import read_graph
+from flows.parameters import Limits
+from tasks import paths
+
+Results = Literal["none", "branch", "experiment"]
+
+
+@flow(name="nightly", flow_run_name="nightly {revision}", persist_result=False)
+def nightly(
+    revision: str = "main",
+    repository: str | None = None,
+    targets: list[str] = [],  # noqa: B006 (Prefect shows defaults in its form; they are never changed)
+    overrides: list[str] = [],  # noqa: B006
+    limits: Limits = Limits(),  # noqa: B008
+    results: Results = "branch",
+    notify: str | None = None,
+    keep: int = 2,
+    root: str = ".",
+) -> State[Any]:
+    """Clone, run, keep the results.
+
+    revision: a commit (pinned) or a branch (moving). repository: what to clone; by default the project at `root`.
+    results: commit lock, parameters and metrics to the branch nightly/TIME of the repository, save them as a DVC
+    experiment there, or neither. notify: a Prefect notification block, "slack-webhook/team", told of a failure.
+    keep: how many clones of earlier nights stay in .work/nightly.
+    """
+    home = Path(root).resolve()
+    source = repository or str(home)
+    stamp = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    try:
+        clone = fresh_clone(home, source, revision, stamp)
+        commit = git(clone, "rev-parse", "HEAD")
+        get_run_logger().info("%s of %s is %s, in %s", revision, source, commit[:10], clone)
+        state: State[Any] = pipeline(
+            targets=targets, overrides=overrides, limits=limits, root=str(clone), return_state=True
+        )
+        if not state.is_completed():
+            raise RuntimeError(f"the run at {commit[:10]} ended {state.name}: {state.message}")
+        keep_results(clone, results, stamp, state.message or "")
+        remove_old_clones(clone.parent, keep)
+        return state
+    except Exception as error:
+        tell(notify, f"The nightly run of {revision} failed", str(error))
+        return Failed(message=str(error))
+
+
+def fresh_clone(home: Path, source: str, revision: str, stamp: str) -> Path:
+    """Clones `source` at `revision` into .work/nightly/STAMP, with the DVC cache and local DVC settings of `home`."""
+    clone = home / paths.WORK / "nightly" / stamp
+    clone.parent.mkdir(parents=True, exist_ok=True)
+    git(home, "clone", "--quiet", source, str(clone))
+    git(clone, "checkout", "--quiet", "--detach", _resolve(clone, revision))
+    local = home / ".dvc/config.local"
+    if local.is_file():
+        shutil.copy(local, clone / ".dvc/config.local")
+    cache = home / ".dvc/cache"
+    if cache.is_dir():
+        _dvc(clone, "config", "--local", "cache.dir", str(cache))
+    return clone
+
+
+def _resolve(clone: Path, revision: str) -> str:
+    for candidate in (f"origin/{revision}", revision):
+        try:
+            return git(clone, "rev-parse", "--verify", f"{candidate}^{{commit}}")
+        except ValueError:
+            continue
+    raise ValueError(f"the repository has no branch, tag or commit {revision!r}")
+
+
+def keep_results(clone: Path, results: Results, stamp: str, summary: str) -> None:
+    """Commits what git keeps of the results, and pushes the branch or experiment to where the clone came from."""
+    if results == "none":
+        return
+    if results == "experiment":
+        name = f"nightly-{stamp}"
+        _dvc(clone, "exp", "save", "--name", name, "--message", summary)
+        _dvc(clone, "exp", "push", "--no-cache", "origin", name)
+        return
+    branch = f"nightly/{stamp}"
+    files = [path for path in sorted(generated_files(read_graph(clone).stages)) if (clone / path).is_file()]
+    git(clone, "checkout", "--quiet", "-b", branch)
+    git(clone, "add", "--force", "--", *files)
+    author = ("-c", "user.name=gist nightly", "-c", "user.email=nightly@localhost")
+    git(clone, *author, "commit", "--quiet", "--allow-empty", "-m", f"Nightly run {stamp}: {summary}")
+    git(clone, "push", "--quiet", "origin", branch)
+
+
+def remove_old_clones(folder: Path, keep: int) -> None:
+    """Leaves the latest `keep` clones and this one."""
+    for old in sorted(folder.iterdir())[: -max(keep, 0) - 1]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def tell(block: str | None, subject: str, body: str) -> None:
+    """Notifies through a Prefect block, if one is named."""
+    if block is None:
+        return
+    loaded = Block.load(block)
+    if not isinstance(loaded, NotificationBlock):
+        raise ValueError(f"notify: {block} is a {type(loaded).__name__}, not a notification block")
+    notify: Any = loaded.notify  # runs to its end here, as this is no coroutine
+    notify(body, subject)
+
+
+def _dvc(root: Path, *arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], cwd=root, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise ValueError(f"dvc {' '.join(arguments)} in {root} failed: {(done.stderr or done.stdout).strip()}")

@@ -1,0 +1,55 @@
+"""Looking at flow runs, and cancelling one, through Prefect's API."""
+
+from collections import Counter
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.states import Cancelling
+
+OURS = FlowFilter(name=FlowFilterName(any_=["pipeline", "nightly"]))
+NOT_FINAL = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED]
+
+
+def describe_runs(limit: int) -> list[str]:
+    """One line for each of the latest runs: id, state, name, start, seconds, and its stages by state."""
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(flow_filter=OURS, limit=limit, sort=FlowRunSort.START_TIME_DESC)
+        return [_describe(client, run) for run in runs] or ["no runs yet"]
+
+
+def _describe(client: SyncPrefectClient, run: FlowRun) -> str:
+    stages = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])))
+    counts = Counter(stage.state_name or "?" for stage in stages)
+    started = f"{run.start_time:%Y-%m-%d %H:%M:%S}Z" if run.start_time else "not started"
+    return (
+        f"{str(run.id)[:8]}  {run.state_name:<10}  {run.name}  {started}  {run.total_run_time.total_seconds():.0f} s  "
+        + ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    )
+
+
+def cancel_run(which: str) -> str:
+    """Asks Prefect to cancel the run with this id (or its first characters) or name.
+
+    Raises:
+        ValueError: no unfinished run, or more than one, answers to `which`.
+    """
+    with get_client(sync_client=True) as client:
+        active = client.read_flow_runs(
+            flow_filter=OURS,
+            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=NOT_FINAL))),
+        )
+        found = [run for run in active if str(run.id).startswith(which.lower()) or run.name == which]
+        if len(found) != 1:
+            names = ", ".join(f"{str(run.id)[:8]} ({run.name})" for run in found or active) or "none"
+            raise ValueError(f"{len(found)} unfinished runs answer to {which!r}; unfinished runs: {names}")
+        client.set_flow_run_state(found[0].id, Cancelling(message="cancelled with `gist flow cancel`"))
+        return f"{str(found[0].id)[:8]} ({found[0].name}) is being cancelled"

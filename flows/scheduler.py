@@ -1,0 +1,52 @@
+"""Which stage may start now: those whose upstream stages have ended well, as far as their resource has room."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from flows.graph import Graph
+from flows.parameters import Limits
+
+
+class Scheduler:
+    """Hands out stages in the graph's order, never more than the limit of a resource at a time.
+
+    A stage whose upstream failed is given up, with all that depends on it; the others go on.
+    """
+
+    def __init__(self, graph: Graph, limits: Limits) -> None:
+        self._graph = graph
+        self._limits = limits
+        self._waiting = list(graph.stages)
+        self._busy: Counter[str] = Counter()
+        self.finished: set[str] = set()
+        self.failed: set[str] = set()
+        self.given_up: dict[str, str] = {}  # stage -> the failed stage it depends on
+
+    def startable(self) -> Iterator[str]:
+        """The stages to start now; each counts as running from here on until `ended`."""
+        for name in list(self._waiting):
+            stage = self._graph.stages[name]
+            ready = all(up in self.finished for up in stage.upstream)
+            if ready and self._busy[stage.resource] < self._limits.of(stage.resource):
+                self._waiting.remove(name)
+                self._busy[stage.resource] += 1
+                yield name
+
+    def ended(self, name: str, *, well: bool) -> None:
+        """Tells that a started stage has ended."""
+        self._busy[self._graph.stages[name].resource] -= 1
+        if well:
+            self.finished.add(name)
+            return
+        self.failed.add(name)
+        for waiting in list(self._waiting):
+            cause = next(
+                (up for up in self._graph.stages[waiting].upstream if up in self.failed or up in self.given_up), None
+            )
+            if cause is not None:
+                self._waiting.remove(waiting)
+                self.given_up[waiting] = self.given_up.get(cause, cause)
+
+    @property
+    def done(self) -> bool:
+        return not self._waiting and not +self._busy

@@ -1,0 +1,39 @@
+"""Prefect's settings for a run on one machine: no server set up by hand, nothing sent anywhere.
+
+Called by the commands before Prefect is imported. What the user has set (environment, profile) always wins."""
+
+import os
+from pathlib import Path
+
+from tasks import paths
+
+
+def configure_prefect(root: Path) -> None:
+    """Environment defaults for Prefect. Without a server of the user's, runs are recorded under `.work/prefect`."""
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    # The temporary server's first start creates its database: more than the default 20 s on a busy machine.
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
+    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "8")
+    home = root / paths.WORK / "prefect"
+    if "PREFECT_HOME" not in os.environ and not _writable(Path.home()):
+        os.environ["PREFECT_HOME"] = str(home)
+    if "PREFECT_SERVER_DATABASE_CONNECTION_URL" not in os.environ:
+        # A database of the project's own: one made by another version of Prefect in the home folder would not open.
+        home.mkdir(parents=True, exist_ok=True)
+        os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = f"sqlite+aiosqlite:///{home / 'prefect.db'}"
+
+
+def require_server(what: str) -> None:
+    """Raises ValueError when no Prefect server is set: what others are to see cannot live on a temporary one."""
+    from prefect.settings import get_current_settings
+
+    if get_current_settings().api.url is None:
+        raise ValueError(
+            f"{what} needs a Prefect server: start one with `prefect server start`, and name it with "
+            "`prefect config set PREFECT_API_URL=http://127.0.0.1:4200/api`"
+        )
+
+
+def _writable(folder: Path) -> bool:
+    return folder.is_dir() and os.access(folder, os.W_OK)

@@ -1,0 +1,155 @@
+"""One stage as a Prefect task: `dvc repro --single-item STAGE` in its own process group.
+
+DVC alone caches (NO_CACHE here): it skips what is up to date, and the task then says so."""
+
+import os
+import re
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import TaskRun
+from prefect.states import Completed, State
+
+from flows.artifacts import publish_progress, publish_stage
+from flows.failures import BACKOFF_SECONDS, FailureKind, StageFailed, classify, explain, retries_left
+from flows.graph import StageNode
+from flows.processes import Outcome, run_in_group
+
+MADE, UP_TO_DATE, RESTORED = "made", "up to date", "restored from the run cache"
+# What DVC says to a person who typed the command; between the lines of a dozen stages it is noise.
+_HINT = re.compile(
+    r"To track the changes with git|\s*git add |To enable auto staging|\s*dvc config core.autostage|Use `dvc push`"
+    r"|(Generat|Updat)ing lock file"
+)
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """What a stage's run needs to know beside the stage itself."""
+
+    root: Path
+    force: bool = False
+    pull: bool = False
+    push: bool = False
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """How a stage ended well: `how` is made, up to date, or restored from the run cache."""
+
+    name: str
+    how: str
+    seconds: float
+
+
+def dvc_command(*arguments: str) -> list[str]:
+    """A call of DVC that waits while another one holds the repository's lock for a moment."""
+    return [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
+
+
+def stage_environment(stage: str) -> dict[str, str]:
+    """The stage's environment: this one, with the running interpreter first in PATH, so that the `python` of its
+    command is the one that has the packages."""
+    env = dict(os.environ, DVC_NO_ANALYTICS="1", PYTHONUNBUFFERED="1", GIST_FLOW_STAGE=stage)
+    env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", os.defpath)])
+    return env
+
+
+def reproduce(stage: StageNode, run: StageRun, cancelled: threading.Event) -> StageResult:
+    """Runs DVC for one stage, its output in the log line by line.
+
+    Raises:
+        StageFailed: with the kind of failure; whatever it started has ended by then.
+    """
+    logger = get_run_logger()
+    arguments = ["repro", "--single-item", stage.name]
+    if run.force:
+        arguments += ["--force", "--no-run-cache"]  # `--force` alone would take the outs from the run cache
+    if run.pull:
+        arguments.append("--pull")
+
+    def say(line: str) -> None:
+        if line.strip() and not _HINT.match(line):
+            logger.info(line)
+
+    progress = publish_progress(run.root, stage.name)
+    outcome = _call(arguments, stage, run, cancelled, on_line=say, on_tick=progress)
+    _raise_unless_ended_well(stage, outcome, run.timeout_s)
+    if run.push:
+        pushed = _call(["push", "--run-cache", stage.name], stage, run, cancelled, on_line=say)
+        if pushed.ended == "by itself" and pushed.returncode != 0:
+            raise StageFailed(stage.name, FailureKind.REMOTE, f"made, but not pushed: {explain(pushed.tail)}")
+        _raise_unless_ended_well(stage, pushed, run.timeout_s)
+    return StageResult(stage.name, _how(outcome.tail), outcome.seconds)
+
+
+def _call(
+    arguments: Sequence[str], stage: StageNode, run: StageRun, cancelled: threading.Event, **callbacks: Any
+) -> Outcome:
+    return run_in_group(
+        dvc_command(*arguments),
+        cwd=run.root,
+        env=stage_environment(stage.name),
+        timeout_s=run.timeout_s,
+        cancelled=cancelled,
+        **callbacks,
+    )
+
+
+def _raise_unless_ended_well(stage: StageNode, outcome: Outcome, timeout_s: float | None) -> None:
+    if outcome.ended == "cancelled":
+        raise StageFailed(stage.name, FailureKind.CANCELLED, "stopped with everything it had started")
+    if outcome.ended == "timed out":
+        raise StageFailed(stage.name, FailureKind.TIMED_OUT, f"stopped after its limit of {timeout_s:g} s")
+    if outcome.returncode != 0:
+        kind = classify(outcome.returncode, outcome.tail)
+        raise StageFailed(stage.name, kind, explain(outcome.tail))
+
+
+def _how(tail: Sequence[str]) -> str:
+    if any("didn't change, skipping" in line for line in tail):
+        return UP_TO_DATE
+    if any("is cached - skipping run, checking out outputs" in line for line in tail):
+        return RESTORED
+    return MADE
+
+
+def stage_task(stage: StageNode, cancelled: threading.Event, results: dict[str, StageResult]) -> Any:
+    """The Prefect task of one stage: named for it, tagged with its resource, retried by kind of failure.
+
+    results: where a stage that ended well puts how; Prefect keeps no results here, as DVC has them all.
+    """
+
+    def again(_task: Any, task_run: TaskRun, state: State[Any]) -> bool:
+        failure = state.data
+        if not isinstance(failure, StageFailed) or cancelled.is_set():
+            return False
+        return retries_left(failure.kind, stage.resource, task_run.run_count)
+
+    @task(
+        name=stage.name,
+        task_run_name=stage.name,
+        tags={stage.resource},
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        retries=len(BACKOFF_SECONDS),
+        retry_delay_seconds=list(BACKOFF_SECONDS),
+        retry_condition_fn=again,
+    )
+    def run_stage(run: StageRun) -> State[Any]:
+        result = reproduce(stage, run, cancelled)
+        results[stage.name] = result
+        publish_stage(run.root, stage, result.how, result.seconds)
+        if result.how == UP_TO_DATE:
+            get_run_logger().info("%s is up to date: skipped", stage.name)
+            return Completed(name="UpToDate", message=f"{stage.name} is up to date: skipped")
+        return Completed(message=f"{stage.name}: {result.how} in {result.seconds:.1f} s")
+
+    return run_stage

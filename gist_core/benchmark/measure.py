@@ -1,0 +1,165 @@
+"""Raw measurements of three ways to give a model its prompt (the paper, section 6.2 and table 3).
+
+One measurement is one forward pass up to the first new token, of a batch of prompts, where of each prompt
+- "none": everything is encoded,
+- "instruction": the instruction's keys and values come from a cache, the input is encoded,
+- "gist": those of the gist tokens come from a cache, the input is encoded.
+The caches are made before and not counted, as in the paper. All three strategies of a batch are timed one after another,
+in an order drawn from the row id, so that a drift of the machine hits them alike.
+
+A T5 of a gist condition keeps, for "instruction", what its encoder makes of the instruction by itself; later tokens see
+all of it. That is not what its pos_control computes (whose instruction also sees the input), but costs the same.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from gist_core.benchmark.flops import DecoderShape, decoder_flops, encoder_decoder_flops, shape_of
+from gist_core.cache import GistCache, compress
+from gist_core.cache.generate import continuation
+from gist_core.models.gist_model import GistModel
+
+Strategy = Literal["none", "instruction", "gist"]
+STRATEGIES: tuple[Strategy, ...] = ("none", "instruction", "gist")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt of the benchmark."""
+
+    row_id: str
+    instruction: str
+    input: str
+
+
+def measure(
+    gist_model: GistModel, prompts: Sequence[Prompt], *, batch_sizes: Sequence[int], warmup: int, repeats: int, seed: int
+) -> Iterator[dict[str, Any]]:
+    """Measures every batch size and strategy; one dict per batch, strategy and repeat (keys: gist_core/benchmark/summary.py).
+
+    warmup: passes of each strategy that are not counted, for each batch. A batch is headed by one prompt and filled with
+    those that follow it, around the end if need be.
+    """
+    ordered = sorted(prompts, key=lambda prompt: hashlib.sha256(f"{prompt.row_id}:{seed}".encode()).digest())
+    total = len(batch_sizes) * len(ordered)
+    with tqdm(total=total, desc="benchmark", unit="batch", disable=None) as bar:
+        for batch_size in batch_sizes:
+            for head in range(len(ordered)):
+                batch = [ordered[(head + i) % len(ordered)] for i in range(batch_size)]
+                yield from _measure_batch(gist_model, batch, warmup, repeats, seed)
+                bar.update()
+
+
+def _measure_batch(
+    gist_model: GistModel, batch: Sequence[Prompt], warmup: int, repeats: int, seed: int
+) -> Iterator[dict[str, Any]]:
+    passes = {strategy: _Pass(gist_model, batch, strategy) for strategy in STRATEGIES}
+    counted = {strategy: one.count_gflops() for strategy, one in passes.items()}
+    for _ in range(warmup):
+        for one in passes.values():
+            one.time_ms()
+    for repeat in range(repeats):
+        order = sorted(STRATEGIES, key=lambda s: hashlib.sha256(f"{batch[0].row_id}:{seed}:{repeat}:{s}".encode()).digest())
+        for strategy in order:
+            wall_ms, device_ms, peak_bytes = passes[strategy].time_ms()
+            yield {
+                "row_id": batch[0].row_id,
+                "strategy": strategy,
+                "batch_size": len(batch),
+                "repeat": repeat,
+                "wall_ms": wall_ms,
+                "device_ms": device_ms,
+                "peak_bytes": peak_bytes,
+                "gflops_counted": counted[strategy],
+            } | passes[strategy].facts
+
+
+class _Pass:
+    """One forward pass that can be run again and again; what it consumes is made afresh outside the clock."""
+
+    def __init__(self, gist_model: GistModel, batch: Sequence[Prompt], strategy: Strategy) -> None:
+        self.gist_model = gist_model
+        self.inputs = [prompt.input for prompt in batch]
+        self.instructions = [prompt.instruction for prompt in batch]
+        self.cache: GistCache | None = None
+        if strategy != "none":
+            self.cache = compress(gist_model, self.instructions, keep=strategy)
+        self.facts = self._facts()
+
+    @torch.inference_mode()
+    def time_ms(self) -> tuple[float, float | None, int | None]:
+        """Wall time, device time (CUDA only) and peak device memory in bytes (CUDA only) of one pass."""
+        run = self._prepared()
+        if self.gist_model.device.type != "cuda":
+            started = time.perf_counter()
+            run()
+            return (time.perf_counter() - started) * 1e3, None, None
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        started = time.perf_counter()
+        before.record()
+        run()
+        after.record()
+        torch.cuda.synchronize()
+        return (time.perf_counter() - started) * 1e3, before.elapsed_time(after), torch.cuda.max_memory_allocated()
+
+    @torch.inference_mode()
+    def count_gflops(self) -> float:
+        """FLOPs of one pass by counting its matrix products (the math kernel of attention, which can be counted)."""
+        run = self._prepared()
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            run()
+        return counter.get_total_flops() / 1e9
+
+    def _prepared(self) -> Callable[[], Any]:
+        model, start = self.gist_model.model, {}
+        if self.gist_model.is_encoder_decoder:
+            decoder_start = torch.full((len(self.inputs), 1), model.config.decoder_start_token_id)
+            start = {"decoder_input_ids": decoder_start.to(model.device)}
+        else:
+            start = {"logits_to_keep": 1, "use_cache": True}
+        if self.cache is None:
+            batch = self._full_prompts()
+            return lambda: model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **start)
+        if self.gist_model.is_encoder_decoder:
+            cache = self.cache
+            return lambda: model(**continuation(self.gist_model, cache, self.inputs), **start)
+        arguments = continuation(self.gist_model, self.cache, self.inputs)
+        return lambda: model(**arguments, **start)
+
+    def _full_prompts(self) -> Any:
+        encode = self.gist_model
+        rows = [encode.encode_instruction(a) + encode.encode_input(b) for a, b in zip(self.instructions, self.inputs, strict=True)]
+        return encode.pad(rows, "right" if encode.is_encoder_decoder else "left")
+
+    def _facts(self) -> dict[str, Any]:
+        model = self.gist_model
+        heads = [len(model.encode_instruction(text)) for text in self.instructions]
+        tails = [len(model.encode_input(text)) for text in self.inputs]
+        size = len(heads)
+        if self.cache is None:
+            new, cached = max(a + b for a, b in zip(heads, tails, strict=True)), 0
+        else:
+            new, cached = max(tails), self.cache.mask.shape[1]
+        shape = shape_of(model.model.config)
+        if isinstance(shape, DecoderShape):
+            flops = decoder_flops(shape, new, cached, logits_to_keep=1, batch_size=size)
+        else:
+            flops = encoder_decoder_flops(shape, new, cached, batch_size=size)
+        overhead = model.settings.num_gist_tokens + model.num_prefix_tokens
+        return {
+            "gflops_formula": flops / 1e9,
+            "kv_bytes": 0 if self.cache is None else self.cache.nbytes,
+            "prompt_tokens": sum(heads) + sum(tails),
+            "instruction_tokens": sum(heads) - overhead * size,
+            "input_tokens": sum(tails),
+        }

@@ -1,0 +1,71 @@
+"""A GistCache as one safetensors file, with what it belongs to in the header."""
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from gist_core.cache.gist_cache import CacheOrigin, GistCache
+
+FORMAT = "gist-cache/1"
+
+
+def save_cache(cache: GistCache, path: str | Path) -> None:
+    """Writes the cache whole, by rename; an existing file is replaced.
+
+    Raises:
+        ValueError: the folder does not exist or cannot be written.
+    """
+    path = Path(path)
+    tensors = {"mask": cache.mask, "positions": cache.positions, "prompt_tokens": cache.prompt_tokens}
+    for layer, (keys, values) in enumerate(zip(cache.keys, cache.values, strict=True)):
+        tensors |= {f"layers.{layer}.keys": keys, f"layers.{layer}.values": values}
+    if cache.encoder_states is not None:
+        tensors["encoder_states"] = cache.encoder_states
+    about = {"origin": asdict(cache.origin), "keeps": cache.keeps, "prompt_hashes": list(cache.prompt_hashes)}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file(
+            {name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
+            temporary,
+            metadata={"format": FORMAT, "about": json.dumps(about), "layers": str(len(cache.keys))},
+        )
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise ValueError(f"the cache cannot be written to {path}: {error}") from None
+
+
+def load_cache(path: str | Path, device: str | torch.device = "cpu") -> GistCache:
+    """Reads a cache that `save_cache` wrote.
+
+    Raises:
+        ValueError: there is no such file, it is cut short, or it is not a gist cache.
+    """
+    try:
+        with safe_open(str(path), framework="pt", device=str(device)) as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise ValueError(f"{path} is not a gist cache (its format is {metadata.get('format')!r}, expected {FORMAT!r})")
+            about = json.loads(metadata["about"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
+    except FileNotFoundError:
+        raise ValueError(f"there is no cache at {path}") from None
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as a gist cache; it may be cut short or damaged ({error})") from None
+    layers = range(int(metadata["layers"]))
+    return GistCache(
+        keys=tuple(tensors[f"layers.{layer}.keys"] for layer in layers),
+        values=tuple(tensors[f"layers.{layer}.values"] for layer in layers),
+        mask=tensors["mask"],
+        positions=tensors["positions"],
+        prompt_tokens=tensors["prompt_tokens"],
+        prompt_hashes=tuple(about["prompt_hashes"]),
+        origin=CacheOrigin(**about["origin"]),
+        encoder_states=tensors.get("encoder_states"),
+        keeps=about["keeps"],
+    )

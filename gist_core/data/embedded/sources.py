@@ -1,0 +1,79 @@
+"""The three source files of the embedded sample, in the shapes of their upstream counterparts.
+
+| file | shape |
+|---|---|
+| all_instances_82K.jsonl | one {"instruction", "input", "output"} per line; computed tasks, many inputs each |
+| alpaca_data.json | one array of {"instruction", "input", "output"}, indent 4; every instruction once |
+| user_oriented_instructions.jsonl | one {"id", "motivation_app", "instruction", "instances"} per line |
+"""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from gist_core.data.embedded import tasks_dates, tasks_lists, tasks_numbers, tasks_records, tasks_text, tasks_world
+from gist_core.data.embedded.task import Task, rank
+
+SELF_INSTRUCT_FILE = "all_instances_82K.jsonl"
+ALPACA_FILE = "alpaca_data.json"
+USER_ORIENTED_FILE = "user_oriented_instructions.jsonl"
+
+Record = dict[str, Any]
+
+
+def tasks() -> list[Task]:
+    """All computed tasks, in an order that mixes the kinds of input."""
+    modules = (tasks_text, tasks_lists, tasks_records, tasks_dates, tasks_numbers, tasks_world)
+    return sorted((task for module in modules for task in module.TASKS), key=lambda task: rank("order", task.name))
+
+
+def _hand_written(name: str) -> list[Record]:
+    text = files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines() if line.strip()]
+
+
+def self_instruct_records() -> list[Record]:
+    """One wording of each task, then another one of each, then the third ones, each wording with all its inputs in a
+    row; instructions without input stand between them at even distances."""
+    in_order = [(task, sorted(task.wordings, key=rank)) for task in tasks()]
+    rounds = max(len(wordings) for _, wordings in in_order)
+    wordings = [(task, own[turn]) for turn in range(rounds) for task, own in in_order if turn < len(own)]
+    without_input = _hand_written("no_input.jsonl")
+    records: list[Record] = []
+    for position, (task, wording) in enumerate(wordings):
+        records += [
+            {"instruction": wording, "input": given, "output": answer} for given, answer in task.instances(wording)
+        ]
+        start, stop = (len(without_input) * place // len(wordings) for place in (position, position + 1))
+        for record in without_input[start:stop]:
+            records.append({"instruction": record["instruction"], "input": "", "output": record["output"]})
+    return records
+
+
+def alpaca_records() -> list[Record]:
+    """One row for the further wording of each computed task, then the hand-written rows."""
+    computed = [(task.once, *task.once_instance()) for task in tasks() if task.once]
+    records = [dict(zip(("instruction", "input", "output"), row, strict=True)) for row in computed]
+    return records + _hand_written("alpaca.jsonl")
+
+
+def user_oriented_records() -> list[Record]:
+    """Instructions in longer, natural words, numbered as upstream numbers them."""
+    return [
+        {"id": f"user_oriented_task_{number}"} | record
+        for number, record in enumerate(_hand_written("user_oriented.jsonl"))
+    ]
+
+
+def write_sources(folder: Path) -> None:
+    """Writes the three files into `folder`, which is made if it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, records in (
+        (SELF_INSTRUCT_FILE, self_instruct_records()),
+        (USER_ORIENTED_FILE, user_oriented_records()),
+    ):
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        (folder / name).write_text(lines, encoding="utf-8", newline="\n")
+    array = json.dumps(alpaca_records(), indent=4)
+    (folder / ALPACA_FILE).write_text(array, encoding="utf-8", newline="\n")

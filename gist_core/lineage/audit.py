@@ -1,0 +1,54 @@
+"""Follows every number of a project's results to its sources."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gist_core.lineage import numbers
+from gist_core.lineage.ledger import Ledger
+from gist_core.lineage.why import Pedigree, Tracer
+
+
+@dataclass(frozen=True)
+class Audited:
+    """name: `FILE:dotted.path`. problems: empty if the number ends at source files with hashes, and every stage on
+    the way names its commit and parameters."""
+
+    name: str
+    value: float
+    stages: tuple[str, ...]
+    num_sources: int
+    problems: tuple[str, ...]
+
+
+def every_number(root: Path, files: tuple[str, ...] = numbers.RESULTS) -> list[Audited]:
+    """`why` of every number in the result files (globs relative to `root`), in the order of files and keys.
+
+    Raises:
+        ValueError: a result file is not JSON.
+    """
+    tracer = Tracer(root, Ledger.of_workspace(root))
+    found = sorted({path.relative_to(root).as_posix() for pattern in files for path in root.glob(pattern)})
+    return [_audit(tracer, file, keys, value) for file in found for keys, value in numbers.leaves(tracer.content(file))]
+
+
+def _audit(tracer: Tracer, file: str, keys: tuple[str | int, ...], value: float) -> Audited:
+    name = f"{file}:{'.'.join(map(str, keys))}"
+    try:
+        pedigree = tracer.trace(file, keys)
+    except ValueError as error:
+        return Audited(name, value, (), 0, (str(error),))
+    return Audited(name, value, tuple(pedigree.origins), len(pedigree.sources), (*pedigree.problems, *_gaps(pedigree)))
+
+
+def _gaps(pedigree: Pedigree) -> list[str]:
+    gaps = [f"{path} has no SHA-256" for path, sha256 in pedigree.sources.items() if len(sha256) != 64]
+    if not pedigree.sources:
+        gaps.append("the walk ends at no source file")
+    for origin in pedigree.origins.values():
+        if not origin.parameters:
+            gaps.append(f"{origin.stage} names no parameters")
+        if not origin.environment.get("python"):
+            gaps.append(f"{origin.stage} names no environment")
+        if not origin.inputs and not origin.outputs:
+            gaps.append(f"{origin.stage} read and made nothing")
+    return gaps

@@ -1,0 +1,22 @@
+"""The lineage in the forms of others: OpenLineage, W3C PROV, model cards, Croissant."""
+
+from pathlib import Path
+
+
+def export(root: Path, form: str, run: str | None = None) -> str:
+    """The text of an export. run: of a model card.
+
+    Raises:
+        ValueError: an unknown form, no statements, or a model card without a run.
+    """
+    from gist_core.lineage.export import croissant, model_card, openlineage, prov
+
+    forms = {
+        "openlineage": lambda: openlineage.events(root),
+        "prov": lambda: prov.document(root),
+        "model-card": lambda: model_card.card(root, run),
+        "croissant": lambda: croissant.document(root),
+    }
+    if form not in forms:
+        raise ValueError(f"{form!r} is no form of export; choose one of {', '.join(forms)}")
+    return forms[form]()

@@ -1,0 +1,93 @@
+"""OpenLineage run events (https://openlineage.io/spec), one JSON object per line: START and COMPLETE of each stage.
+
+Run ids are derived from the statement, so that the same statement is the same run. Times come from the run log; for
+a stage that ran elsewhere, where this clone has no record, the time of its commit stands in, and a facet says so."""
+
+import json
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gist_core.lineage.hashing import sha256_of_path
+from gist_core.lineage.ledger import Ledger, Statement
+from gist_core.lineage.runlog import runs_of
+from gist_core.lineage.source import git
+from gist_core.lineage.statement import FOLDER
+
+SPEC = "https://openlineage.io/spec/2-0-2/OpenLineage.json"
+PRODUCER = "urn:x-gist-pipeline:lineage"
+NAMESPACE = "gist-pipeline"
+EPOCH = "1970-01-01T00:00:00+00:00"
+
+
+def events(root: Path) -> str:
+    """All events, in the order of the graph. Raises ValueError if there are no statements."""
+    ledger = Ledger.of_workspace(root)
+    if not ledger.statements:
+        raise ValueError(f"there are no statements under {FOLDER}; `dvc pull` or `dvc repro` brings them")
+    lines = [event for name in ledger.in_order() for event in _of_stage(root, ledger.statements[name])]
+    return "".join(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n" for line in lines)
+
+
+def _of_stage(root: Path, statement: Statement) -> list[dict[str, Any]]:
+    sha256 = sha256_of_path(root / FOLDER / f"{statement.stage}.json")
+    records = runs_of(root, sha256)
+    started, finished = _times(root, statement, records)
+    facets = {
+        "gist_statement": _facet({"sha256": sha256, "timesAreOfCommit": not records}),
+        "gist_provenance": _facet(
+            {
+                "parameters": statement.parameters,
+                "commit": statement.source["commit"],
+                "dirty": statement.source["dirty"],
+                "python": statement.environment["python"],
+                "hardware": statement.environment["hardware"],
+                "notReproducible": statement.not_reproducible,
+            }
+        ),
+    }
+    common = {
+        "run": {"runId": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{PRODUCER}:{sha256}")), "facets": facets},
+        "job": {
+            "namespace": NAMESPACE,
+            "name": statement.stage,
+            "facets": {"gist_command": _facet({"command": statement.command})},
+        },
+        "inputs": [_dataset(path, digest) for path, digest in statement.inputs.items()],
+        "producer": PRODUCER,
+        "schemaURL": f"{SPEC}#/$defs/RunEvent",
+    }
+    made = [_dataset(path, digest, statement.annotations[path]) for path, digest in statement.outputs.items()]
+    return [
+        {"eventType": "START", "eventTime": started, "outputs": [], **common},
+        {"eventType": "COMPLETE", "eventTime": finished, "outputs": made, **common},
+    ]
+
+
+def _times(root: Path, statement: Statement, records: list[dict[str, Any]]) -> tuple[str, str]:
+    if records:
+        return records[-1]["started"], records[-1]["finished"]
+    made = git(root, "show", "-s", "--format=%ct", str(statement.source["commit"]))
+    time = datetime.fromtimestamp(int(made), UTC).isoformat() if made else EPOCH
+    return time, time
+
+
+def _dataset(path: str, digest: dict[str, str], notes: dict[str, Any] | None = None) -> dict[str, Any]:
+    dataset: dict[str, Any] = {"namespace": NAMESPACE, "name": path, "facets": {"gist_digest": _facet(dict(digest))}}
+    if notes is not None:
+        statistics: dict[str, Any] = {"size": notes["size"]}
+        if "rows" in notes:
+            statistics["rowCount"] = notes["rows"]
+            dataset["facets"]["gist_rows"] = _facet({"rowIdsSha256": notes["row_ids_sha256"]})
+        url = "https://openlineage.io/spec/facets/1-0-2/OutputStatisticsOutputDatasetFacet.json"
+        schema = f"{url}#/$defs/OutputStatisticsOutputDatasetFacet"
+        facet = {"_producer": PRODUCER, "_schemaURL": schema, **statistics}
+        dataset["outputFacets"] = {"outputStatistics": facet}
+    return dataset
+
+
+def _facet(content: dict[str, Any]) -> dict[str, Any]:
+    """A facet of our own: OpenLineage asks for the producer and a schema; the base facet's is the only one that
+    holds."""
+    return {"_producer": PRODUCER, "_schemaURL": f"{SPEC}#/$defs/BaseFacet", **content}

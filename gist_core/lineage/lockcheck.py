@@ -1,0 +1,53 @@
+"""One stage's entry in dvc.lock against its statement: they describe the same execution, or one of them was
+changed."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gist_core.lineage.ledger import Statement
+from gist_core.lineage.lockfile import LockedPath, LockedStage
+
+
+def differences(locked: LockedStage, statement: Statement, statement_path: str) -> Iterator[str]:
+    """What dvc.lock and the statement say differently, in words. statement_path: the out that is the statement
+    itself."""
+    if locked.cmd != statement.command:
+        yield f"the command is {locked.cmd!r}, the statement has {statement.command!r}"
+    if statement_path not in locked.outs:
+        yield f"{statement_path} is not among its outs"
+    outs = {path: entry for path, entry in locked.outs.items() if path != statement_path}
+    yield from _paths("dependency", locked.deps, statement.declared["deps"])
+    yield from _paths("out", outs, statement.declared["outs"])
+    yield from _parameters(locked.params, statement.parameters)
+
+
+def _paths(kind: str, locked: Mapping[str, LockedPath], stated: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for path in sorted(locked.keys() ^ stated.keys()):
+        yield f"{kind} {path} is only in {'dvc.lock' if path in locked else 'the statement'}"
+    for path in sorted(locked.keys() & stated.keys()):
+        entry, other = locked[path], stated[path]
+        for name, here, there in (
+            ("MD5", entry.md5, other["digest"]["md5"]),
+            ("size", entry.size, other["size"]),
+            ("number of files", entry.nfiles, other["nfiles"]),
+        ):
+            if here != there:
+                yield f"{kind} {path} has {name} {here}, the statement has {there}"
+
+
+def _parameters(locked: Mapping[str, Any], stated: Mapping[str, Any]) -> Iterator[str]:
+    for key in sorted(locked.keys() ^ stated.keys()):
+        yield f"parameter {key} is only in {'dvc.lock' if key in locked else 'the statement'}"
+    for key in sorted(locked.keys() & stated.keys()):
+        if not _covered(locked[key], stated[key]):
+            yield f"parameter {key} is {locked[key]!r:.80}, the statement has {stated[key]!r:.80}"
+
+
+def _covered(locked: Any, stated: Any) -> bool:
+    """Whether the statement has every value of dvc.lock. It has more where a default was not written in
+    params.yaml."""
+    if isinstance(locked, dict) and isinstance(stated, dict):
+        return all(key in stated and _covered(value, stated[key]) for key, value in locked.items())
+    if isinstance(locked, list) and isinstance(stated, list):
+        return len(locked) == len(stated) and all(map(_covered, locked, stated))
+    return locked == stated or str(locked) == str(stated)

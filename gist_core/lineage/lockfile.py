@@ -1,0 +1,104 @@
+"""dvc.lock as a file format: what DVC says that each stage ran, read and made (MD5 only)."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+LOCK = Path("dvc.lock")
+# One line of dvc.lock as DVC writes it. A comment, a tab, a second space after a colon or a blank at the end would
+# leave the parsed content as it is, and yet the file would not be DVC's. A long value stands on a line of its own.
+_LINE = re.compile(r"^ *(- )?(?![ #])[^\t\r]*[^\s]$")
+_WIDE_COLON = re.compile(r"^ *(- )?[^ '\"]+: {2,}")
+_KEY_OF_LONG_VALUE = re.compile(r"^ *(- )?[^ ]+: $")
+_LONG_VALUE = re.compile(r"^ +(?!- )[^ ].*[^:\s]$")
+
+
+@dataclass(frozen=True)
+class LockedPath:
+    """A dependency or out. md5 ends in `.dir` for a folder; size in bytes; nfiles is None for a file."""
+
+    md5: str | None
+    size: int | None
+    nfiles: int | None
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> "LockedPath":
+        return cls(entry.get("md5"), entry.get("size"), entry.get("nfiles"))
+
+
+@dataclass(frozen=True)
+class LockedStage:
+    """deps, outs: by path. params: by dotted key, of params.yaml."""
+
+    cmd: str
+    deps: Mapping[str, LockedPath]
+    outs: Mapping[str, LockedPath]
+    params: Mapping[str, Any]
+
+
+def parse_lock(text: str) -> dict[str, LockedStage]:
+    """The stages of a dvc.lock.
+
+    Raises:
+        ValueError: it is not a dvc.lock of schema 2.0; the message says where.
+    """
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"it is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict) or set(raw) != {"schema", "stages"} or raw["schema"] != "2.0":
+        raise ValueError("it has not the keys `schema: '2.0'` and `stages` alone")
+    if not isinstance(raw["stages"], dict):
+        raise ValueError("its `stages` are not a mapping")
+    return {str(name): _stage(str(name), stage) for name, stage in raw["stages"].items()}
+
+
+def form_problems(text: str) -> list[str]:
+    """Lines that DVC would not have written so, though their meaning may be unchanged."""
+    lines = text.split("\n")
+    problems = [] if lines[-1] == "" else ["its last line does not end"]
+    lines = lines[:-1] if lines[-1] == "" else lines
+    for number, (line, following) in enumerate(zip(lines, [*lines[1:], ""], strict=True), 1):
+        long_value = _KEY_OF_LONG_VALUE.match(line) and _LONG_VALUE.match(following)
+        if not long_value and (not _LINE.match(line) or _WIDE_COLON.match(line)):
+            problems.append(f"line {number} is not as DVC writes it: {line[:60]!r}")
+    return problems
+
+
+def uncached_outs(root: Path) -> list[str]:
+    """Regular expressions for the outs that dvc.yaml keeps out of the cache (`cache: false`); git keeps those."""
+    path = root / "dvc.yaml"
+    stages = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("stages", {}) if path.exists() else {}
+    entries = [
+        entry for stage in stages.values() for kind in ("outs", "metrics", "plots") for entry in stage.get(kind) or []
+    ]
+    uncached = [
+        out for entry in entries if isinstance(entry, dict) for out in entry if entry[out].get("cache") is False
+    ]
+    return ["[^/]+".join(map(re.escape, re.split(r"\$\{[^}]*\}", out))) for out in uncached]
+
+
+def _stage(name: str, stage: Any) -> LockedStage:
+    if not isinstance(stage, dict) or not set(stage) <= {"cmd", "deps", "params", "outs"} or "cmd" not in stage:
+        raise ValueError(f"stage {name} has keys other than cmd, deps, params, outs, or no cmd")
+    params = stage.get("params") or {}
+    if not isinstance(params, dict) or not set(params) <= {"params.yaml"}:
+        raise ValueError(f"stage {name} has parameters of another file than params.yaml")
+    return LockedStage(
+        str(stage["cmd"]),
+        _paths(name, stage.get("deps") or []),
+        _paths(name, stage.get("outs") or []),
+        params.get("params.yaml") or {},
+    )
+
+
+def _paths(name: str, entries: Any) -> dict[str, LockedPath]:
+    known = {"path", "hash", "md5", "size", "nfiles", "isexec"}
+    for entry in entries:
+        if not isinstance(entry, dict) or "path" not in entry or not set(entry) <= known or entry.get("hash") != "md5":
+            raise ValueError(f"stage {name} has an entry that DVC does not write: {entry!r:.120}")
+    return {str(entry["path"]): LockedPath.of(entry) for entry in entries}

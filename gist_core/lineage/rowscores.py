@@ -1,0 +1,58 @@
+"""Counts a metric again from its rows: a mean in reports/metrics.json against data/scores/rows.parquet."""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+SCORES = "data/scores/rows.parquet"
+COLUMNS = {"rouge_1": "rouge_1_pct", "rouge_2": "rouge_2_pct", "rouge_l": "rouge_l_pct", "exact_match": "exact_match"}
+
+
+@dataclass(frozen=True)
+class Recount:
+    """row_ids: the rows that the number rests on. value: what they give; None where the number is no mean or
+    count."""
+
+    file: str
+    row_ids: tuple[str, ...]
+    value: float | None
+    agrees: bool
+
+
+def recount(root: Path, keys: tuple[str | int, ...], value: Any) -> Recount | None:
+    """The rows of a number `split.metric.run....` and, for `mean_pct` and `n`, its value counted from them.
+
+    None if the keys do not name a metric of a run, or the scores are not here.
+    """
+    if len(keys) < 3 or keys[1] not in COLUMNS or not (root / SCORES).exists():
+        return None
+    split, metric, run = (str(key) for key in keys[:3])
+    rows = _scores(root / SCORES, (root / SCORES).stat().st_mtime_ns).get((split, run))
+    if rows is None:
+        return None
+    ids, columns = rows
+    again: float | None = None
+    if keys[3:] == ("n",):
+        again = float(len(ids))
+    elif keys[3:] == ("mean_pct",):
+        scores = columns[COLUMNS[metric]]
+        again = math.fsum(scores) / len(scores) * (100 if metric == "exact_match" else 1)
+    return Recount(SCORES, ids, again, again is None or math.isclose(again, value, rel_tol=1e-9, abs_tol=1e-9))
+
+
+@lru_cache(maxsize=1)
+def _scores(path: Path, changed_ns: int) -> dict[tuple[str, str], tuple[tuple[str, ...], dict[str, list[float]]]]:
+    """(row ids, scores by column) by (split, run). changed_ns: the file's time, so that a changed file is read
+    again."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path, columns=["row_id", "split", "run", *COLUMNS.values()]).to_pydict()
+    found: dict[tuple[str, str], tuple[list[str], dict[str, list[float]]]] = {}
+    for index, key in enumerate(zip(table["split"], table["run"], strict=True)):
+        ids, columns = found.setdefault(key, ([], {column: [] for column in COLUMNS.values()}))
+        ids.append(table["row_id"][index])
+        for column, scores in columns.items():
+            scores.append(float(table[column][index]))
+    return {key: (tuple(ids), columns) for key, (ids, columns) in found.items()}

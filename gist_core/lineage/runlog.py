@@ -1,0 +1,139 @@
+"""The run log: what varies from one execution of a stage to the next without changing its result.
+
+One JSON line per finished execution in this clone: times, host, process, Prefect run. No stage depends on it, DVC
+does not track it and git ignores it; a clone without one is complete. Lines are chained (each holds the SHA-256 of
+the line before), and are appended under a lock in the order in which stages finish, so an edited line and a clock
+that was set back both show."""
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+FOLDER = Path("data/statements/runs")
+LOG = FOLDER / "log.jsonl"
+CLOCK_TOLERANCE_S = 5.0
+
+
+@dataclass(frozen=True)
+class Stopwatch:
+    """A wall clock reading and, beside it, one of a clock that cannot be set."""
+
+    wall: float
+    steady: float
+
+    @classmethod
+    def start(cls) -> "Stopwatch":
+        return cls(time.time(), _steady())
+
+    def read(self) -> dict[str, Any]:
+        """Start and end by the wall clock (UTC, ISO 8601), duration by the steady clock (seconds)."""
+        return {
+            "started": _iso(self.wall),
+            "finished": _iso(time.time()),
+            "duration_s": round(_steady() - self.steady, 3),
+        }
+
+
+def append_run(root: Path, record: dict[str, Any]) -> None:
+    """Adds a line to the log of this clone. record: stage, statement (SHA-256), times, host, and whatever else
+    varies."""
+    folder = root / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    ignore = folder / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n", encoding="utf-8")
+    with FileLock(folder / "log.lock"):
+        lines = _lines(root)
+        previous = hashlib.sha256(lines[-1].encode()).hexdigest() if lines else None
+        with (root / LOG).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({**record, "previous": previous}, sort_keys=True) + "\n")
+
+
+def runs_of(root: Path, statement_sha256: str) -> list[dict[str, Any]]:
+    """The executions in this clone that wrote the statement with this digest, oldest first."""
+    records = (_record(line) for line in _lines(root))
+    return [record for record in records if record and record.get("statement") == statement_sha256]
+
+
+def log_problems(root: Path, commit_times: dict[str, float]) -> list[tuple[str, str]]:
+    """(stage, problem) for each line that cannot be true: a broken chain, or a clock that was set back.
+
+    commit_times: seconds since the epoch by commit, for the commits known here. A stage cannot run before its commit
+    was made (the committer's clock may be another machine's: five minutes are allowed).
+    """
+    problems: list[tuple[str, str]] = []
+    previous_digest: str | None = None
+    latest: dict[str, tuple[float, str]] = {}
+    for number, line in enumerate(_lines(root), 1):
+        record = _record(line)
+        if record is None:
+            problems.append(("", f"line {number} is not a record of a run"))
+            previous_digest = hashlib.sha256(line.encode()).hexdigest()
+            continue
+        stage = str(record.get("stage"))
+        if record.get("previous") != previous_digest:
+            problems.append(
+                (stage, f"line {number} does not follow the line before it: one of them was edited or removed")
+            )
+        previous_digest = hashlib.sha256(line.encode()).hexdigest()
+        problems += [(stage, f"line {number}: {problem}") for problem in _clock_problems(record, latest, commit_times)]
+    return problems
+
+
+def _clock_problems(
+    record: dict[str, Any], latest: dict[str, tuple[float, str]], commits: dict[str, float]
+) -> list[str]:
+    try:
+        started, finished = (datetime.fromisoformat(record[key]).timestamp() for key in ("started", "finished"))
+        duration, host = float(record["duration_s"]), str(record.get("host"))
+    except (KeyError, TypeError, ValueError):
+        return ["it has no readable times"]
+    problems = []
+    if abs((finished - started) - duration) > CLOCK_TOLERANCE_S + 0.01 * duration:
+        problems.append(
+            f"the clock was set during the run: {finished - started:.0f} s by the wall clock, {duration:.0f} s passed"
+        )
+    before = latest.get(host)
+    if before and finished < before[0] - CLOCK_TOLERANCE_S:
+        problems.append(
+            f"it finished at {record['finished']}, yet {before[1]} had already finished at {_iso(before[0])}: "
+            "the clock was set back"
+        )
+    made = commits.get(str(record.get("commit")))
+    if made is not None and started < made - 300:
+        problems.append(
+            f"it started at {record['started']}, before its commit was made ({_iso(made)}): the clock was set back"
+        )
+    if started > time.time() + 300:
+        problems.append(f"it started at {record['started']}, which is still to come: the clock was set")
+    if before is None or finished > before[0]:
+        latest[host] = (finished, str(record.get("stage")))
+    return problems
+
+
+def _lines(root: Path) -> list[str]:
+    path = root / LOG
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _steady() -> float:
+    """Seconds by a clock that nobody can set and that goes on while the machine sleeps (where there is one)."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

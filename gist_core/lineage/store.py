@@ -1,0 +1,46 @@
+"""Where DVC keeps bytes: a cache or remote as `files/md5/ab/cdef...`, and the configuration that says where it is."""
+
+import configparser
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+
+class ObjectStore(Protocol):
+    """Objects by MD5 (with `.dir` for a folder's listing)."""
+
+    label: str
+
+    def open(self, md5: str) -> BinaryIO | None:
+        """The object's bytes, or None if it is not here."""
+
+    def path(self, md5: str) -> Path | None:
+        """Its file on this machine, if it is one."""
+
+
+class FolderStore:
+    """A cache or remote in a folder of this machine. label: what findings call it, e.g. "cache"."""
+
+    def __init__(self, folder: Path, label: str) -> None:
+        self.folder, self.label = folder, label
+
+    def path(self, md5: str) -> Path | None:
+        file = self.folder / "files" / "md5" / md5[:2] / md5[2:]
+        return file if file.is_file() else None
+
+    def open(self, md5: str) -> BinaryIO | None:
+        file = self.path(md5)
+        return file.open("rb") if file else None
+
+
+def cache_of(root: Path) -> FolderStore:
+    """The DVC cache of a project: `.dvc/cache`, or `cache.dir` of its configuration (relative to the file that names
+    it)."""
+    folder = root / ".dvc" / "cache"
+    for name in ("config", "config.local"):
+        parser = configparser.ConfigParser(interpolation=None)
+        path = root / ".dvc" / name
+        if path.exists():
+            parser.read_string("\n".join(line.strip() for line in path.read_text(encoding="utf-8").splitlines()))
+            if parser.has_option("cache", "dir"):
+                folder = path.parent / parser.get("cache", "dir")
+    return FolderStore(folder, "cache")

@@ -1,0 +1,103 @@
+"""Label Studio: the tasks of one annotator, and the labelling interface.
+
+Formats: labelstud.io/guide/task_format (a list of `{"data": {...}}`) and labelstud.io/tags/choice."""
+
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+from gist_core.scoring.human_eval.package import CHOICE_KEYS, CHOICE_LABELS, CHOICES, QUESTION, Package
+
+CHOICE_FIELD = "choice"
+# Not "annotator": Label Studio's JSON-MIN and CSV exports put its own user number there.
+ASSIGNED_TO = "assigned_to"
+
+_CONFIG = """\
+<View>
+  <Style>
+    .pair {{ display: flex; gap: 1rem; align-items: flex-start; }}
+    .answer {{ flex: 1; min-width: 0; padding: 0.75rem; border: 1px solid rgba(128, 128, 128, 0.4); }}
+  </Style>
+  <Header value="Instruction" size="5" />
+  <Text name="instruction" value="$instruction" valueType="text" />
+  <Header value="Input" size="5" />
+  <Text name="input" value="$input" valueType="text" />
+  <View className="pair">
+    <View className="answer">
+      <Header value="Answer A" size="5" />
+      <Text name="answer_a" value="$answer_a" valueType="text" />
+    </View>
+    <View className="answer">
+      <Header value="Answer B" size="5" />
+      <Text name="answer_b" value="$answer_b" valueType="text" />
+    </View>
+  </View>
+  <Header value={question} size="4" />
+  <Choices name="{field}" toName="instruction" choice="single" showInLine="true" required="true">
+{choices}
+  </Choices>
+</View>
+"""
+
+
+def labelling_config() -> str:
+    """The labelling interface, to be pasted under Settings, Labeling Interface, Code. The aliases make the export say
+    A, B, tie or unknown, whatever the labels are."""
+    choices = "\n".join(
+        f"    <Choice value={quoteattr(CHOICE_LABELS[c])} alias={quoteattr(c)} hotkey={quoteattr(CHOICE_KEYS[c])} />"
+        for c in CHOICES
+    )
+    return _CONFIG.format(question=quoteattr(QUESTION), field=CHOICE_FIELD, choices=choices)
+
+
+def tasks_of(package: Package, annotator: str) -> list[dict[str, Any]]:
+    """The tasks to import into this annotator's project."""
+    return [
+        {
+            "data": {
+                "package": package.id,
+                ASSIGNED_TO: annotator,
+                "item": shown.row_id,
+                "instruction": shown.instruction,
+                "input": shown.input,
+                "answer_a": shown.answer_a,
+                "answer_b": shown.answer_b,
+            }
+        }
+        for shown in package.shown_to(annotator)
+    ]
+
+
+def read_export(tasks: list[Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Label Studio's export "JSON" or "JSON-MIN", as (place, {package, assigned_to, item, choice}); one entry per
+    annotation, so that a task annotated twice comes out twice. Skipped and empty annotations have the choice "".
+
+    Raises:
+        ValueError: it is no such export.
+    """
+    entries: list[tuple[str, dict[str, Any]]] = []
+    for number, task in enumerate(tasks, start=1):
+        place = f"task {task.get('id', number)}" if isinstance(task, dict) else ""
+        if not isinstance(task, dict) or not ("data" in task or "item" in task):
+            raise ValueError(f"entry {number} is neither a Label Studio task nor an entry of its JSON-MIN export")
+        if "data" not in task:
+            entries.append((place, task | {"choice": task.get(CHOICE_FIELD, "")}))
+            continue
+        if not isinstance(task["data"], dict) or not isinstance(task.get("annotations", []), list):
+            raise ValueError(f"{place}: data or annotations have the wrong form")
+        for annotation in task.get("annotations", []):
+            where = f"{place}, annotation {annotation.get('id', '?')}"
+            entries.append((where, task["data"] | {"choice": _choice_of(annotation, place)}))
+    return entries
+
+
+def _choice_of(annotation: dict[str, Any], place: str) -> str:
+    if annotation.get("was_cancelled"):
+        return ""
+    try:
+        values = [r["value"]["choices"] for r in annotation.get("result", []) if r.get("from_name") == CHOICE_FIELD]
+        chosen = [choice for value in values for choice in value]
+    except (KeyError, TypeError, AttributeError):
+        raise ValueError(f"{place}: the annotation's result is not that of the labelling config") from None
+    if len(chosen) > 1:
+        raise ValueError(f"{place}: {len(chosen)} choices ({', '.join(map(str, chosen))}) where one is allowed")
+    return chosen[0] if chosen else ""

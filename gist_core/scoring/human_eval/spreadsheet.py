@@ -1,0 +1,57 @@
+"""CSV for people who work in a spreadsheet.
+
+The guard: a spreadsheet takes a cell that starts with `=`, `+`, `-`, `@`, a tab or a line break for a formula or eats
+the character (OWASP, "CSV Injection"), so such a cell gets an apostrophe in front. A cell that starts with an
+apostrophe gets one more, which makes the rule reversible: on reading, one leading apostrophe goes. All cells are
+quoted, and the file starts with a byte order mark, without which Excel takes UTF-8 for the local code page."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+GUARD = "'"
+GUARDED = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", GUARD)  # noqa: RUF001 (full-width forms)
+
+
+def guard(text: str) -> str:
+    """The text as it stands in a cell."""
+    return GUARD + text if text.startswith(GUARDED) else text
+
+
+def unguard(cell: str) -> str:
+    """The text that `guard` was given."""
+    return cell.removeprefix(GUARD)
+
+
+def write_csv(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
+    """A CSV file (RFC 4180, UTF-8 with byte order mark, every cell quoted and guarded)."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
+    writer.writerows([[guard(cell) for cell in row] for row in [columns, *rows]])
+    return buffer.getvalue().encode("utf-8-sig")
+
+
+def read_csv(content: bytes) -> list[dict[str, str]]:
+    """The rows by column name, guards removed. "", "None" and "NA" are texts like any other. Comma, semicolon and tab
+    are understood as delimiters, whichever the heading uses: spreadsheets choose by language.
+
+    Raises:
+        ValueError: the content is not UTF-8, or a row has more or fewer cells than the heading.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is not UTF-8 (byte {error.start}); save it again as “CSV UTF-8”") from None
+    heading = text.partition("\n")[0]
+    delimiter = max(",;\t", key=heading.count)
+    try:
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise ValueError(f"is not a CSV file: {error}") from None
+    if not rows:
+        raise ValueError("is empty")
+    columns = [unguard(cell) for cell in rows[0]]
+    for number, row in enumerate(rows[1:], start=2):
+        if row and len(row) != len(columns):
+            raise ValueError(f"row {number} has {len(row)} cells, the heading has {len(columns)}")
+    return [dict(zip(columns, map(unguard, row), strict=True)) for row in rows[1:] if row]

@@ -1,0 +1,122 @@
+"""The checked answers as they are kept in git: `ANNOTATIONS/PACKAGE_ID/ANNOTATOR.jsonl`, one line per answer.
+
+A line says what was chosen and which run stood behind A and B, so it can be read without the key. Answers to an earlier
+package (other weights give other texts, so another package) stay in their own folder and are never mixed in."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gist_core.scoring.human_eval.answers import Answers, Entry, check_answers, read_answer_file
+from gist_core.scoring.human_eval.package import CHOICES, Choice, Package
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did for one annotator: answers that are new, were there already, were replaced; and how many of
+    the package's items have no answer yet."""
+
+    annotator: str
+    new: int
+    known: int
+    replaced: int
+    missing: int
+
+
+def import_answers(
+    package: Package, files: Sequence[Path], annotations: Path, *, replace: bool = False
+) -> list[Imported]:
+    """Checks the files and adds their answers to the stored ones; nothing is written unless every file is right.
+
+    An answer that is stored with the same choice is left alone, so a later and fuller file of the same annotator can be
+    imported over an earlier one. A stored answer with another choice is refused, naming both, unless `replace`.
+
+    Raises:
+        ValueError: a file is wrong (answers.py), or contradicts a stored answer.
+    """
+    new = check_answers(package, [entry for file in files for entry in read_answer_file(file)])
+    stored = load_answers(package, annotations)
+    changed = [
+        f"  item {row_id} by {annotator}: stored {stored[annotator][row_id]}, now {choice}"
+        for annotator, choices in new.items()
+        for row_id, choice in choices.items()
+        if stored.get(annotator, {}).get(row_id, choice) != choice
+    ]
+    if changed and not replace:
+        raise ValueError(
+            f"{len(changed)} answer(s) differ from those imported before:\n" + "\n".join(changed) + "\n"
+            "import with --replace to take the new ones"
+        )
+    report = []
+    for annotator in package.annotators:
+        if annotator not in new:
+            continue
+        before, now = stored.get(annotator, {}), new[annotator]
+        merged = before | now
+        _write(package, annotator, merged, annotations / package.id / f"{annotator}.jsonl")
+        replaced = sum(before.get(row_id, choice) != choice for row_id, choice in now.items())
+        known = sum(row_id in before for row_id in now) - replaced
+        missing = len(package.pairs) - len(merged)
+        report.append(Imported(annotator, len(now) - known - replaced, known, replaced, missing))
+    return report
+
+
+def load_answers(package: Package, annotations: Path) -> Answers:
+    """The stored answers to this package, checked as an import checks them.
+
+    Raises:
+        ValueError: a file is not as `import_answers` wrote it.
+    """
+    return check_answers(
+        package, [entry for file in sorted((annotations / package.id).glob("*.jsonl")) for entry in _read(file)]
+    )
+
+
+def other_packages(package: Package, annotations: Path) -> dict[str, int]:
+    """Number of stored answers to other packages, by package id."""
+    folders = [folder for folder in sorted(annotations.iterdir()) if folder.is_dir() and folder.name != package.id]
+    return {
+        folder.name: sum(len(file.read_bytes().splitlines()) for file in sorted(folder.glob("*.jsonl")))
+        for folder in folders
+    }
+
+
+def _read(file: Path) -> list[Entry]:
+    entries = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
+        if not line:
+            continue
+        try:
+            value = json.loads(line)
+            package, annotator, row_id, choice = (value[k] for k in ("package", "annotator", "row_id", "choice"))
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"{file}, line {number} is not a stored answer ({error!r})") from None
+        if choice not in CHOICES:
+            raise ValueError(f"{file}, line {number}: the choice is {choice!r}; it must be one of {', '.join(CHOICES)}")
+        entries.append(Entry(package, annotator, row_id, choice, str(file), f"line {number}"))
+    return entries
+
+
+def _write(package: Package, annotator: str, choices: dict[str, Choice], target: Path) -> None:
+    lines = []
+    for row_id in package.row_ids:
+        if row_id not in choices:
+            continue
+        a, b = package.run, package.against
+        if row_id not in package.run_is_a[annotator]:
+            a, b = b, a
+        line = {
+            "package": package.id,
+            "annotator": annotator,
+            "row_id": row_id,
+            "choice": choices[row_id],
+            "a": a,
+            "b": b,
+        }
+        lines.append(json.dumps(line) + "\n")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_suffix(".tmp")
+    temporary.write_text("".join(lines), encoding="utf-8")
+    os.replace(temporary, target)

@@ -1,0 +1,131 @@
+"""OpenAI's batch endpoint: all requests in one file, answered within 24 hours at half the price.
+
+A batch outlives the process that submitted it. Its id is kept in the store, and it carries the hash of its set of
+requests as metadata, so that a batch whose id was lost between submitting and noting it is found again on the
+server and not submitted twice.
+"""
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import openai
+from tqdm import tqdm
+
+from gist_core.scoring.judge.answer import completion_body, stored_answer
+from gist_core.scoring.judge.budget import Budget
+from gist_core.scoring.judge.openai_judge import OpenAISettings
+from gist_core.scoring.judge.request import JudgeRequest
+from gist_core.scoring.judge.store import CallStore
+
+REQUESTS_PER_BATCH = 50_000  # OpenAI's limit
+_METADATA_KEY = "gist_request_set"
+_UNDER_WAY = ("validating", "in_progress", "finalizing", "cancelling")
+
+
+def answer_in_batch(
+    requests: Sequence[JudgeRequest], settings: OpenAISettings, store: CallStore, budget: Budget, *, api_key: str
+) -> dict[str, str]:
+    """Submits what no open batch holds, waits, and keeps the answers in the store.
+
+    Returns:
+        What went wrong, by key, for the requests that got no answer. They are asked again next time.
+
+    Raises:
+        ValueError: a budget would be passed (nothing is submitted then), or the server refuses the batch.
+    """
+    try:
+        with openai.OpenAI(api_key=api_key, base_url=settings.base_url, timeout=settings.timeout_s) as client:
+            failures: dict[str, str] = {}
+            for batch in store.open_batches(request.key for request in requests):
+                failures |= _collect(client, batch, settings, store)
+            remaining = [
+                request for request in requests if store.answer(request.key) is None and request.key not in failures
+            ]
+            for start in range(0, len(remaining), REQUESTS_PER_BATCH):
+                part = remaining[start : start + REQUESTS_PER_BATCH]
+                failures |= _collect(client, _submit(client, part, store, budget, start), settings, store)
+            return failures
+    except openai.APIStatusError as error:
+        where = settings.base_url or "OpenAI"
+        raise ValueError(
+            f"{where} refuses the batch (HTTP {error.status_code}: {error.message:.300}); what has been submitted is "
+            "kept, the same command goes on with it. A server without batches needs judge.mode=live"
+        ) from None
+    except openai.APIConnectionError as error:
+        raise ValueError(
+            f"{settings.base_url or 'OpenAI'} cannot be reached ({error}); what has been submitted is kept, the same "
+            "command goes on with it"
+        ) from None
+
+
+def _submit(
+    client: openai.OpenAI, requests: Sequence[JudgeRequest], store: CallStore, budget: Budget, start: int
+) -> str:
+    keys = [request.key for request in requests]
+    request_set = hashlib.sha256("".join(sorted(keys)).encode()).hexdigest()
+    for batch in client.batches.list():
+        lost = (batch.metadata or {}).get(_METADATA_KEY) == request_set and not store.knows_batch(batch.id)
+        if lost and batch.status in (*_UNDER_WAY, "completed"):
+            store.note_batch(batch.id, keys)
+            return batch.id
+    for number, request in enumerate(requests, start):
+        budget.reserve(number, request)
+    lines = [
+        json.dumps({"custom_id": request.key, "method": "POST", "url": "/v1/chat/completions", "body": request.body})
+        for request in requests
+    ]
+    file = client.files.create(file=("judge.jsonl", "\n".join(lines).encode()), purpose="batch")
+    batch = client.batches.create(
+        input_file_id=file.id,
+        endpoint="/v1/chat/completions",
+        completion_window="24h",
+        metadata={_METADATA_KEY: request_set},
+    )
+    store.note_batch(batch.id, keys)
+    return batch.id
+
+
+def _collect(client: openai.OpenAI, batch_id: str, settings: OpenAISettings, store: CallStore) -> dict[str, str]:
+    """Waits for a batch and keeps its answers. Returns what went wrong, by key."""
+    with tqdm(desc=f"judge, {batch_id}", unit="call", disable=None) as progress:
+        while True:
+            batch = client.batches.retrieve(batch_id)
+            if batch.request_counts is not None:
+                progress.total = batch.request_counts.total
+                progress.update(batch.request_counts.completed + batch.request_counts.failed - progress.n)
+            if batch.status not in _UNDER_WAY:
+                break
+            time.sleep(settings.poll_s)
+    failures: dict[str, str] = {}
+    # An expired or cancelled batch still hands over, and bills, what it finished.
+    for file_id in (batch.output_file_id, batch.error_file_id):
+        if file_id is not None:
+            for record in _records(client.files.content(file_id).text):
+                if error := _keep(record, settings, store):
+                    failures[record["custom_id"]] = f"batch {batch_id}: {error}"
+    store.close_batch(batch_id)
+    if batch.status != "completed":
+        why = "; ".join(error.message or "" for error in (batch.errors.data or [])) if batch.errors else ""
+        print(f"judge: batch {batch_id} ended as {batch.status} {why}".rstrip(), file=sys.stderr)
+    return failures
+
+
+def _keep(record: dict[str, Any], settings: OpenAISettings, store: CallStore) -> str | None:
+    """Keeps one line of a batch's files; what is wrong with it, if anything is."""
+    response = record.get("response") or {}
+    if record.get("error") or response.get("status_code") != 200:
+        return f"HTTP {response.get('status_code')}: {json.dumps(record.get('error') or response.get('body')):.300}"
+    body = completion_body(json.dumps(response.get("body")))
+    if body is None:
+        return "the answer is no chat completion"
+    store.keep(stored_answer(record["custom_id"], body, settings.prices, latency_ms=None))
+    return None
+
+
+def _records(text: str) -> Iterator[dict[str, Any]]:
+    lines: Iterable[str] = text.split("\n")
+    return (json.loads(line) for line in lines if line.strip())

@@ -1,0 +1,67 @@
+"""Limits on what judging may cost, counted over everything that was ever spent on the same requests."""
+
+from dataclasses import dataclass, field
+
+from gist_core.scoring.judge.prices import Prices, estimated_tokens
+from gist_core.scoring.judge.request import JudgeRequest
+
+
+class BudgetReached(ValueError):
+    """A limit would be passed by the next call."""
+
+
+@dataclass
+class Budget:
+    """calls, dollars: limits, None = none. spent_*: so far. A call under way is counted at its highest possible price,
+    so that concurrent calls cannot pass the limit together."""
+
+    calls: int | None
+    dollars: float | None
+    prices: Prices | None
+    max_output_tokens: int
+    spent_calls: int = 0
+    spent_dollars: float = 0.0
+    _reserved: dict[int, float] = field(default_factory=dict)
+
+    def must_wait(self, request: JudgeRequest) -> bool:
+        """Whether the call fits the limit once those under way are known to have cost less than their highest price."""
+        if self.dollars is None or not self._reserved:
+            return False
+        price = self._highest_price(request)
+        return self.spent_dollars + price <= self.dollars < self._committed() + price
+
+    def reserve(self, attempt: int, request: JudgeRequest) -> None:
+        """Counts a call that is about to be made.
+
+        Raises:
+            BudgetReached: it would pass a limit; says which, and what to do.
+        """
+        if self.calls is not None and self.spent_calls + 1 > self.calls:
+            raise BudgetReached(
+                f"judge.budget_calls = {self.calls} is used up; raise it and run the same command again, "
+                "the answers so far are kept"
+            )
+        price = self._highest_price(request)
+        if self.dollars is not None and self._committed() + price > self.dollars:
+            raise BudgetReached(
+                f"judge.budget_usd = {self.dollars:g} would be passed: {self.spent_dollars:.4f} USD are spent and the "
+                f"next call may cost up to {price:.4f}; raise it and run the same command again, the answers so far "
+                "are kept"
+            )
+        self.spent_calls += 1
+        self._reserved[attempt] = price
+
+    def settle(self, attempt: int, cost_usd: float | None, *, answered: bool) -> None:
+        """Counts what a call really cost. An answer of unknown cost counts at its highest price, an error at
+        nothing."""
+        reserved = self._reserved.pop(attempt)
+        if answered:
+            self.spent_dollars += reserved if cost_usd is None else cost_usd
+
+    def _committed(self) -> float:
+        return self.spent_dollars + sum(self._reserved.values())
+
+    def _highest_price(self, request: JudgeRequest) -> float:
+        if self.prices is None:
+            return 0.0
+        return self.prices.cost_usd(estimated_tokens(request.prompt_text), self.max_output_tokens)

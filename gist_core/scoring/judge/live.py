@@ -1,0 +1,219 @@
+"""One call per request, a bounded number at once, each answer kept as it arrives.
+
+Retries are ours and not the client's, because every attempt is counted against the budget and noted in the store. A
+`Retry-After` holds up all workers: the server's limit is for the key, not for one call. SIGTERM and Ctrl-C let the
+calls under way finish, so that a stop costs nothing; after SIGKILL those calls, at most `concurrency`, are asked again.
+"""
+
+import asyncio
+import hashlib
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import openai
+from tqdm import tqdm
+
+from gist_core.scoring.judge.answer import completion_body, stored_answer
+from gist_core.scoring.judge.budget import Budget
+from gist_core.scoring.judge.openai_judge import OpenAISettings
+from gist_core.scoring.judge.request import JudgeRequest
+from gist_core.scoring.judge.store import CallStore
+
+_FIRST_WAIT_S = 1.0
+_LONGEST_BACKOFF_S = 60.0
+_BUDGET_POLL_S = 0.05  # between looks at whether a call under way has left room in the budget
+_HOPELESS_AFTER = 5  # calls refused as malformed before any has been answered
+
+
+class Stopped(ValueError):
+    """The run ends before all calls are made; what has arrived is kept."""
+
+
+class _NotACompletion(Exception):
+    """The server answered 200 with something that is no chat completion."""
+
+
+def answer_live(
+    requests: Sequence[JudgeRequest], settings: OpenAISettings, store: CallStore, budget: Budget, *, api_key: str
+) -> dict[str, str]:
+    """Asks for every request and keeps the answers in the store.
+
+    Returns:
+        What went wrong, by key, for the requests that got no answer in `max_attempts`. They are asked again next time.
+
+    Raises:
+        ValueError: see `judge_with_openai`.
+    """
+    return asyncio.run(_Live(requests, settings, store, budget, api_key).run())
+
+
+class _Live:
+    def __init__(
+        self,
+        requests: Sequence[JudgeRequest],
+        settings: OpenAISettings,
+        store: CallStore,
+        budget: Budget,
+        api_key: str,
+    ) -> None:
+        self.queue = deque(requests)
+        self.total = len(requests)
+        self.settings, self.store, self.budget, self.api_key = settings, store, budget, api_key
+        if cut_short := store.cut_short(request.key for request in requests):
+            print(
+                f"judge: {cut_short} call(s) were under way when an earlier run was killed; they are asked again and "
+                "may be billed twice",
+                file=sys.stderr,
+            )
+        self.failures: dict[str, str] = {}
+        self.answered = 0
+        self.stop: str | None = None
+        self.stopping = asyncio.Event()
+        self.not_before = 0.0  # monotonic time before which the server wants no call
+
+    async def run(self) -> dict[str, str]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # Only the main thread may; elsewhere a signal simply ends the process, as it would have.
+            with suppress(NotImplementedError, RuntimeError, ValueError):
+                loop.add_signal_handler(number, self._halt, f"stopped by {number.name}")
+        settings = self.settings
+        async with openai.AsyncOpenAI(
+            api_key=self.api_key, base_url=settings.base_url, timeout=settings.timeout_s, max_retries=0
+        ) as client:
+            with tqdm(total=self.total, desc="judge", unit="call", disable=None) as progress:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(min(settings.concurrency, self.total)):
+                        group.create_task(self._work(client, progress))
+        if self.stop is not None:
+            left = self.total - self.answered - len(self.failures)
+            raise Stopped(f"{self.stop} ({self.answered} calls answered, {left} to go)")
+        return self.failures
+
+    async def _work(self, client: openai.AsyncOpenAI, progress: "tqdm[Any]") -> None:
+        while self.queue and self.stop is None:
+            await self._ask(client, self.queue.popleft())
+            progress.update()
+
+    async def _ask(self, client: openai.AsyncOpenAI, request: JudgeRequest) -> None:
+        error = "no attempt"
+        for number in range(self.settings.max_attempts):
+            await self._wait(self.not_before - time.monotonic())
+            while self.budget.must_wait(request) and self.stop is None:
+                await self._wait(_BUDGET_POLL_S)
+            if self.stop is not None:
+                return None
+            attempt = self.store.begin_attempt(request.key)
+            try:
+                self.budget.reserve(attempt, request)
+            except ValueError as reached:
+                self.store.forget_attempt(attempt)
+                return self._halt(str(reached))
+            cost, answered, outcome = None, False, "broken off"
+            try:
+                cost = await self._call(client, request)
+                answered, outcome = True, "200"
+                self.answered += 1
+                return None
+            except openai.APIStatusError as failed:
+                outcome = str(failed.status_code)
+                error = f"HTTP {failed.status_code}: {failed.message:.300}"
+                if self._give_up(failed, request.key, error):
+                    return None
+                wait = _retry_after_s(failed)
+                if wait is not None:
+                    self._hold_all(wait)
+                    continue
+            except openai.APITimeoutError:
+                outcome = "time-out"
+                error = f"no answer within {self.settings.timeout_s:g} s"
+            except (openai.APIConnectionError, _NotACompletion) as failed:
+                outcome = type(failed).__name__
+                error = f"{failed} {failed.__cause__ or ''}".strip()
+            finally:
+                self.budget.settle(attempt, cost, answered=answered)
+                self.store.end_attempt(attempt, outcome)
+            if number + 1 < self.settings.max_attempts:
+                await self._wait(_backoff_s(request.key, number))
+        self.failures[request.key] = f"{error} (after {self.settings.max_attempts} attempts)"
+        return None
+
+    async def _call(self, client: openai.AsyncOpenAI, request: JudgeRequest) -> float | None:
+        begun = time.perf_counter()
+        # The raw text, because it is what is kept, and because servers send things that no model class can hold.
+        response = await client.chat.completions.with_raw_response.create(
+            **request.body, extra_headers={"Idempotency-Key": request.key}
+        )
+        latency_ms = 1000 * (time.perf_counter() - begun)
+        text = response.text
+        body = completion_body(text)
+        if body is None:
+            raise _NotACompletion(f"the server answered 200 with something that is no chat completion: {text[:200]!r}")
+        answer = stored_answer(request.key, body, self.settings.prices, latency_ms=round(latency_ms, 1))
+        self.store.keep(answer)
+        return answer.cost_usd
+
+    def _give_up(self, failed: openai.APIStatusError, key: str, error: str) -> bool:
+        """Whether another attempt is pointless, for this request or for all."""
+        where = self.settings.base_url or "OpenAI"
+        if failed.status_code in (401, 403):
+            self._halt(f"{where} refuses the key in OPENAI_API_KEY: {error}")
+        elif failed.status_code == 404:
+            self._halt(f"{where} does not know the model {self.settings.model!r} or the address is wrong: {error}")
+        elif failed.status_code == 429 and failed.code == "insufficient_quota":
+            self._halt(f"the account at {where} has no credit left: {error}")
+        elif failed.status_code in (408, 409, 429) or failed.status_code >= 500:
+            return False
+        else:
+            self.failures[key] = error
+            if not self.answered and len(self.failures) >= _HOPELESS_AFTER:
+                self._halt(
+                    f"the first {len(self.failures)} calls were all refused by {where}, so the rest would be too; "
+                    f"a server without JSON schemas needs judge.protocol=paper: {error}"
+                )
+        return True
+
+    def _hold_all(self, wait_s: float) -> None:
+        if wait_s > self.settings.max_wait_s:
+            self._halt(
+                f"the server asks to wait {wait_s:g} s, longer than judge.max_wait_s = {self.settings.max_wait_s:g}; "
+                "run the same command again later"
+            )
+        self.not_before = max(self.not_before, time.monotonic() + wait_s)
+
+    def _halt(self, why: str) -> None:
+        """Begins no further call; those under way finish."""
+        self.stop = self.stop or why
+        self.stopping.set()
+
+    async def _wait(self, seconds: float) -> None:
+        """Sleeps, but not longer than until the run is to stop."""
+        if seconds > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.stopping.wait(), seconds)
+
+
+def _backoff_s(key: str, number: int) -> float:
+    """1, 2, 4, ... s, spread by the request's key over the upper half, so that calls do not come back in step."""
+    spread = hashlib.sha256(f"{key} {number}".encode()).digest()[0] / 255
+    return min(_FIRST_WAIT_S * 2**number, _LONGEST_BACKOFF_S) * (0.5 + 0.5 * spread)
+
+
+def _retry_after_s(failed: openai.APIStatusError) -> float | None:
+    """Seconds that the server asks to wait: `retry-after-ms`, or `Retry-After` as seconds or as a date (RFC 9110)."""
+    headers = failed.response.headers
+    with suppress(KeyError, ValueError):
+        return max(0.0, float(headers["retry-after-ms"]) / 1000)
+    value = headers.get("retry-after", "")
+    with suppress(ValueError):
+        return max(0.0, float(value))
+    with suppress(ValueError):
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    return None

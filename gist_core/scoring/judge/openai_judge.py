@@ -1,0 +1,194 @@
+"""Judging by a language model behind an endpoint that speaks OpenAI's protocol: which calls are needed, what the
+answers in the store say, and what the missing ones would cost. The calls themselves: live.py and batch.py."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from gist_core.scoring.judge.budget import Budget
+from gist_core.scoring.judge.pair import Order, Pair, Protocol, orders
+from gist_core.scoring.judge.prices import Prices, estimated_tokens
+from gist_core.scoring.judge.reply import parse_completion
+from gist_core.scoring.judge.request import JudgeRequest, make_request, prompt
+from gist_core.scoring.judge.store import CallStore
+from gist_core.scoring.judge.verdict import Call, Judge, Verdict, identical_verdict, verdict_of
+
+EXPECTED_OUTPUT_TOKENS = 80  # one or two sentences and the choice
+
+
+@dataclass(frozen=True)
+class OpenAISettings:
+    """How to ask. Only the first six change a request, and so the key of its answer; times are in seconds."""
+
+    model: str
+    base_url: str | None = None
+    mode: Literal["live", "batch"] = "live"
+    temperature: float | None = 0.0
+    max_output_tokens: int = 400
+    output_limit_field: str = "max_tokens"
+    concurrency: int = 8
+    timeout_s: float = 60.0
+    max_attempts: int = 6
+    max_wait_s: float = 600.0
+    poll_s: float = 30.0
+    budget_usd: float | None = None
+    budget_calls: int | None = None
+    prices: Prices | None = None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What judging would take. Tokens and dollars are estimates and are for the calls that are still to be made."""
+
+    rows: int
+    identical_rows: int
+    calls: int
+    calls_in_store: int
+    calls_to_make: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+    spent_usd: float
+
+
+def judge_identity(settings: OpenAISettings) -> Judge:
+    """The judge as its verdicts state it."""
+    where = settings.base_url or "OpenAI"
+    return Judge("openai", settings.model, True, f"Language model {settings.model} at {where}", prompt()[1])
+
+
+def judge_with_openai(
+    pairs: Mapping[str, Sequence[Pair]],
+    protocol: Protocol,
+    seed: int,
+    settings: OpenAISettings,
+    store: CallStore,
+    *,
+    api_key: str | None,
+) -> dict[str, list[Verdict]]:
+    """Verdicts by split. Makes the calls that the store does not hold, each answer being kept as it arrives.
+
+    Raises:
+        ValueError: no key, a wrong key, model or address, a budget reached, or a server that asks to wait too long.
+            What has arrived is kept; the same command goes on from there.
+    """
+    requests = all_requests(pairs, protocol, seed, settings)
+    missing = missing_requests(requests, store)
+    failures: dict[str, str] = {}
+    if missing:
+        if not api_key:
+            raise ValueError(
+                f"{len(missing)} judge calls are to be made and OPENAI_API_KEY is not set; set it (a local server "
+                "takes any value), or judge without a language model with judge=reference_rule"
+            )
+        calls, dollars = store.spent(request.key for request in requests)
+        budget = Budget(
+            settings.budget_calls, settings.budget_usd, settings.prices, settings.max_output_tokens, calls, dollars
+        )
+        if settings.mode == "batch":
+            from gist_core.scoring.judge.batch import answer_in_batch
+
+            failures = answer_in_batch(missing, settings, store, budget, api_key=api_key)
+        else:
+            from gist_core.scoring.judge.live import answer_live
+
+            failures = answer_live(missing, settings, store, budget, api_key=api_key)
+    return {
+        split: [_verdict(pair, protocol, seed, settings, store, failures) for pair in rows]
+        for split, rows in pairs.items()
+    }
+
+
+def all_requests(
+    pairs: Mapping[str, Sequence[Pair]], protocol: Protocol, seed: int, settings: OpenAISettings
+) -> list[JudgeRequest]:
+    """The requests of all pairs that differ, each once: two rows with the same texts share an answer."""
+    requests = (
+        request for rows in pairs.values() for pair in rows for _, request in _asked(pair, protocol, seed, settings)
+    )
+    return list({request.key: request for request in requests}.values())
+
+
+def missing_requests(requests: Iterable[JudgeRequest], store: CallStore) -> list[JudgeRequest]:
+    """Those that the store has no answer to."""
+    return [request for request in requests if store.answer(request.key) is None]
+
+
+def estimate(
+    pairs: Mapping[str, Sequence[Pair]], protocol: Protocol, seed: int, settings: OpenAISettings, store: CallStore
+) -> Estimate:
+    """What judging would take, without making a call."""
+    requests = all_requests(pairs, protocol, seed, settings)
+    missing = missing_requests(requests, store)
+    rows = [pair for split in pairs.values() for pair in split]
+    input_tokens = sum(estimated_tokens(request.prompt_text) for request in missing)
+    output_tokens = EXPECTED_OUTPUT_TOKENS * len(missing)
+    return Estimate(
+        rows=len(rows),
+        identical_rows=sum(pair.identical for pair in rows),
+        calls=len(requests),
+        calls_in_store=len(requests) - len(missing),
+        calls_to_make=len(missing),
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cost_usd=settings.prices.cost_usd(input_tokens, output_tokens) if settings.prices else None,
+        spent_usd=store.spent(request.key for request in requests)[1],
+    )
+
+
+def _asked(pair: Pair, protocol: Protocol, seed: int, settings: OpenAISettings) -> list[tuple[Order, JudgeRequest]]:
+    if pair.identical:
+        return []
+    return [
+        (
+            order,
+            make_request(
+                pair,
+                order,
+                protocol,
+                model=settings.model,
+                base_url=settings.base_url,
+                temperature=settings.temperature,
+                max_output_tokens=settings.max_output_tokens,
+                output_limit_field=settings.output_limit_field,
+            ),
+        )
+        for order in orders(pair, protocol, seed)
+    ]
+
+
+def _verdict(
+    pair: Pair,
+    protocol: Protocol,
+    seed: int,
+    settings: OpenAISettings,
+    store: CallStore,
+    failures: Mapping[str, str],
+) -> Verdict:
+    if pair.identical:
+        return identical_verdict(pair)
+    calls = []
+    for order, request in _asked(pair, protocol, seed, settings):
+        answer = store.answer(request.key)
+        if answer is None:
+            calls.append(Call(order, "failed", key=request.key, error=failures.get(request.key, "no answer")))
+            continue
+        reply = parse_completion(answer.body)
+        content = ((answer.body.get("choices") or [{}])[0].get("message") or {}).get("content")
+        calls.append(
+            Call(
+                order,
+                reply.status,
+                reply.choice,
+                reply.reason,
+                key=request.key,
+                raw=content,
+                model=answer.model,
+                prompt_tokens=answer.prompt_tokens,
+                completion_tokens=answer.completion_tokens,
+                cost_usd=answer.cost_usd,
+                latency_ms=answer.latency_ms,
+                answered_at=answer.answered_at,
+            )
+        )
+    return verdict_of(pair, calls)

@@ -1,0 +1,32 @@
+"""A judge that is no language model: the answer closer to the row's reference by ROUGE-L wins.
+
+It needs no key and no network and costs nothing, so that the whole pipeline runs anywhere. It measures likeness to the
+reference, not quality, which is why every verdict and summary of it says what it is.
+"""
+
+from gist_core.scoring.judge.pair import Pair, Protocol, orders
+from gist_core.scoring.judge.verdict import Call, Judge, Verdict, identical_verdict, verdict_of
+from gist_core.scoring.rouge import has_words, rouge_l_pct
+
+JUDGE = Judge(
+    provider="reference_rule",
+    model="reference_rule: ROUGE-L against the reference",
+    is_language_model=False,
+    note="Not a language model: the answer with the higher ROUGE-L against the reference output wins.",
+)
+
+
+def judge_by_reference(pair: Pair, protocol: Protocol, seed: int) -> Verdict:
+    """A row whose reference has no words that ROUGE could compare is a failed verdict, not a tie."""
+    if pair.identical:
+        return identical_verdict(pair)
+    calls = []
+    for order in orders(pair, protocol, seed):
+        first, second = (pair.answer_a, pair.answer_b) if order == "ab" else (pair.answer_b, pair.answer_a)
+        if not has_words(pair.reference):
+            calls.append(Call(order, "failed", error="the reference has no words that ROUGE could compare"))
+            continue
+        one, other = rouge_l_pct(pair.reference, first), rouge_l_pct(pair.reference, second)
+        reason = f"ROUGE-L against the reference: A {one:.4f}, B {other:.4f}"
+        calls.append(Call(order, "ok", "A" if one > other else "B" if other > one else "tie", reason))
+    return verdict_of(pair, calls)

@@ -1,0 +1,63 @@
+"""What a judge's raw answer says. Pure, so that stored answers can be parsed again without a new call."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+CallStatus = Literal["ok", "refused", "unparsable", "failed"]
+Choice = Literal["A", "B", "tie"]
+
+_CHOICES: dict[str, Choice] = {"a": "A", "b": "B", "tie": "tie"}
+_MAX_STARTS = 200  # opening braces looked at; a judge's answer has one
+
+
+@dataclass(frozen=True)
+class Reply:
+    """status: ok, refused or unparsable. choice: as shown to the judge, A is the first answer; None unless ok."""
+
+    status: CallStatus
+    choice: Choice | None = None
+    reason: str | None = None
+
+
+def parse_completion(body: dict[str, Any]) -> Reply:
+    """Parses the body of a chat completion. Refused: the message says so, or the provider's filter cut it off."""
+    first = (body.get("choices") or [{}])[0]
+    message = first.get("message") or {}
+    if message.get("refusal"):
+        return Reply("refused", reason=str(message["refusal"]))
+    if first.get("finish_reason") == "content_filter":
+        return Reply("refused", reason="the provider's content filter")
+    return parse_content(message.get("content"))
+
+
+def parse_content(content: object) -> Reply:
+    """Finds the one JSON object with a choice: the whole text, or inside prose or a code fence.
+
+    Objects that contradict each other, a choice other than A, B or tie, and no object at all are unparsable: a guess
+    would turn a judge's failure into a result.
+    """
+    if not isinstance(content, str):
+        return Reply("unparsable")
+    found = [record for record in _objects(content) if "choice" in record]
+    choices = {_CHOICES.get(str(record["choice"]).strip().lower()) for record in found}
+    if len(choices) != 1 or None in choices:
+        return Reply("unparsable")
+    reason = found[-1].get("reason")
+    return Reply("ok", choices.pop(), None if reason is None else str(reason))
+
+
+def _objects(text: str) -> list[dict[str, Any]]:
+    """The JSON objects in a text, those inside another object left out."""
+    decoder = json.JSONDecoder(strict=False)  # models write raw line breaks inside strings
+    objects, position = [], 0
+    for _ in range(_MAX_STARTS):
+        position = text.find("{", position)
+        if position < 0:
+            break
+        try:
+            record, position = decoder.raw_decode(text, position)
+            objects.append(record)
+        except (json.JSONDecodeError, RecursionError):
+            position += 1
+    return objects

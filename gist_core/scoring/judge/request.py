@@ -1,0 +1,80 @@
+"""The request that asks a judge about one pair in one order, and its key."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from gist_core.scoring.judge.pair import Order, Pair, Protocol
+
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
+
+_SCHEMA = {
+    "type": "json_schema",
+    "json_schema": {
+        "name": "verdict",
+        "strict": True,
+        "schema": {
+            "type": "object",
+            "properties": {"reason": {"type": "string"}, "choice": {"type": "string", "enum": ["A", "B", "tie"]}},
+            "required": ["reason", "choice"],
+            "additionalProperties": False,
+        },
+    },
+}
+
+
+@dataclass(frozen=True)
+class JudgeRequest:
+    """key: SHA-256 of the body and of the endpoint. body: as sent to /chat/completions."""
+
+    key: str
+    body: dict[str, Any]
+
+    @property
+    def prompt_text(self) -> str:
+        """All text that the model reads, for estimates of tokens."""
+        return "".join(message["content"] for message in self.body["messages"])
+
+
+@cache
+def prompt() -> tuple[str, str]:
+    """The judge's instructions (prompt.txt in this package) and the SHA-256 of the file."""
+    data = files("gist_core.scoring.judge").joinpath("prompt.txt").read_bytes()
+    return data.decode("utf-8"), hashlib.sha256(data).hexdigest()
+
+
+def make_request(
+    pair: Pair,
+    order: Order,
+    protocol: Protocol,
+    *,
+    model: str,
+    base_url: str | None,
+    temperature: float | None,
+    max_output_tokens: int,
+    output_limit_field: str,
+) -> JudgeRequest:
+    """The texts go as one JSON object, so that no text, however odd, can be taken for a part of the frame.
+
+    The strict protocol asks for a JSON schema; the paper's asks in words alone.
+    """
+    first, second = (pair.answer_a, pair.answer_b) if order == "ab" else (pair.answer_b, pair.answer_a)
+    material = {"instruction": pair.instruction, "input": pair.input, "answer_a": first, "answer_b": second}
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": [
+            {"role": "system", "content": prompt()[0]},
+            {"role": "user", "content": json.dumps(material, ensure_ascii=False, indent=1)},
+        ],
+        output_limit_field: max_output_tokens,
+    }
+    if temperature is not None:
+        body["temperature"] = temperature
+    if protocol == "strict":
+        body["response_format"] = _SCHEMA
+    endpoint = (base_url or DEFAULT_BASE_URL).rstrip("/")
+    canonical = json.dumps([endpoint, body], sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return JudgeRequest(hashlib.sha256(canonical.encode()).hexdigest(), body)

@@ -1,0 +1,164 @@
+"""Every answer of a judge, kept the moment it arrives (SQLite, write-ahead log).
+
+The key of an answer is the hash of the request and of where it was sent, so it is found again under any parameters that
+ask the same, and never under those that ask something else. Raw answers are kept, not what was parsed from them.
+`attempts` keeps every call that was begun: one without an outcome was under way when a process died, and may have been
+billed.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS answers (
+    key TEXT PRIMARY KEY, body TEXT NOT NULL, model TEXT, prompt_tokens INTEGER, completion_tokens INTEGER,
+    cost_usd REAL, latency_ms REAL, answered_at TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS attempts (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL, begun_at TEXT NOT NULL, outcome TEXT
+);
+CREATE INDEX IF NOT EXISTS attempts_by_key ON attempts (key);
+CREATE TABLE IF NOT EXISTS batches (
+    id TEXT PRIMARY KEY, submitted_at TEXT NOT NULL, collected_at TEXT
+);
+CREATE TABLE IF NOT EXISTS batch_requests (batch TEXT NOT NULL, key TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS batch_requests_by_key ON batch_requests (key);
+"""
+
+
+@dataclass(frozen=True)
+class StoredAnswer:
+    """body: the chat completion as the server sent it. cost_usd: at the prices of that day; None if unknown."""
+
+    key: str
+    body: dict[str, Any]
+    model: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cost_usd: float | None
+    latency_ms: float | None
+    answered_at: str
+
+
+class CallStore:
+    """The file of answers. A context manager; several processes may have it open at once.
+
+    Raises:
+        ValueError: the file exists and is not a store, or cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.executescript(_SCHEMA)
+        except (sqlite3.Error, OSError) as error:
+            raise ValueError(
+                f"the store of judge answers {path} cannot be opened ({error}); if it is damaged, move it away: "
+                "the answers in it will be asked for again"
+            ) from None
+
+    def __enter__(self) -> "CallStore":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._db.close()
+
+    def answer(self, key: str) -> StoredAnswer | None:
+        """The answer to a request, if there is one."""
+        row = self._db.execute("SELECT * FROM answers WHERE key = ?", (key,)).fetchone()
+        return None if row is None else StoredAnswer(row[0], json.loads(row[1]), *row[2:])
+
+    def keep(self, answer: StoredAnswer) -> None:
+        """Keeps an answer; the first one to a request stays."""
+        values = (
+            answer.key,
+            json.dumps(answer.body),
+            answer.model,
+            answer.prompt_tokens,
+            answer.completion_tokens,
+            answer.cost_usd,
+            answer.latency_ms,
+            answer.answered_at,
+        )
+        self._db.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+    def begin_attempt(self, key: str) -> int:
+        """Notes that a call is about to be made."""
+        cursor = self._db.execute("INSERT INTO attempts (key, begun_at) VALUES (?, ?)", (key, now()))
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def end_attempt(self, attempt: int, outcome: str) -> None:
+        """Notes how the call ended, e.g. "200", "429", "time-out"."""
+        self._db.execute("UPDATE attempts SET outcome = ? WHERE id = ?", (outcome, attempt))
+
+    def forget_attempt(self, attempt: int) -> None:
+        """Takes back a call that was not made after all."""
+        self._db.execute("DELETE FROM attempts WHERE id = ?", (attempt,))
+
+    def spent(self, keys: Iterable[str]) -> tuple[int, float]:
+        """Calls begun for these requests, ever, and the known dollars that their answers cost."""
+        calls, dollars = 0, 0.0
+        for key in set(keys):
+            calls += self._db.execute("SELECT COUNT(*) FROM attempts WHERE key = ?", (key,)).fetchone()[0]
+            row = self._db.execute("SELECT cost_usd FROM answers WHERE key = ?", (key,)).fetchone()
+            dollars += (row[0] or 0.0) if row else 0.0
+        return calls, dollars
+
+    def cut_short(self, keys: Iterable[str]) -> int:
+        """Calls for these requests that were under way when a process died."""
+        query = "SELECT COUNT(*) FROM attempts WHERE key = ? AND outcome IS NULL"
+        return sum(self._db.execute(query, (key,)).fetchone()[0] for key in set(keys))
+
+    def open_batches(self, keys: Iterable[str]) -> list[str]:
+        """The batches that hold any of these requests and have not been collected, oldest first."""
+        query = """SELECT id, submitted_at FROM batches JOIN batch_requests ON batch = id
+                   WHERE key = ? AND collected_at IS NULL"""
+        found = {row for key in keys for row in self._db.execute(query, (key,))}
+        return [batch for batch, _ in sorted(found, key=lambda row: row[1])]
+
+    def knows_batch(self, batch: str) -> bool:
+        """Whether a batch was noted, collected or not."""
+        return self._db.execute("SELECT 1 FROM batches WHERE id = ?", (batch,)).fetchone() is not None
+
+    def note_batch(self, batch: str, keys: Iterable[str]) -> None:
+        """Notes a submitted batch, and each of its requests as a call."""
+        time = now()
+        with self._transaction():
+            self._db.execute("INSERT INTO batches VALUES (?, ?, NULL)", (batch, time))
+            for key in keys:
+                self._db.execute("INSERT INTO batch_requests VALUES (?, ?)", (batch, key))
+                self._db.execute(
+                    "INSERT INTO attempts (key, begun_at, outcome) VALUES (?, ?, ?)", (key, time, f"batch {batch}")
+                )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def close_batch(self, batch: str) -> None:
+        """Notes that the answers of a batch have been kept."""
+        self._db.execute("UPDATE batches SET collected_at = ? WHERE id = ?", (now(), batch))
+
+
+def now() -> str:
+    """UTC, ISO 8601, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,42 @@
+"""Draw the blind annotation package: for every annotator a page, a CSV and Label Studio tasks, and the key apart.
+
+    dvc repro human_package
+
+Items and positions come from hashes of the row ids, so the same answers give the same package. It depends on no answer
+of an annotator and on no verdict: people can begin as soon as both runs have been decoded."""
+
+from gist_core.data.rows import read_rows
+from gist_core.scoring.human_eval.files import write_package
+from gist_core.scoring.human_eval.package import Pair, draw_package
+from gist_core.scoring.predictions import read_predictions, rows_answered_by_all
+from tasks import paths
+from tasks.stage import Stage, stage_main
+
+AGAINST = "pos_control"
+
+
+def run(stage: Stage) -> None:
+    params = stage.params.human_eval
+    answers = {
+        name: read_predictions(stage.dep(paths.GENERATIONS / name) / "human.jsonl") for name in (params.run, AGAINST)
+    }
+    rows = rows_answered_by_all(read_rows(stage.dep(paths.ALPACA_PLUS / "human.parquet")), answers, "human")
+    package = draw_package(
+        [
+            Pair(row.row_id, row.instruction, row.input, answers[params.run][row.row_id], answers[AGAINST][row.row_id])
+            for row in rows
+        ],
+        run=params.run,
+        against=AGAINST,
+        num_items=params.items,
+        annotators=[f"annotator-{number}" for number in range(1, params.annotators + 1)],
+        seed=params.seed,
+    )
+    with stage.out(paths.HUMAN_EVAL) as temporary:
+        write_package(package, temporary)
+    stage.facts["package"] = package.id
+    stage.facts["items"] = {"asked": package.asked, "drawn": len(package.pairs), "eligible": package.eligible}
+
+
+if __name__ == "__main__":
+    stage_main("human_package", run)

@@ -1,0 +1,74 @@
+"""Runs everything that is out of date and names the report: what `make pipeline` calls.
+
+    python -m tasks.pipeline [DVC TARGET ...]
+
+It is `dvc repro` behind a lock of its own, so that a second start is refused with a message rather than half-way through.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from tasks import paths
+from tasks.params import load_params
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m tasks.pipeline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("targets", nargs="*", help="stages to bring up to date, e.g. rouge or train@gist-1 (default: all)")
+    args = parser.parse_args(argv)
+    try:
+        raise SystemExit(_repro(args.targets))
+    except ValueError as error:
+        print(f"pipeline: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _repro(targets: list[str]) -> int:
+    if not Path("dvc.yaml").is_file():
+        raise ValueError("there is no dvc.yaml here; run this from the project's root")
+    load_params()
+    lock = _locked()
+    try:
+        started = time.monotonic()
+        process = subprocess.Popen([sys.executable, "-m", "dvc", "repro", *targets])
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            process.send_signal(signal.SIGINT)
+            code = process.wait()
+    finally:
+        lock.release()
+    if code:
+        print("pipeline: stopped before the end; started again, it goes on where it was", file=sys.stderr)
+        return code
+    print(f"pipeline: up to date after {time.monotonic() - started:.0f} s")
+    if paths.REPORT_HTML.exists():
+        print(f"report: {paths.REPORT_HTML} (and {paths.REPORT_MD})")
+    return 0
+
+
+def _locked() -> FileLock:
+    try:
+        paths.WORK.mkdir(exist_ok=True)
+        lock = FileLock(paths.WORK / "pipeline.lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        holder = (paths.WORK / "pipeline.pid").read_text(encoding="utf-8")
+        raise ValueError(f"the pipeline is already running here, in process {holder}; wait for it or stop it") from None
+    except OSError as error:
+        raise ValueError(f"cannot write {error.filename}: {error.strerror}") from None
+    (paths.WORK / "pipeline.pid").write_text(str(os.getpid()), encoding="utf-8")
+    return lock
+
+
+if __name__ == "__main__":
+    main()

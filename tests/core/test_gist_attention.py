@@ -1,0 +1,177 @@
+"""Gist attention on stock models is exactly the paper's mask, in every family, batch and padding."""
+
+import functools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import PreTrainedModel
+
+from gist_core import masks
+from gist_core.models import attention
+from gist_core.models.base import add_gist_token
+from gist_core.models.gist_model import GistModel
+from tests.core.explicit import explicit_logits, make_prompts, masked_logits
+from tests.tiny import DECODERS, ENCODER_DECODERS, FAMILIES, byte_tokenizer, tiny_gist_model, tiny_model
+
+TOLERANCE = 1e-5
+SIDES = {True: ["right"], False: ["left", "right"]}
+
+
+@functools.cache
+def pair(family: str, condition: str, k: int) -> tuple[GistModel, PreTrainedModel]:
+    """A gist model and a stock model with the same weights."""
+    gist_model = tiny_gist_model(family, condition, k)
+    stock = tiny_model(family)
+    add_gist_token(stock, byte_tokenizer())
+    return gist_model, stock
+
+
+def largest_error(family: str, condition: str, k: int, lengths: list[tuple[int, int]], side: str) -> float:
+    """Largest difference of logits between gist attention and the explicit mask, at real tokens, relative to their scale."""
+    gist_model, stock = pair(family, condition, k)
+    instructions = ["".join(chr(97 + (i * 7 + n) % 26) for i in range(n)) for n, _ in lengths]
+    inputs = ["".join(chr(65 + (i * 5 + m) % 26) for i in range(m)) for _, m in lengths]
+    prompts = make_prompts(gist_model, instructions, inputs, side)
+    target = torch.arange(3, 9).repeat(len(lengths), 1) if gist_model.is_encoder_decoder else None
+    with torch.inference_mode():
+        expected = explicit_logits(stock, prompts, condition, target)
+        found = masked_logits(gist_model, prompts, target)
+    difference = (found - expected).abs() / expected.abs().max().clamp(min=1)
+    return float(difference.max() if target is not None else difference[prompts.is_real].max())
+
+
+batches = st.lists(st.tuples(st.integers(1, 300), st.integers(0, 40)), min_size=1, max_size=8)
+
+
+@pytest.mark.parametrize("condition", masks.CONDITIONS)
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=6, deadline=None, derandomize=True)
+@given(k=st.sampled_from([1, 2, 5, 10]), lengths=batches, left=st.booleans())
+def test_gist_attention_gives_the_logits_of_the_explicit_mask(
+    family: str, condition: str, k: int, lengths: list[tuple[int, int]], left: bool
+) -> None:
+    side = "left" if left and family in DECODERS else "right"
+    assert largest_error(family, condition, k, lengths, side) < TOLERANCE
+
+
+MIXED = [(1, 0), (40, 7), (120, 3), (9, 25)]
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_it_shows_when_the_mask_is_broken(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masks, "_first_visible", lambda condition, span: span.start - 1)
+    assert largest_error(family, "gist", 2, MIXED, "right") > 100 * TOLERANCE
+
+
+def test_it_shows_when_the_encoder_gist_sees_the_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    open_end = lambda condition, span, n: masks.Bounds(  # noqa: E731
+        masks.decoder_bounds(condition, span, torch.arange(n)[None]).first
+    )
+    monkeypatch.setattr(attention, "encoder_bounds", open_end)
+    assert largest_error("t5", "gist", 2, MIXED, "right") > 100 * TOLERANCE
+
+
+@pytest.mark.parametrize("family", ["mistral", "gemma3"])
+def test_it_shows_when_the_window_is_broken(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = attention._window
+    monkeypatch.setattr(attention, "_window", lambda layout, window, offset: original(layout, window - 1, offset))
+    assert largest_error(family, "gist", 2, MIXED, "left") > 100 * TOLERANCE
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_padding_never_changes_a_row(family: str) -> None:
+    gist_model, _ = pair(family, "gist", 2)
+    texts = [("a" * n, "B" * m) for n, m in MIXED]
+    for side in SIDES[gist_model.is_encoder_decoder]:
+        together = make_prompts(gist_model, [t[0] for t in texts], [t[1] for t in texts], side)
+        target = torch.arange(3, 9).repeat(len(texts), 1) if gist_model.is_encoder_decoder else None
+        batched = masked_logits(gist_model, together, target)
+        for row, (instruction, text) in enumerate(texts):
+            alone = make_prompts(gist_model, [instruction], [text], side)
+            single = masked_logits(gist_model, alone, None if target is None else target[:1])[0]
+            found = batched[row] if target is not None else batched[row][together.is_real[row]]
+            torch.testing.assert_close(found, single, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_neg_control_is_blind_to_instruction_and_gist_tokens(family: str) -> None:
+    gist_model = tiny_gist_model(family, "neg_control", 2)
+    answers = []
+    for instruction, shift in (("Sort the list.", 0.0), ("Qpsu uif mjtu!", 3.0)):
+        with torch.no_grad():
+            gist_model.model.get_input_embeddings().weight[gist_model.gist_token_id] += shift
+        prompts = make_prompts(gist_model, [instruction], ["pear, fig"], "right")
+        target = torch.arange(3, 9)[None] if gist_model.is_encoder_decoder else None
+        logits = masked_logits(gist_model, prompts, target)
+        answers.append(logits if target is not None else logits[:, -len(gist_model.encode_input("pear, fig")) :])
+    vocabulary = gist_model.gist_token_id  # its own logit changes with a tied head; no other does
+    assert torch.equal(answers[0][..., :vocabulary], answers[1][..., :vocabulary])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pos_control_is_the_unmasked_model(family: str) -> None:
+    gist_model, stock = pair(family, "pos_control", 2)
+    prompts = make_prompts(gist_model, ["Sort the list.", "Count."], ["pear, fig", ""], "right")
+    target = torch.arange(3, 9).repeat(2, 1) if gist_model.is_encoder_decoder else None
+    kwargs = {"input_ids": prompts.input_ids, "attention_mask": prompts.attention_mask}
+    kwargs |= {"decoder_input_ids": target} if target is not None else {"position_ids": prompts.positions}
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            masked_logits(gist_model, prompts, target), stock(**kwargs).logits, atol=1e-5, rtol=1e-5
+        )
+
+
+@pytest.mark.parametrize("implementation", ["eager", pytest.param("flex_attention", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("family", ["llama", "gemma3", "t5"])
+def test_eager_and_flex_attention_agree_with_sdpa(family: str, implementation: str) -> None:
+    expected, _ = pair(family, "gist", 2)
+    other = tiny_gist_model(family, "gist", 2, attn_implementation=implementation)
+    prompts = make_prompts(expected, ["Sort the list.", "a" * 60], ["pear, fig", "x"], "right")
+    target = torch.arange(3, 9).repeat(2, 1) if expected.is_encoder_decoder else None
+    with torch.inference_mode():
+        a, b = masked_logits(expected, prompts, target), masked_logits(other, prompts, target)
+    if target is None:
+        a, b = a[prompts.is_real], b[prompts.is_real]
+    torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([[5, 6, 7]], "no gist token"),
+        ([[5, 259, 6, 259]], "not adjacent"),
+        ([[5, 259, 259, 6], [5, 6, 259, 7]], "mixes numbers of gist tokens"),
+        ([[5, 259, 6, 7]], r"trained for 2"),
+    ],
+)
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_a_batch_that_cannot_be_masked_is_refused(family: str, ids: list[list[int]], message: str) -> None:
+    gist_model, _ = pair(family, "gist", 2)
+    assert gist_model.gist_token_id == 259
+    extra = {"decoder_input_ids": torch.tensor([[0]] * len(ids))} if family in ENCODER_DECODERS else {}
+    with pytest.raises(ValueError, match=message):
+        gist_model.model(input_ids=torch.tensor(ids), **extra)
+
+
+def test_an_attention_implementation_without_masks_is_refused() -> None:
+    model = tiny_model("llama")
+    model.config._attn_implementation = "flash_attention_2"
+    with pytest.raises(ValueError, match="cannot carry a gist mask"):
+        attention.attach_gist_attention(model, condition="gist", gist_token_id=5, num_gist_tokens=1)
+
+
+def test_a_mask_that_is_already_expanded_is_refused() -> None:
+    gist_model, _ = pair("llama", "gist", 2)
+    with pytest.raises(ValueError, match="two-dimensional"):
+        gist_model.model(input_ids=torch.tensor([[5, 259, 259, 6]]), attention_mask=torch.ones(1, 1, 4, 4))
+
+
+def test_other_models_of_the_process_are_left_alone() -> None:
+    _, stock = pair("llama", "gist", 2)
+    ids = torch.arange(3, 30)[None]
+    with torch.inference_mode():
+        before = stock(input_ids=ids).logits
+        tiny_gist_model("llama", "neg_control", 1)
+        assert torch.equal(before, stock(input_ids=ids).logits)

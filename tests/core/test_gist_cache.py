@@ -1,0 +1,258 @@
+"""Generation from cached gists gives what masked generation of the full prompt gives; caches can be cut, joined, stored."""
+
+import functools
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import LogitsProcessor, LogitsProcessorList
+
+from gist_core.cache import GistCache, compress, generate, load_cache, save_cache
+from gist_core.models import attention
+from gist_core.models.gist_model import GistModel
+from tests.tiny import FAMILIES, tiny_gist_model
+
+LOGITS_TOLERANCE = 1e-4
+MIXED = [("Sort.", "pear, fig"), ("a" * 300, ""), ("Say it in French, please.", "Good morning."), ("b" * 40, "x" * 60)]
+
+
+class Record(LogitsProcessor):
+    """Keeps the logits of every step of a generation, as the model gave them."""
+
+    def __init__(self) -> None:
+        self.steps: list[torch.Tensor] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self.steps.append(scores.clone())
+        return scores
+
+
+@functools.cache
+def model(family: str, k: int, bos: bool = False) -> GistModel:
+    return tiny_gist_model(family, "gist", k, bos=bos)
+
+
+def both_ways(gist_model: GistModel, prompts: list[tuple[str, str]], **kwargs: object) -> tuple[bool, float]:
+    """Whether cached and masked generation give the same tokens, and the largest difference of their logits (relative)."""
+    instructions, inputs = [p[0] for p in prompts], [p[1] for p in prompts]
+    masked, cached = Record(), Record()
+    kwargs = {"max_new_tokens": 8, "do_sample": False} | kwargs
+    a = gist_model.generate_masked(instructions, inputs, logits_processor=LogitsProcessorList([masked]), **kwargs)
+    cache = compress(gist_model, instructions)
+    b = generate(gist_model, cache, inputs, logits_processor=LogitsProcessorList([cached]), **kwargs)
+    pairs = list(zip(masked.steps, cached.steps, strict=False))
+    error = max(float((x - y).abs().max() / x.abs().max().clamp(min=1)) for x, y in pairs)
+    return torch.equal(a, b), error
+
+
+texts = st.text(st.characters(min_codepoint=97, max_codepoint=122), min_size=1, max_size=300)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=5, deadline=None, derandomize=True)
+@given(
+    k=st.sampled_from([1, 2, 5, 10]),
+    prompts=st.integers(0, 2).flatmap(
+        lambda n: st.lists(
+            st.tuples(texts, st.text("ABC ", max_size=30)), min_size=2**n * (n > 0) or 1, max_size=[1, 2, 8][n]
+        )
+    ),
+    beams=st.sampled_from([1, 1, 3]),
+)
+def test_cached_generation_equals_masked_generation(
+    family: str, k: int, prompts: list[tuple[str, str]], beams: int
+) -> None:
+    same, error = both_ways(model(family, k), prompts, num_beams=beams)
+    assert error < LOGITS_TOLERANCE
+    assert same
+
+
+@pytest.mark.parametrize("k", [1, 2, 5, 10])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_prompts_of_1_to_300_tokens_share_a_batch(family: str, k: int) -> None:
+    same, error = both_ways(model(family, k), MIXED * 2)
+    assert error < LOGITS_TOLERANCE
+    assert same
+
+
+def test_a_tokenizer_with_bos_is_served_too() -> None:
+    same, _ = both_ways(model("llama", 2, bos=True), MIXED)
+    assert same
+    assert compress(model("llama", 2, bos=True), ["ab"]).prompt_tokens.tolist() == [len("Instruction: ab\n")]
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt_neox"])
+def test_it_shows_when_positions_do_not_go_on(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = GistCache.to
+    shifted = lambda self, *args, **kwargs: replace(original(self, *args, **kwargs), positions=self.positions * 0)  # noqa: E731
+    monkeypatch.setattr(GistCache, "to", shifted)
+    _, error = both_ways(model(family, 2), MIXED)
+    assert error > 10 * LOGITS_TOLERANCE
+
+
+@pytest.mark.parametrize("family", ["mistral", "gemma3"])
+def test_it_shows_when_the_window_counts_slots(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def by_slot(layout: object, window: int, q_offset: int) -> object:
+        return lambda batch, head, query, key: query - key < window
+
+    monkeypatch.setattr(attention, "_window", by_slot)
+    _, error = both_ways(model(family, 2), MIXED)
+    assert error > 10 * LOGITS_TOLERANCE
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "t5"])
+def test_one_prompt_serves_many_inputs_and_rows_can_be_picked_and_joined(family: str) -> None:
+    gist_model = model(family, 2)
+    instructions, inputs = [p[0] for p in MIXED], ["pear, fig", "three", "A b c", ""]
+    whole = compress(gist_model, instructions)
+    one = generate(gist_model, whole.select([2]), inputs, max_new_tokens=6)
+    assert torch.equal(one, gist_model.generate_masked([instructions[2]] * 4, inputs, max_new_tokens=6))
+    joined = GistCache.concatenate([whole.select([3, 1]), whole.select([0])])
+    assert joined.prompt_hashes == (whole.prompt_hashes[3], whole.prompt_hashes[1], whole.prompt_hashes[0])
+    again = generate(gist_model, joined, inputs[:3], max_new_tokens=6)
+    expected = gist_model.generate_masked([instructions[i] for i in (3, 1, 0)], inputs[:3], max_new_tokens=6)
+    assert torch.equal(again, expected)
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_batch_size_of_compression_does_not_matter(family: str) -> None:
+    gist_model = model(family, 2)
+    together = compress(gist_model, [p[0] for p in MIXED], batch_size=8)
+    one_by_one = compress(gist_model, [p[0] for p in MIXED], batch_size=1)
+    for a, b in zip((*together.keys, *together.values), (*one_by_one.keys, *one_by_one.values), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_generation_leaves_the_cache_as_it_was() -> None:
+    gist_model = model("llama", 2)
+    cache = compress(gist_model, ["Sort."])
+    before = [keys.clone() for keys in cache.keys]
+    first = generate(gist_model, cache, ["b, a"], max_new_tokens=6)
+    assert torch.equal(first, generate(gist_model, cache, ["b, a"], max_new_tokens=6))
+    assert all(torch.equal(a, b) for a, b in zip(before, cache.keys, strict=True))
+
+
+def test_an_instruction_cache_of_pos_control_equals_the_full_prompt() -> None:
+    for family in ("llama", "mistral", "gemma3"):
+        gist_model = tiny_gist_model(family, "pos_control", 1)
+        cache = compress(gist_model, [p[0] for p in MIXED], keep="instruction")
+        found = generate(gist_model, cache, [p[1] for p in MIXED], max_new_tokens=8)
+        assert torch.equal(
+            found, gist_model.generate_masked([p[0] for p in MIXED], [p[1] for p in MIXED], max_new_tokens=8)
+        )
+
+
+def test_sizes_are_counted() -> None:
+    gist_model = model("llama", 2)
+    cache = compress(gist_model, ["ab"])
+    layers, kv_heads, head_dim, fp32 = 3, 2, 8, 4
+    assert cache.nbytes == layers * 2 * kv_heads * 2 * head_dim * fp32
+    assert cache.compression_factors == [len("Instruction: ab\n") / 2]
+    assert cache.nbytes_uncompressed == cache.nbytes // 2 * len("Instruction: ab\n")
+    assert cache.to(dtype=torch.bfloat16).nbytes == cache.nbytes // 2
+
+
+# --- storage -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_a_stored_cache_gives_the_same_tokens(family: str, tmp_path: Path) -> None:
+    gist_model = model(family, 2)
+    cache = compress(gist_model, [p[0] for p in MIXED])
+    save_cache(cache, tmp_path / "cache.safetensors")
+    loaded = load_cache(tmp_path / "cache.safetensors")
+    assert loaded.origin == cache.origin
+    assert loaded.prompt_hashes == cache.prompt_hashes
+    inputs = [p[1] for p in MIXED]
+    assert torch.equal(generate(gist_model, cache, inputs), generate(gist_model, loaded, inputs))
+
+
+def test_a_cache_travels_to_another_process(tmp_path: Path) -> None:
+    gist_model = model("llama", 2)
+    save_cache(compress(gist_model, ["Sort."]), tmp_path / "cache.safetensors")
+    program = (
+        "from tests.tiny import tiny_gist_model; from gist_core.cache import generate, load_cache;"
+        f"cache = load_cache({str(tmp_path / 'cache.safetensors')!r});"
+        "print(generate(tiny_gist_model('llama', 'gist', 2), cache, ['b, a'], max_new_tokens=6).tolist())"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == str(
+        generate(gist_model, compress(gist_model, ["Sort."]), ["b, a"], max_new_tokens=6).tolist()
+    )
+
+
+def test_a_cache_of_another_model_or_k_is_refused() -> None:
+    cache = compress(model("llama", 2), ["Sort."])
+    with pytest.raises(ValueError, match="num_gist_tokens is 2, the model's 5"):
+        generate(model("llama", 5), cache, ["x"])
+    with pytest.raises(ValueError, match="model_fingerprint"):
+        generate(tiny_gist_model("llama", "gist", 2, seed=1), cache, ["x"])
+    with pytest.raises(ValueError, match="different origin"):
+        GistCache.concatenate([cache, compress(model("llama", 5), ["Sort."])])
+
+
+def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cache.safetensors"
+    save_cache(compress(model("llama", 2), ["Sort."]), path)
+    whole = path.read_bytes()
+    for size in (0, 5, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(ValueError, match="cut short or damaged"):
+            load_cache(path)
+    with pytest.raises(ValueError, match="no cache at"):
+        load_cache(tmp_path / "nothing")
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match="not a gist cache"):
+        load_cache(path)
+    with pytest.raises(ValueError, match="cannot be written"):
+        save_cache(compress(model("llama", 2), ["Sort."]), tmp_path / "missing" / "cache.safetensors")
+
+
+# --- bad input ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("instructions", "message"),
+    [
+        ([], "no prompts"),
+        ([""], "empty"),
+        (["  \n"], "empty"),
+        (["Say <GIST> twice"], "literal text '<GIST>' at character 4"),
+    ],
+)
+def test_prompts_that_cannot_be_compressed_are_refused(instructions: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        compress(model("llama", 2), instructions)
+
+
+def test_a_control_has_no_gist_to_keep() -> None:
+    with pytest.raises(ValueError, match="trained under 'pos_control'"):
+        compress(tiny_gist_model("llama", "pos_control", 1), ["Sort."])
+
+
+def test_inputs_that_do_not_fit_the_cache_are_refused() -> None:
+    cache = compress(model("llama", 2), ["Sort.", "Count."])
+    with pytest.raises(ValueError, match="2 cached prompts for 3 inputs"):
+        generate(model("llama", 2), cache, ["a", "b", "c"])
+    with pytest.raises(ValueError, match="literal text '<GIST>'"):
+        generate(model("llama", 2), cache, ["a", "<GIST>"])
+    with pytest.raises(ValueError, match="out of range"):
+        cache.select([2])
+
+
+def test_a_kv_cache_from_elsewhere_is_refused() -> None:
+    gist_model = model("llama", 2)
+    foreign = (
+        tiny_gist_model("llama", "pos_control", 2)
+        .model(input_ids=torch.tensor([[5, 6]]), use_cache=True)
+        .past_key_values
+    )
+    with pytest.raises(ValueError, match="filled outside gist attention"):
+        gist_model.model(input_ids=torch.tensor([[7]]), past_key_values=foreign)

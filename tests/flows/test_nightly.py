@@ -1,0 +1,132 @@
+"""The nightly flow: a fresh clone at a revision, results kept on a branch or as an experiment, a word when it fails."""
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from tests.flows.conftest import Server
+from tests.flows.project import STAGES, Project, git
+from tests.flows.test_pipeline import wait_until
+from tests.flows.test_pools import Site, site  # noqa: F401 (a fixture)
+
+
+@pytest.fixture
+def inbox() -> Iterator[tuple[str, list[str]]]:
+    """A web address that collects what is posted to it."""
+    received: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    listener = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=listener.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{listener.server_port}/", received
+    listener.shutdown()
+    listener.server_close()
+
+
+NIGHTLY = """
+import json, sys
+from flows.nightly import nightly
+state = nightly(**json.loads(sys.argv[1]), return_state=True)
+print(state.name, state.message)
+sys.exit(0 if state.is_completed() else 1)
+"""
+
+
+def run_nightly(project: Project, server: Server, **parameters: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", NIGHTLY, json.dumps({"root": str(project.root), **parameters})],
+        cwd=project.root,
+        env=server.env(EVENTS=str(project.root / "events"), GIT_AUTHOR_NAME="t", GIT_AUTHOR_EMAIL="t@example.org",
+                       GIT_COMMITTER_NAME="t", GIT_COMMITTER_EMAIL="t@example.org"),
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_night_runs_a_pinned_or_moving_revision_on_a_fresh_clone_and_keeps_its_results(
+    project: Project, server: Server
+) -> None:
+    pinned = git(project.root, "rev-parse", "HEAD")
+    with (project.root / "work.py").open("a") as file:
+        file.write("# a later commit\n")
+    git(project.root, "commit", "-qam", "A later commit")
+    (project.root / "work.py").open("a").write("sys.exit('the work tree is not what a night runs')\n")
+    first = run_nightly(project, server, revision=pinned, results="branch", keep=1)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert f"{STAGES} made" in first.stdout
+    branch = git(project.root, "branch", "--list", "nightly/*", "--format=%(refname:short)")
+    assert git(project.root, "rev-parse", f"{branch}^") == pinned
+    kept = git(project.root, "show", "--name-only", "--format=", branch).split()
+    assert kept == ["dvc.lock", "judge.json", "report.html"]
+
+    again = run_nightly(project, server, revision=pinned, results="none", keep=1)
+    assert f"{STAGES} restored from the run cache" in again.stdout, again.stdout + again.stderr
+    moving = run_nightly(project, server, revision="main", results="experiment", keep=1)
+    assert moving.returncode == 0, moving.stdout + moving.stderr
+    assert len(project.events("fetch")) == 2, "another work.py, another run"
+    assert git(project.root, "for-each-ref", "refs/exps"), "the experiment was not pushed"
+    assert len(list((project.root / ".work/nightly").iterdir())) <= 2
+
+
+@pytest.mark.slow
+def test_a_failed_night_tells_the_block_it_was_given(
+    project: Project, server: Server, inbox: tuple[str, list[str]]
+) -> None:
+    url, received = inbox
+    make_block = f"""
+from prefect.blocks.notifications import CustomWebhookNotificationBlock as Hook
+said = {{"text": "{{{{subject}}}}: {{{{body}}}}"}}
+Hook(name="team", url={url!r}, json_data=said, allow_private_urls=True).save("team")
+"""
+    subprocess.run([sys.executable, "-c", make_block], env=server.env(), check=True, capture_output=True)
+    ended = run_nightly(project, server, revision="no-such-branch", notify="custom-webhook/team")
+    assert ended.returncode == 1
+    assert len(received) == 1, ended.stdout + ended.stderr
+    assert "The nightly run of no-such-branch failed" in received[0]
+    assert "no branch, tag or commit 'no-such-branch'" in received[0]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_schedule_fires_and_two_runs_of_a_deployment_do_not_overlap(site: Site) -> None:  # noqa: F811
+    """prefect.yaml as it stands, but every minute instead of every night; then two runs by hand at once."""
+    file = site.project.root / "prefect.yaml"
+    file.write_text(file.read_text().replace('cron: "0 2 * * *"', 'cron: "* * * * *"'))
+    git(site.project.root, "commit", "-qam", "Every minute")
+    said = site.command("deploy").stdout
+    assert "deployed nightly on pipelines at * * * * *" in said
+    site.worker("pipelines", site.project.root)
+    wait_until(lambda: len(site.ran()) == STAGES, 280)
+    wait_until(lambda: "Completed" in site.command("status").stdout, 100)
+    pause = [sys.executable, "-m", "prefect", "deployment", "schedule", "clear", "-y", "nightly/nightly"]
+    subprocess.run(pause, env=site.server.env(), cwd=site.project.root, check=True, capture_output=True)
+
+    shutil.rmtree(site.events)
+    site.project.order("weights", "sleep 8")
+    by_hand = [sys.executable, "-m", "prefect", "deployment", "run", "pipeline/pipeline", "--watch"]
+    by_hand += ["--param", 'targets=["weights"]', "--param", "force=true"]
+    runs = [
+        subprocess.Popen(by_hand, env=site.server.env(), cwd=site.project.root, stdout=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
+    assert [run.wait(250) for run in runs] == [0, 0]
+    first, second = site.ran("weights")
+    assert first["end"] <= second["start"], "one at a time; the next waits"  # type: ignore[operator]

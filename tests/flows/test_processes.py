@@ -1,0 +1,122 @@
+"""Process groups end whole, however they end; failures are told apart."""
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from flows.failures import FailureKind, classify, retries_left
+from flows.processes import run_in_group
+from tests.flows.project import environment
+
+# A process with a child in a session of its own, as torchrun's workers are, that would both run on for minutes.
+FAMILY = """
+import pathlib, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True)
+pathlib.Path(sys.argv[1]).write_text(str(child.pid))
+print("ready", flush=True)
+time.sleep(300)
+"""
+
+
+def wait_until(condition, seconds: float = 10.0) -> bool:  # type: ignore[no-untyped-def]
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_output_comes_line_by_line_while_the_command_runs(tmp_path: Path) -> None:
+    seen: list[tuple[str, float]] = []
+    program = "import time; print('one', flush=True); time.sleep(0.6); print('two')"
+    outcome = run_in_group(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment(),
+        on_line=lambda line: seen.append((line, time.monotonic())),
+    )  # fmt: skip
+    assert [line for line, _ in seen] == ["one", "two"] == list(outcome.tail)
+    assert seen[1][1] - seen[0][1] > 0.3
+    assert (outcome.ended, outcome.returncode) == ("by itself", 0)
+
+
+@pytest.mark.parametrize("how", ["timed out", "cancelled"])
+def test_a_time_out_or_a_cancellation_ends_the_whole_family(tmp_path: Path, how: str) -> None:
+    pid_file = tmp_path / "pid"
+    cancelled = threading.Event()
+    outcome = run_in_group(
+        [sys.executable, "-c", FAMILY, str(pid_file)],
+        cwd=tmp_path,
+        env=environment(),
+        timeout_s=1.0 if how == "timed out" else 60.0,
+        cancelled=cancelled,
+        on_line=lambda _: cancelled.set() if how == "cancelled" else None,
+    )
+    assert outcome.ended == how
+    assert outcome.seconds < 10
+    assert wait_until(lambda: gone(int(pid_file.read_text())), 2)
+
+
+def test_children_that_a_finished_command_left_behind_are_ended(tmp_path: Path) -> None:
+    child = "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'])"
+    program = f"import subprocess, sys; print({child}.pid)"
+    outcome = run_in_group([sys.executable, "-c", program], cwd=tmp_path, env=environment())
+    assert wait_until(lambda: gone(int(outcome.tail[0])), 2)
+
+
+def test_killing_the_flow_ends_what_it_had_started(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    flow = f"""
+from pathlib import Path; import os, sys
+from flows.processes import run_in_group
+run_in_group([sys.executable, "-c", {FAMILY!r}, {str(pid_file)!r}], cwd=Path("."), env=dict(os.environ))
+"""
+    process = subprocess.Popen([sys.executable, "-c", flow], env=environment(), cwd=tmp_path)
+    try:
+        assert wait_until(lambda: pid_file.exists() and pid_file.read_text())
+        leader = psutil.Process(int(pid_file.read_text())).parent()
+        assert leader is not None
+        process.kill()
+        assert wait_until(lambda: gone(leader.pid) and gone(int(pid_file.read_text())), 5)
+    finally:
+        process.kill()
+        process.wait()
+
+
+FAILED = "ERROR: failed to reproduce 'x': failed to run: python -m tasks.x, exited with {}"
+
+
+@pytest.mark.parametrize(
+    ("tail", "kind"),
+    [
+        ([FAILED.format(2)], FailureKind.MISTAKE),
+        ([FAILED.format(1)], FailureKind.ERROR),
+        (["torch.OutOfMemoryError: CUDA out of memory. Tried to ...", FAILED.format(1)], FailureKind.OUT_OF_MEMORY),
+        ([FAILED.format(-9)], FailureKind.KILLED),
+        ([FAILED.format(137)], FailureKind.KILLED),
+        (["ERROR: failed to reproduce 'x': 'out' is busy, it is being blocked by:"], FailureKind.BUSY),
+        (["ERROR: failed to push data to the cloud - Unable to connect"], FailureKind.REMOTE),
+        (["tasks.x: stage x is already running in process 12", FAILED.format(2)], FailureKind.BUSY),
+    ],
+)
+def test_failures_are_told_apart(tail: list[str], kind: FailureKind) -> None:
+    assert classify(255, tail) is kind
+
+
+def test_only_what_may_pass_by_itself_is_tried_again() -> None:
+    for resource in ("net", "cpu", "gpu", "api"):
+        for kind in (FailureKind.MISTAKE, FailureKind.OUT_OF_MEMORY, FailureKind.TIMED_OUT, FailureKind.CANCELLED):
+            assert not retries_left(kind, resource, 1)
+        assert retries_left(FailureKind.KILLED, resource, 1)
+        assert not retries_left(FailureKind.KILLED, resource, 2)
+    assert retries_left(FailureKind.ERROR, "api", 3)
+    assert not retries_left(FailureKind.ERROR, "api", 4)
+    assert not retries_left(FailureKind.ERROR, "gpu", 1)

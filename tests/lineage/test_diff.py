@@ -1,0 +1,107 @@
+"""`diff` names what made a number change, and tells a changed result from a changed input."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gist_core.lineage.diff import compare, difference
+from gist_core.lineage.ledger import Ledger, Statement
+from gist_core.lineage.store import cache_of
+from tests.lineage import project
+
+STAGE = "generate@gist-1"
+OUT = "data/generations/gist-1/human.jsonl"
+
+
+def test_two_revisions_differ_where_a_parameter_changed(toy: Path) -> None:
+    params = toy / "params.yaml"
+    params.write_text(params.read_text().replace("learning_rate: 0.0003", "learning_rate: 0.5"))
+    project.repro(toy, "--single-item", "train@gist-1", "generate@gist-1", "rouge")
+    project.commit(toy, "Another rate")
+    found = difference(toy, "HEAD~1", "HEAD", [cache_of(toy)], "reports/metrics.json")
+    assert [change.stage for change in found.stages] == ["train@gist-1", "generate@gist-1", "rouge"]
+    assert [change.stage for change in found.roots] == ["train@gist-1"]
+    assert [cause.what for cause in found.stages[0].causes] == ["train.learning_rate: 0.0003 -> 0.5"]
+    assert {cause.kind for cause in found.stages[1].causes} == {"upstream"}
+    assert found.numbers
+    assert all("gist-1" in number.name or "significance" in number.name for number in found.numbers)
+    nothing = difference(toy, "HEAD", "workspace", [cache_of(toy)])
+    assert (nothing.numbers, nothing.stages) == ((), ())
+    with pytest.raises(ValueError, match="no revision"):
+        difference(toy, "nowhere", "HEAD", [cache_of(toy)])
+
+
+def _change_code(content: Any) -> None:
+    _input(content, "tasks/generate.py")["digest"]["sha256"] = "1" * 64
+
+
+def _change_environment(content: Any) -> None:
+    _internal(content)["environment"]["packages"]["dvc"] = "0.1"
+
+
+def _change_weights(content: Any) -> None:
+    entry = _input(content, "data/models/gist-1/model.safetensors")
+    entry["name"], entry["digest"]["sha256"] = "weights/elsewhere.safetensors", "1" * 64
+
+
+def _change_data(content: Any) -> None:
+    _input(content, "data/alpaca_plus/facts.json")["name"] = "data/annotations/answers.csv"
+
+
+def _change_uncommitted(content: Any) -> None:
+    _internal(content)["source"]["changed_files"] = {"gist_core/x.py": "1" * 64}
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("code", _change_code),
+        ("environment", _change_environment),
+        ("weights", _change_weights),
+        ("data", _change_data),
+        ("code", _change_uncommitted),
+    ],
+)
+def test_each_kind_of_cause_is_named(built: Path, kind: str, change: Callable[[Any], None]) -> None:
+    found = _compare(built, lambda content: (change(content), _other_result(content)))
+    assert kind in {cause.kind for cause in found.causes}
+    assert found.outs == (OUT,)
+    assert "other result after a change of" in found.verdict
+
+
+def test_the_same_result_after_a_change_is_said_to_be_the_same(built: Path) -> None:
+    assert "same result, though environment changed" in _compare(built, _change_environment).verdict
+
+
+def test_another_result_from_the_same_inputs_is_told_from_a_changed_input(built: Path) -> None:
+    assert "OTHER RESULT FROM THE SAME INPUTS" in _compare(built, _other_result).verdict
+
+    def on_a_gpu(content: Any) -> None:
+        _other_result(content)
+        _internal(content)["reproducibility"] = {"same_bytes_expected": False, "reason": "it ran on a GPU"}
+
+    assert _compare(built, on_a_gpu).verdict.endswith("as its statement allows: it ran on a GPU")
+
+
+def _compare(built: Path, change: Callable[[Any], Any]) -> Any:
+    old = Ledger.of_workspace(built)
+    content = copy.deepcopy(dict(old.statements[STAGE].content))
+    change(content)
+    (found,) = compare(old, Ledger(old.statements | {STAGE: Statement(content)}))
+    return found
+
+
+def _internal(content: Any) -> Any:
+    return content["predicate"]["buildDefinition"]["internalParameters"]
+
+
+def _input(content: Any, name: str) -> Any:
+    dependencies = content["predicate"]["buildDefinition"]["resolvedDependencies"]
+    return next(entry for entry in dependencies if entry["name"] == name)
+
+
+def _other_result(content: Any) -> None:
+    next(subject for subject in content["subject"] if subject["name"] == OUT)["digest"]["sha256"] = "2" * 64

@@ -1,0 +1,127 @@
+"""Statements: what they hold, and that two executions write the same bytes."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gist_core.lineage.hashing import Artifact, FileDigest, digest_path, dir_hash, sha256_of_path
+from gist_core.lineage.ledger import Ledger
+from gist_core.lineage.lockfile import form_problems, parse_lock
+from gist_core.lineage.source import source_state
+from tests.lineage import project
+
+
+def test_a_forced_run_at_the_same_commit_leaves_the_same_lock(toy: Path) -> None:
+    before = (toy / "dvc.lock").read_text()
+    log = (toy / "data/statements/runs/log.jsonl").read_text()
+    (toy / "docs").mkdir()
+    (toy / "docs" / "note.md").write_text("no stage reads this")
+    project.repro(toy, "--force", "--no-run-cache", "--single-item", "train@gist-1", "rouge", "report")
+    assert (toy / "dvc.lock").read_text() == before
+    assert len((toy / "data/statements/runs/log.jsonl").read_text()) > len(log)
+    assert project.run(toy, "git", "status", "--short").split() == ["??", "docs/"]
+
+
+def test_the_digests_of_statements_are_those_that_dvc_takes(built: Path) -> None:
+    ledger = Ledger.of_workspace(built)
+    locked = parse_lock((built / "dvc.lock").read_text())
+    assert len(locked) == len(ledger.statements) == 13
+    for name, stage in locked.items():
+        stated = ledger.statements[name].declared
+        assert {path: entry.md5 for path, entry in stage.deps.items()} == {
+            path: entry["digest"]["md5"] for path, entry in stated["deps"].items()
+        }
+
+
+def test_a_statement_names_rows_commit_parameters_and_environment(built: Path) -> None:
+    statement = Ledger.of_workspace(built).statements["train@gist-1"]
+    assert statement.source["commit"] == project.run(built, "git", "rev-parse", "HEAD~1").strip()
+    assert not statement.source["dirty"]
+    assert statement.parameters["runs.gist-1"] == {"condition": "gist", "num_gist_tokens": 1}
+    assert statement.environment["lock_file"]["digest"]["sha256"] == sha256_of_path(built / "requirements.lock")
+    assert "dvc" in statement.environment["packages"]
+    assert statement.environment["variables"] == {"OMP_NUM_THREADS": "1"}
+    assert statement.facts == {"seed": 0}
+    assert statement.not_reproducible is None
+    rows = Ledger.of_workspace(built).statements["generate@gist-1"].annotations["data/generations/gist-1/seen.jsonl"]
+    data = Ledger.of_workspace(built).statements["alpaca_plus"].annotations["data/alpaca_plus/seen.parquet"]
+    assert (rows["rows"], rows["row_ids_sha256"]) == (3, data["row_ids_sha256"])
+
+
+def test_a_benchmark_says_that_it_does_not_repeat(built: Path) -> None:
+    assert "measures time" in str(Ledger.of_workspace(built).statements["benchmark@gist-1"].not_reproducible)
+
+
+def test_the_dirty_hash_sees_code_and_not_what_a_run_writes(toy: Path) -> None:
+    clean = source_state(toy)
+    assert not clean.changed
+    for name in ("dvc.lock", "params.yaml", "data/.gitignore", "reports/metrics.json", "data/generations/.gitignore"):
+        with (toy / name).open("a") as file:
+            file.write("\n")
+    assert source_state(toy) == clean
+    (toy / "tasks" / "new.py").write_text("x = 1\n")
+    (toy / "tasks" / "rouge.py").unlink()
+    dirty = source_state(toy)
+    assert set(dirty.changed) == {"tasks/new.py", "tasks/rouge.py"}
+    assert dirty.changed["tasks/rouge.py"] is None
+    (toy / "tasks" / "new.py").write_text("x = 2\n")
+    assert source_state(toy).as_json()["dirty_diff_sha256"] != dirty.as_json()["dirty_diff_sha256"]
+
+
+def test_a_commit_of_results_is_no_other_code(toy: Path) -> None:
+    before = source_state(toy)
+    (toy / "reports" / "note.json").write_text("{}")
+    project.commit(toy, "More results")
+    assert source_state(toy) == before
+    (toy / "tasks" / "new.py").write_text("x = 1\n")
+    assert source_state(toy).commit == before.commit
+    assert source_state(toy).commit != project.commit(toy, "Code")
+    assert source_state(toy).commit == project.run(toy, "git", "rev-parse", "HEAD").strip()
+
+
+def test_outside_git_there_is_no_commit(toy: Path) -> None:
+    shutil.rmtree(toy / ".git")
+    assert source_state(toy).commit is None
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(st.text("abc", min_size=1, max_size=3), st.integers(0, 3), min_size=1))
+def test_a_folder_hash_changes_with_a_name_a_content_or_a_missing_file(files: dict[str, int]) -> None:
+    digests = {name: f"{content:064x}" for name, content in files.items()}
+    first = next(iter(digests))
+    others = [
+        digests | {first: f"{9:064x}"},
+        digests | {first + "z": f"{0:064x}"},
+        {name: digest for name, digest in digests.items() if name != first},
+    ]
+    assert dir_hash(digests) not in {dir_hash(other) for other in others}
+
+
+def test_a_file_and_a_folder_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.txt").write_bytes(b"abc")
+    (tmp_path / "folder" / ".gitignore").write_bytes(b"/a.txt\n")
+    folder, file = digest_path(tmp_path / "folder"), digest_path(tmp_path / "folder" / "a.txt")
+    # SHA-256 and MD5 of "abc": FIPS 180-2 appendix B.1 and RFC 1321 appendix A.5.
+    abc = FileDigest(
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "900150983cd24fb0d6963f7d28e17f72", 3
+    )
+    assert file == Artifact(False, {"": abc})
+    assert folder.files == {"a.txt": abc}
+    assert folder.md5.endswith(".dir")
+    with pytest.raises(ValueError, match="does not exist"):
+        digest_path(tmp_path / "nothing")
+
+
+def test_the_form_of_dvc_lock_is_dvcs(built: Path) -> None:
+    text = (built / "dvc.lock").read_text()
+    assert form_problems(text) == []
+    assert form_problems(text[:-1])
+    assert form_problems(text.replace("    deps:", "   #deps:", 1))
+    assert form_problems(text.replace("cmd: ", "cmd:  ", 1))
+    with pytest.raises(ValueError, match="schema"):
+        parse_lock(json.dumps({"stages": {}}))

@@ -1,0 +1,132 @@
+"""Issue: `why` on every number ends at source files with their hashes and names each stage's commit and
+parameters."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gist_core.lineage import numbers
+from gist_core.lineage.audit import every_number
+from gist_core.lineage.hashing import sha256_of_path
+from gist_core.lineage.page import page
+from gist_core.lineage.rows import history
+from gist_core.lineage.why import Tracer
+from tests.lineage import project
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_every_number_of_the_results_ends_at_sources_with_hashes(built: Path) -> None:
+    audited = every_number(built)
+    files = {item.name.partition(":")[0] for item in audited}
+    assert len(audited) > 200
+    assert {"reports/metrics.json", "reports/judge/gist-1.json", "data/alpaca_plus/facts.json"} <= files
+    assert "reports/curves/pos_control.jsonl" in files
+    assert [item for item in audited if item.problems] == []
+    for item in audited:
+        assert "sources" in item.stages or "base_model" in item.stages
+        assert item.num_sources >= 3
+
+
+def test_every_number_of_this_checkout_has_a_pedigree() -> None:
+    """Runs on whatever the pipeline has produced here."""
+    if not (REPOSITORY / "data/statements/report.json").exists():
+        pytest.skip("the pipeline has not run in this checkout (`dvc repro` or `dvc pull`)")
+    assert [item for item in every_number(REPOSITORY) if item.problems] == []
+
+
+def test_a_score_rests_on_its_run_its_split_and_their_weights_alone(built: Path) -> None:
+    pedigree = Tracer(built).why("reports/metrics.json:human.rouge_l.gist-1.mean_pct")
+    assert list(pedigree.origins) == [
+        "rouge", "alpaca_plus", "generate@gist-1", "sources", "train@gist-1", "base_model",
+    ]  # fmt: skip
+    inputs = {path for path, _, _ in pedigree.origins["rouge"].inputs}
+    assert "data/generations/gist-1/human.jsonl" in inputs
+    assert not inputs & {"data/generations/gist-1/seen.jsonl", "data/generations/neg_control/human.jsonl"}
+    for origin in pedigree.origins.values():
+        assert len(str(origin.commit)) == 40
+        assert origin.parameters
+    weights = sha256_of_path(built / "data/models/gist-1/model.safetensors")
+    assert ("data/models/gist-1/model.safetensors", weights, "train@gist-1") in pedigree.origins[
+        "generate@gist-1"
+    ].inputs
+    assert pedigree.sources["data/sources/tasks.json"] == sha256_of_path(built / "data/sources/tasks.json")
+
+
+@pytest.mark.parametrize(
+    ("number", "runs"),
+    [
+        ("reports/metrics.json:human.exact_match.gist-1.mean_pct", {"gist-1", "pos_control"}),
+        ("reports/metrics.json:human.normalised.gist-1.rouge_l.pct", {"gist-1", "pos_control", "neg_control"}),
+        ("reports/metrics.json:human.significance.0.difference_pct", {"gist-1", "pos_control"}),
+        ("reports/judge/gist-1.json:human.win_rate_pct", {"gist-1", "pos_control"}),
+        ("reports/benchmark/gist-1.json:flops.gist_cache", {"gist-1"}),
+        ("reports/curves/neg_control.jsonl:3.loss", {"neg_control"}),
+    ],
+)
+def test_a_number_rests_on_the_runs_it_compares(built: Path, number: str, runs: set[str]) -> None:
+    trained = {name.removeprefix("train@") for name in Tracer(built).why(number).origins if name.startswith("train@")}
+    assert trained == runs
+
+
+def test_a_mean_is_counted_again_from_its_rows(toy: Path) -> None:
+    pedigree = Tracer(toy).why("reports/metrics.json:seen.rouge_l.pos_control.mean_pct")
+    assert pedigree.recounted is not None
+    assert (len(pedigree.recounted.row_ids), pedigree.recounted.agrees) == (3, True)
+    path = toy / "reports/metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["seen"]["rouge_l"]["pos_control"]["mean_pct"] += 1
+    path.write_text(json.dumps(metrics))
+    problems = Tracer(toy).why("reports/metrics.json:seen.rouge_l.pos_control.mean_pct").problems
+    assert any("counted again" in problem for problem in problems)
+    assert any("is not the file that rouge made" in problem for problem in problems)
+
+
+def test_names_with_dots_and_hyphens_are_found() -> None:
+    content = {"human": {"rouge_l": {"llama-7b-v1.5": {"mean_pct": 1.5}, "llama-7b-v1": {"5": 2}}}}
+    keys, value = numbers.lookup(content, "human.rouge_l.llama-7b-v1.5.mean_pct")
+    assert (keys, value) == (("human", "rouge_l", "llama-7b-v1.5", "mean_pct"), 1.5)
+    with pytest.raises(ValueError, match=r"llama-7b-v1\.5, llama-7b-v1"):
+        numbers.lookup(content, "human.rouge_l.gist-1.mean_pct")
+
+
+def test_a_question_about_nothing_says_what_there_is(built: Path) -> None:
+    tracer = Tracer(built)
+    with pytest.raises(ValueError, match="seen, unseen"):
+        tracer.why("reports/metrics.json:nowhere.rouge_l")
+    with pytest.raises(ValueError, match="no statement"):
+        tracer.why("params.yaml")
+    with pytest.raises(ValueError, match="does not exist"):
+        tracer.why("reports/missing.json")
+
+
+def test_the_page_shows_the_number_and_every_source(built: Path) -> None:
+    pedigree = Tracer(built).why("reports/metrics.json:human.rouge_l.gist-1.mean_pct")
+    text = page(pedigree)
+    assert str(pedigree.value) in text
+    assert all(sha256 in text for sha256 in pedigree.sources.values())
+
+
+def test_a_row_tells_everything_that_happened_to_it(built: Path) -> None:
+    row = json.loads((built / "data/generations/gist-1/human.jsonl").read_text().splitlines()[1])
+    found = history(built, row["row_id"][:8])
+    assert found.row_id == row["row_id"]
+    assert found.source == {"data/sources/tasks.json": sha256_of_path(built / "data/sources/tasks.json")}
+    assert found.trained == ()
+    files = [event.file for event in found.events]
+    assert files.count("data/scores/rows.parquet") == len(project.RUNS)
+    assert {"data/verdicts/gist-1/human.jsonl", *(f"data/generations/{run}/human.jsonl" for run in project.RUNS)} < set(
+        files
+    )
+    generation = next(event for event in found.events if event.file == "data/generations/gist-1/human.jsonl")
+    assert (generation.line, generation.record) == (2, row)
+
+
+def test_a_training_row_names_the_models_trained_on_it(built: Path) -> None:
+    import pyarrow.parquet as pq
+
+    row_id = pq.read_table(built / "data/alpaca_plus/train.parquet")["row_id"][0].as_py()
+    assert history(built, row_id).trained == ("train@gist-1", "train@neg_control", "train@pos_control")
+    with pytest.raises(ValueError, match="no row"):
+        history(built, "0" * 32)

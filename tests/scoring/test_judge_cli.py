@@ -1,0 +1,52 @@
+"""`gist judge`: the price before, and another look at the answers after."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.judge import app
+
+from .made_rows import make_project
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    prices = {"as_of": "2025-08-01", "input_usd_per_million": 1.0, "output_usd_per_million": 10.0}
+    judge = {"provider": "openai", "runs": ["neg_control", "gist-1"], "model": "judge", "prices": prices}
+    make_project(tmp_path, overrides=json.dumps({"judge": judge}))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_dry_run_prints_calls_tokens_price_and_the_day_of_the_prices(project: Path) -> None:
+    shown = CliRunner().invoke(app, ["dry-run"], catch_exceptions=False)
+    assert shown.exit_code == 0
+    # 8 of 24 rows of each split differ from pos_control, and each is asked in both orders.
+    assert (
+        "gist-1: 72 rows, 48 identical; 48 calls (strict), 0 already answered (0.0000 USD), 48 to make" in shown.output
+    )
+    assert "at the prices of 2025-08-01" in shown.output
+    assert float(shown.output.split("Together about ")[1].split()[0]) > 0
+
+
+def test_an_unknown_run_is_refused(project: Path) -> None:
+    with pytest.raises(ValueError, match=r"--run gist-7 is not among judge.runs"):
+        CliRunner().invoke(app, ["dry-run", "--run", "gist-7"], catch_exceptions=False)
+
+
+def test_parsing_again_shows_what_changed(project: Path) -> None:
+    def call(status: str, choice: str | None, raw: str) -> dict[str, object]:
+        return {"status": status, "choice": choice, "raw": raw}
+
+    calls = [
+        call("unparsable", None, '{"choice": "B"}'),
+        call("ok", "A", '{"choice": "A"}'),
+        call("ok", "tie", "no"),
+        call("failed", None, ""),
+    ]
+    record = {"is_language_model": True, "provider": "openai", "calls": calls}
+    (project / "verdicts.jsonl").write_text(json.dumps(record) + "\n", encoding="utf-8")
+    shown = CliRunner().invoke(app, ["reparse", "verdicts.jsonl"], catch_exceptions=False)
+    assert shown.output == "3 answers parsed again, 2 changed\n  ok tie -> unparsable: 1\n  unparsable -> ok B: 1\n"

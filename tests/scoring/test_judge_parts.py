@@ -1,0 +1,205 @@
+"""Replies, orders, verdicts and summaries, without a server."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gist_core.scoring.judge.pair import Pair, Protocol, orders
+from gist_core.scoring.judge.reference_rule import JUDGE, judge_by_reference
+from gist_core.scoring.judge.reply import parse_completion, parse_content
+from gist_core.scoring.judge.store import CallStore, StoredAnswer
+from gist_core.scoring.judge.summary import length_controlled_win_rate_pct, summarise_verdicts
+from gist_core.scoring.judge.verdict import Call, Verdict, verdict_of, verdict_record
+
+from .made_rows import AWKWARD
+
+texts = st.one_of(st.sampled_from(AWKWARD), st.text(max_size=20), st.sampled_from(["one two", "two three four", "one"]))
+
+
+@pytest.mark.parametrize(
+    ("content", "choice"),
+    [
+        ('{"reason": "r", "choice": "A"}', "A"),
+        ('{"reason": "r", "choice": "b"}', "B"),
+        ('{"reason": "r", "choice": " TIE "}', "tie"),
+        ('```json\n{"reason": "r", "choice": "B"}\n```', "B"),
+        ('My view: {"reason": "a } brace and \\"quotes\\"", "choice": "A"} as asked.', "A"),
+        ('{"reason": "a raw\nline break", "choice": "A"}', "A"),
+        ('{"choice": "A"} and again {"choice": "A"}', "A"),
+        ('The set {1, 2} matters. {"reason": "r", "choice": "B"}', "B"),
+    ],
+)
+def test_the_choice_is_found(content: str, choice: str) -> None:
+    reply = parse_content(content)
+    assert (reply.status, reply.choice) == ("ok", choice)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        7,
+        "",
+        "A",
+        "null",
+        '"A"',
+        '["A"]',
+        '{"reason": "r"}',
+        '{"choice": "C"}',
+        '{"choice": null}',
+        '{"choice": ["A"]}',
+        '{"choice": "A"',
+        '{"choice": "A"} or rather {"choice": "B"}',
+        '{"outer": {"choice": "A"}}',
+        "<html>{choice: A}</html>",
+        '{"a":' * 100_000,
+    ],
+    ids=lambda content: repr(content)[:40],
+)
+def test_what_is_no_clear_choice_is_unparsable(content: object) -> None:
+    assert parse_content(content).status == "unparsable"
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+    )
+)
+def test_any_body_has_a_status(value: object) -> None:
+    body = {"choices": [{"message": {"content": json.dumps(value)}}]}
+    assert parse_completion(body).status in ("ok", "unparsable")
+
+
+def test_the_papers_order_is_drawn_from_the_row_and_is_balanced() -> None:
+    pairs = [Pair(f"row {i}", "t", "", "r", "x", "y") for i in range(2000)]
+    drawn = [orders(pair, "paper", 0)[0] for pair in pairs]
+    assert drawn == [orders(pair, "paper", 0)[0] for pair in pairs]
+    assert 900 < drawn.count("ab") < 1100
+    assert drawn != [orders(pair, "paper", 1)[0] for pair in pairs]
+    assert orders(pairs[0], "strict", 0) == ("ab", "ba")
+
+
+@settings(max_examples=150, deadline=None)
+@given(texts, texts, texts, st.sampled_from(["paper", "strict"]))
+def test_swapping_the_answers_swaps_the_rules_verdict(a: str, b: str, reference: str, protocol: Protocol) -> None:
+    one = judge_by_reference(Pair("row", "t", "", reference, a, b), protocol, 0)
+    other = judge_by_reference(Pair("row", "t", "", reference, b, a), protocol, 0)
+    assert one.status == other.status
+    assert one.winner == {"a": "b", "b": "a", "tie": "tie", None: None}[other.winner]
+    assert one.length_difference == -other.length_difference
+
+
+def test_the_rule_prefers_the_answer_nearer_to_the_reference_and_says_why() -> None:
+    verdict = judge_by_reference(Pair("row", "t", "", "one two three", "one two", "four"), "strict", 0)
+    assert verdict.winner == "a"
+    assert verdict.calls[0].reason == "ROUGE-L against the reference: A 80.0000, B 0.0000"
+    assert judge_by_reference(Pair("row", "t", "", "one", "", "two"), "strict", 0).winner == "tie"
+    assert judge_by_reference(Pair("row", "t", "", "one", "x\n", " x"), "strict", 0).status == "identical"
+
+
+def test_the_rule_fails_where_the_reference_has_no_words() -> None:
+    verdict = judge_by_reference(Pair("row", "t", "", "???", "a", "b"), "strict", 0)
+    assert (verdict.status, verdict.winner) == ("failed", None)
+
+
+def test_disagreement_of_the_orders_is_a_tie_and_a_bad_call_spoils_the_row() -> None:
+    pair = Pair("row", "t", "", "r", "long", "b")
+    first = Call("ab", "ok", "A")
+    assert verdict_of(pair, [first, Call("ba", "ok", "B")]).winner == "a"
+    assert verdict_of(pair, [first, Call("ba", "ok", "A")]).winner == "tie"
+    assert verdict_of(pair, [first, Call("ba", "refused")]).status == "refused"
+    assert verdict_of(pair, [Call("ab", "unparsable"), Call("ba", "failed")]).status == "failed"
+    assert verdict_of(pair, [first, Call("ba", "unparsable")]).score is None
+
+
+def verdict(winner: str | None, difference: int = 0, status: str = "ok", choice: str | None = None) -> Verdict:
+    calls = (Call("ab", "ok", choice or {"a": "A", "b": "B"}.get(winner or "", "tie")),)  # type: ignore[arg-type]
+    return Verdict("row", status, winner, calls if status == "ok" else (), difference)  # type: ignore[arg-type]
+
+
+def test_the_summary_counts_each_status_apart_and_a_tie_as_a_half() -> None:
+    rows = [verdict("a")] * 5 + [verdict("b")] * 2 + [verdict("tie")] * 2 + [verdict("tie", status="identical")]
+    rows += [verdict(None, status=status) for status in ("refused", "unparsable", "failed", "failed")]
+    summary = summarise_verdicts(rows, JUDGE, "paper", resamples=200, seed=0)
+    assert summary["win_rate_pct"] == 65.0
+    assert (summary["wins"], summary["ties"], summary["losses"], summary["identical"]) == (5, 2, 2, 1)
+    assert (summary["refused"], summary["unparsable"], summary["failed"], summary["n"]) == (1, 1, 2, 14)
+    assert summary["first_position_share_pct"] == pytest.approx(100 * 5 / 7, abs=1e-4)
+    assert summary["order_agreement_pct"] is None
+    assert summary["ci95_pct"][0] < 65 < summary["ci95_pct"][1]
+    assert summary == summarise_verdicts(rows, JUDGE, "paper", resamples=200, seed=0)
+
+
+def test_a_unanimous_result_has_an_interval_with_a_width() -> None:
+    summary = summarise_verdicts([verdict("b")] * 20, JUDGE, "paper", resamples=200, seed=0)
+    assert summary["interval"] == "wilson"
+    assert summary["ci95_pct"] == [0.0, pytest.approx(16.11, abs=0.01)]
+
+
+def test_nothing_judged_gives_no_figure_rather_than_a_zero() -> None:
+    summary = summarise_verdicts([verdict(None, status="failed")] * 3, JUDGE, "strict", resamples=10, seed=0)
+    assert summary["win_rate_pct"] is None
+    assert summary["ci95_pct"] is None
+    assert summary["length_controlled_win_rate_pct"] is None
+
+
+def test_the_length_controlled_rate_takes_away_what_length_alone_wins() -> None:
+    """The longer answer wins 4 times of 5 whoever's it is, and a is longer in three rows of four."""
+    rows = [verdict("a", 50)] * 24 + [verdict("b", 50)] * 6 + [verdict("b", -50)] * 8 + [verdict("a", -50)] * 2
+    controlled = length_controlled_win_rate_pct(rows)
+    assert summarise_verdicts(rows, JUDGE, "paper", resamples=50, seed=0)["win_rate_pct"] == 65.0
+    assert controlled == pytest.approx(50.0, abs=0.5)
+    # Length that tells nothing changes nothing: the same verdicts, half of them longer, half shorter.
+    balanced = [verdict(winner, sign * 50) for winner in "aaab" for sign in (1, -1) for _ in range(10)]
+    assert length_controlled_win_rate_pct(balanced) == pytest.approx(75.0, abs=0.01)
+    assert length_controlled_win_rate_pct([verdict("a", 0), verdict("b", 0)]) == 50.0
+
+
+def test_the_length_controlled_rate_swaps_with_the_answers() -> None:
+    rows = [verdict(w, d) for w, d in zip("aabbab" * 5, [30, 5, -20, 10, 80, -3] * 5, strict=True)]
+    mirrored = [
+        verdict({"a": "b", "b": "a"}[w], -d) for w, d in zip("aabbab" * 5, [30, 5, -20, 10, 80, -3] * 5, strict=True)
+    ]
+    one, other = length_controlled_win_rate_pct(rows), length_controlled_win_rate_pct(mirrored)
+    assert one is not None
+    assert other is not None
+    assert one + other == pytest.approx(100, abs=2e-4)
+
+
+@pytest.mark.parametrize("text", [*AWKWARD, "\ud800"], ids=repr)
+def test_store_and_verdict_lines_keep_every_text(tmp_path: Path, text: str) -> None:
+    body = {"choices": [{"message": {"content": text}}]}
+    with CallStore(tmp_path / "calls.sqlite") as store:
+        store.keep(StoredAnswer("key", body, "m", 1, 2, 0.5, 3.0, "now"))
+        store.keep(StoredAnswer("key", {"other": 1}, None, None, None, None, None, "later"))
+    with CallStore(tmp_path / "calls.sqlite") as store:
+        assert store.answer("key") == StoredAnswer("key", body, "m", 1, 2, 0.5, 3.0, "now")
+        assert store.answer("another") is None
+    line = Verdict("row", "ok", "a", (Call("ab", "ok", "A", reason=text, raw=text),), 0)
+    record = verdict_record(line, JUDGE, "paper", run="gist-1", other="pos_control", split="seen")
+    written = (json.dumps(record) + "\n").encode("utf-8")
+    assert written.count(b"\n") == 1
+    assert json.loads(written)["calls"][0]["raw"] == text
+
+
+def test_the_store_is_a_write_ahead_log_and_knows_what_a_kill_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "calls.sqlite"
+    with CallStore(path) as store:
+        ended = store.begin_attempt("one")
+        store.end_attempt(ended, "200")
+        store.begin_attempt("two")
+    assert sqlite3.connect(path).execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    with CallStore(path) as store:
+        assert store.cut_short(["one", "two"]) == 1
+        assert store.spent(["one", "two", "three"]) == (2, 0.0)
+
+
+def test_a_damaged_store_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "calls.sqlite").write_text("not a database" * 100, encoding="utf-8")
+    with pytest.raises(ValueError, match="move it away"):
+        CallStore(tmp_path / "calls.sqlite")

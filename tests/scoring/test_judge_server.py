@@ -1,0 +1,319 @@
+"""Judging against a real HTTP server: what goes wrong has a status of its own, and nothing is asked twice."""
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gist_core.scoring.judge.openai_judge import OpenAISettings, estimate, judge_with_openai
+from gist_core.scoring.judge.pair import Pair, Protocol
+from gist_core.scoring.judge.prices import Prices
+from gist_core.scoring.judge.store import CallStore
+from gist_core.scoring.judge.verdict import Verdict
+
+from .made_rows import AWKWARD
+from .scripted_server import Action, Fail, Hang, Page, Reset, Say, ScriptedServer, choose, prefers_longer
+
+PRICES = Prices("2025-08-01", input_usd_per_million=1.0, output_usd_per_million=10.0)
+
+
+def make_pairs(count: int) -> list[Pair]:
+    return [Pair(f"row {i}", f"task {i}", "", "reference", "x" * (i % 5 + 1), "y" * (i % 3 + 2)) for i in range(count)]
+
+
+def judge(
+    server: ScriptedServer,
+    store: Path,
+    pairs: Sequence[Pair],
+    protocol: Protocol = "paper",
+    **changes: Any,
+) -> list[Verdict]:
+    settings = OpenAISettings(model="judge", base_url=server.base_url, **{"timeout_s": 2.0, "poll_s": 0.01} | changes)
+    with CallStore(store) as calls:
+        return judge_with_openai({"human": pairs}, protocol, 0, settings, calls, api_key="any")["human"]
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gist_core.scoring.judge.live._FIRST_WAIT_S", 0.01)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "calls.sqlite"
+
+
+def once(action: Action) -> Any:
+    """The action on the first call of each pair, a good answer afterwards."""
+    return lambda material, attempt: action if attempt == 1 else prefers_longer(material, attempt)
+
+
+def test_every_verdict_keeps_the_raw_answer_the_model_tokens_price_latency_and_time(store: Path) -> None:
+    with ScriptedServer() as server:
+        verdict = judge(server, store, make_pairs(1), "strict", prices=PRICES)[0]
+    assert [call.order for call in verdict.calls] == ["ab", "ba"]
+    for call in verdict.calls:
+        assert json.loads(call.raw or "")["choice"] == call.choice
+        assert call.model == "judge-as-answered"
+        assert (call.prompt_tokens, call.completion_tokens) == (200, 20)
+        assert call.cost_usd == pytest.approx((200 * 1 + 20 * 10) / 1e6)
+        assert call.latency_ms is not None
+        assert call.latency_ms > 0
+        assert (call.answered_at or "").endswith("+00:00")
+
+
+def test_the_strict_protocol_sends_a_schema_and_the_papers_asks_once_at_temperature_0(store: Path) -> None:
+    with ScriptedServer() as server:
+        judge(server, store, make_pairs(3), "strict")
+        assert len(server.bodies) == 6
+        assert all(body["response_format"]["json_schema"]["strict"] is True for body in server.bodies)
+        server.bodies.clear()
+        judge(server, store, make_pairs(3), "paper")
+        assert len(server.bodies) == 3
+        assert all("response_format" not in body and body["temperature"] == 0 for body in server.bodies)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        Fail(429, {"Retry-After": "0.1"}),
+        Fail(429),
+        Fail(500),
+        Fail(503),
+        Hang(),
+        Reset(),
+        Page("<html>busy</html>"),
+        Page(""),
+    ],
+    ids=lambda action: f"{type(action).__name__}{getattr(action, 'status', '')}{getattr(action, 'headers', '')}",
+)
+def test_a_passing_trouble_is_tried_again(store: Path, trouble: Action) -> None:
+    with ScriptedServer(once(trouble)) as server:
+        verdicts = judge(server, store, make_pairs(4), timeout_s=0.4)
+    assert [verdict.status for verdict in verdicts] == ["ok"] * 4
+    assert set(server.answered.values()) == {1}
+
+
+def test_retry_after_holds_up_every_worker(store: Path) -> None:
+    with ScriptedServer(lambda m, n: Fail(429, {"Retry-After": "1"}) if n == 1 else choose("A")) as server:
+        judge(server, store, make_pairs(4), concurrency=4)
+    first, again = server.times[:4], server.times[4:]
+    assert len(again) == 4
+    assert min(again) - max(first) >= 0.9
+
+
+def test_a_server_that_asks_to_wait_too_long_stops_the_run(store: Path) -> None:
+    with (
+        ScriptedServer(lambda m, n: Fail(429, {"Retry-After": "3600"})) as server,
+        pytest.raises(ValueError, match="asks to wait 3600 s"),
+    ):
+        judge(server, store, make_pairs(2))
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (Say(None, refusal="I will not"), "refused"),
+        (Say("", finish_reason="content_filter"), "refused"),
+        (Say(""), "unparsable"),
+        (Say(None), "unparsable"),
+        (Say('{"reason": "x", "choice": '), "unparsable"),
+        (Say('{"reason": "x", "choice": "C"}'), "unparsable"),
+        (Say('{"reason": "x"}'), "unparsable"),
+        (Say("<html><body>A</body></html>"), "unparsable"),
+        (Say("A"), "unparsable"),
+        (Say('Well.\n```json\n{"reason": "x", "choice": "tie"}\n```\nDone.'), "ok"),
+        (Fail(400), "failed"),
+        (Page("<html>proxy</html>"), "failed"),
+        (Reset(), "failed"),
+    ],
+    ids=repr,
+)
+def test_what_the_judge_did_has_a_status_and_is_never_a_guess(store: Path, answer: Action, status: str) -> None:
+    pairs = make_pairs(2)
+    script = lambda m, n: answer if m["instruction"] == "task 1" else choose("A")  # noqa: E731
+    with ScriptedServer(script) as server:
+        good, bad = judge(server, store, pairs, max_attempts=2)
+        assert good.status == "ok"
+        assert bad.status == status
+        assert (bad.winner is None) == (status != "ok")
+        asked = sum(server.asked.values())
+        judge(server, store, pairs, max_attempts=2)
+        # An answer, however useless, was paid for and is never asked for again; what got no answer is.
+        assert (sum(server.asked.values()) > asked) == (status == "failed")
+    if status in ("refused", "unparsable") and isinstance(answer, Say):
+        assert bad.calls[0].raw == answer.content
+
+
+def test_answers_are_kept_across_runs_whatever_does_not_change_the_request(store: Path) -> None:
+    pairs = make_pairs(6)
+    with ScriptedServer() as server:
+        first = judge(server, store, pairs, "strict")
+        again = judge(server, store, pairs, "strict", concurrency=1, budget_calls=100, prices=PRICES, timeout_s=1.0)
+        assert first == again
+        assert set(server.asked.values()) == {1}
+        judge(server, store, pairs, "strict", temperature=0.5)
+        assert set(server.asked.values()) == {2}
+
+
+def test_equal_requests_are_asked_once(store: Path) -> None:
+    pair = make_pairs(1)[0]
+    with ScriptedServer() as server:
+        verdicts = judge(server, store, [pair, pair, pair])
+        assert len(verdicts) == 3
+        assert sum(server.asked.values()) == 1
+
+
+def test_concurrency_is_bounded(store: Path) -> None:
+    with ScriptedServer(delay_s=0.02) as server:
+        judge(server, store, make_pairs(20), concurrency=3)
+    assert server.most_under_way == 3
+
+
+def test_the_call_budget_stops_cleanly_and_raising_it_goes_on(store: Path) -> None:
+    pairs = make_pairs(10)
+    with ScriptedServer() as server:
+        with pytest.raises(ValueError, match=r"judge.budget_calls = 4 is used up.*4 calls answered"):
+            judge(server, store, pairs, budget_calls=4)
+        with pytest.raises(ValueError, match=r"judge.budget_calls = 4 is used up"):
+            judge(server, store, pairs, budget_calls=4)
+        assert sum(server.asked.values()) == 4
+        judge(server, store, pairs, budget_calls=10)
+        assert set(server.asked.values()) == {1}
+
+
+def test_the_dollar_budget_is_never_passed_even_by_concurrent_calls(store: Path) -> None:
+    with ScriptedServer(delay_s=0.02) as server:
+        with pytest.raises(ValueError, match=r"judge.budget_usd = 0.02 would be passed"):
+            judge(server, store, make_pairs(60), budget_usd=0.02, prices=PRICES, concurrency=8)
+        with CallStore(store) as calls:
+            rows = sqlite3.connect(store).execute("SELECT key FROM answers").fetchall()
+            number, dollars = calls.spent(key for (key,) in rows)
+    assert number == sum(server.asked.values()) > 0
+    assert 0.01 < dollars <= 0.02
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (Fail(401), "OPENAI_API_KEY"),
+        (Fail(404), "does not know the model 'judge'"),
+        (Fail(429, code="insufficient_quota"), "no credit"),
+        (Fail(400), "first 5 calls were all refused"),
+    ],
+)
+def test_what_no_retry_can_mend_stops_the_run_at_once(store: Path, failure: Fail, message: str) -> None:
+    with ScriptedServer(lambda m, n: failure) as server:
+        with pytest.raises(ValueError, match=message):
+            judge(server, store, make_pairs(50), concurrency=2)
+        assert sum(server.asked.values()) <= 7
+
+
+def test_a_missing_key_is_an_error_only_if_there_is_something_to_ask(store: Path) -> None:
+    pairs = make_pairs(2)
+    with ScriptedServer() as server:
+        settings = OpenAISettings(model="judge", base_url=server.base_url)
+        with CallStore(store) as calls:
+            with pytest.raises(ValueError, match="OPENAI_API_KEY is not set"):
+                judge_with_openai({"human": pairs}, "paper", 0, settings, calls, api_key=None)
+            judge_with_openai({"human": pairs}, "paper", 0, settings, calls, api_key="any")
+            judge_with_openai({"human": pairs}, "paper", 0, settings, calls, api_key=None)
+
+
+@pytest.mark.parametrize("protocol", ["paper", "strict"])
+def test_swapping_a_and_b_swaps_the_result_exactly_and_asks_nothing_new(store: Path, protocol: Protocol) -> None:
+    texts = [text for text in AWKWARD if text.strip()]
+    pairs = [Pair(f"row {i}", f"task {i}", "", "r", a, b) for i, (a, b) in enumerate(pairwise(texts))]
+    swapped = [Pair(p.row_id, p.instruction, p.input, p.reference, p.answer_b, p.answer_a) for p in pairs]
+    # A judge that leans to the first position, so that a mere change of order would change its mind.
+    script = lambda m, n: choose("A" if len(m["answer_a"]) + 5 >= len(m["answer_b"]) else "B")  # noqa: E731
+    with ScriptedServer(script) as server:
+        one, other = judge(server, store, pairs, protocol), judge(server, store, swapped, protocol)
+        assert set(server.asked.values()) == {1}
+    mirror = {"a": "b", "b": "a", "tie": "tie"}
+    assert [mirror[verdict.winner or ""] for verdict in one] == [verdict.winner for verdict in other]
+    assert [verdict.length_difference for verdict in one] == [-verdict.length_difference for verdict in other]
+
+
+def test_awkward_texts_reach_the_judge_and_come_back_as_they_were(store: Path) -> None:
+    pairs = [Pair(f"row {i}", f"task {i}", text, text, text, f"other{text}") for i, text in enumerate(AWKWARD)]
+    script = lambda m, n: choose("A", reason=m["answer_a"])  # noqa: E731
+    with ScriptedServer(script) as server:
+        verdicts = judge(server, store, pairs, "strict")
+    for pair, verdict in zip(pairs, verdicts, strict=True):
+        assert [call.reason for call in verdict.calls] == [pair.answer_a, pair.answer_b]
+    expected = Counter(
+        (first, second, pair.instruction)
+        for pair in pairs
+        for first, second in ((pair.answer_a, pair.answer_b), (pair.answer_b, pair.answer_a))
+    )
+    assert server.asked == expected
+    assert sorted({json.loads(body["messages"][1]["content"])["input"] for body in server.bodies}) == sorted(AWKWARD)
+
+
+def test_the_dry_run_makes_no_call_and_is_near_the_price(store: Path) -> None:
+    pairs = [*make_pairs(20), Pair("same", "t", "", "r", "x", "x ")]
+    with ScriptedServer() as server, CallStore(store) as calls:
+        settings = OpenAISettings(model="judge", base_url=server.base_url, prices=PRICES)
+        before = estimate({"human": pairs}, "strict", 0, settings, calls)
+        assert sum(server.asked.values()) == 0
+        judge_with_openai({"human": pairs}, "strict", 0, settings, calls, api_key="any")
+        after = estimate({"human": pairs}, "strict", 0, settings, calls)
+    identical = sum(pair.identical for pair in pairs)
+    assert (before.rows, before.identical_rows, before.calls_to_make) == (21, identical, 2 * (21 - identical))
+    assert before.cost_usd is not None
+    assert before.cost_usd > 0
+    assert (after.calls_to_make, after.calls_in_store, after.cost_usd) == (0, before.calls, 0.0)
+    assert after.spent_usd == pytest.approx(before.calls * 0.0004)
+
+
+class TestBatch:
+    def test_a_batch_gives_the_verdicts_that_live_calls_give(self, tmp_path: Path) -> None:
+        pairs = make_pairs(7)
+        with ScriptedServer() as server:
+            live = judge(server, tmp_path / "live.sqlite", pairs, "strict")
+            batch = judge(server, tmp_path / "batch.sqlite", pairs, "strict", mode="batch", prices=PRICES)
+        assert [verdict.winner for verdict in batch] == [verdict.winner for verdict in live]
+        assert len(server.batches) == 1
+        assert all(call.cost_usd is not None for verdict in batch for call in verdict.calls)
+
+    def test_a_request_that_failed_in_a_batch_is_a_failed_verdict_and_goes_into_the_next(self, store: Path) -> None:
+        pairs = make_pairs(4)
+        script = lambda m, n: Fail(500) if m["instruction"] == "task 2" and n == 1 else choose("A")  # noqa: E731
+        with ScriptedServer(script) as server:
+            first = judge(server, store, pairs, mode="batch")
+            assert [verdict.status for verdict in first] == ["ok", "ok", "failed", "ok"]
+            second = judge(server, store, pairs, mode="batch")
+            assert [verdict.status for verdict in second] == ["ok"] * 4
+            assert set(server.answered.values()) == {1}
+            assert len(server.batches) == 2
+
+    def test_a_batch_whose_id_was_lost_is_found_again_and_not_submitted_twice(self, store: Path) -> None:
+        pairs = make_pairs(4)
+        with ScriptedServer() as server:
+            server.polls_until_done = 10**9
+            with CallStore(store) as calls, pytest.MonkeyPatch.context() as patch:
+                settings = OpenAISettings(model="judge", base_url=server.base_url, mode="batch", poll_s=0.01)
+
+                def die(*_: object) -> None:
+                    raise KeyboardInterrupt
+
+                patch.setattr(CallStore, "note_batch", die)
+                with pytest.raises(KeyboardInterrupt):
+                    judge_with_openai({"human": pairs}, "paper", 0, settings, calls, api_key="any")
+            server.polls_until_done = 2
+            verdicts = judge(server, store, pairs, mode="batch")
+            assert [verdict.status for verdict in verdicts] == ["ok"] * 4
+            assert len(server.batches) == 1
+            assert set(server.asked.values()) == {1}
+
+    def test_a_batch_over_budget_is_not_submitted(self, store: Path) -> None:
+        with ScriptedServer() as server:
+            with pytest.raises(ValueError, match=r"judge.budget_calls = 3"):
+                judge(server, store, make_pairs(4), mode="batch", budget_calls=3)
+            assert not server.batches

@@ -1,0 +1,43 @@
+"""`python -m tasks.judge` as DVC runs it, with the judge that needs no key."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .made_rows import make_project
+from .test_rouge_stage import run_stage
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    make_project(tmp_path)
+    return tmp_path
+
+
+def test_every_row_has_a_verdict_that_says_it_is_no_language_model(project: Path) -> None:
+    done = run_stage(project, "judge", "--run", "gist-1")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((project / "reports/judge/gist-1.json").read_text(encoding="utf-8"))
+    for split in ("seen", "unseen", "human"):
+        lines = (project / f"data/verdicts/gist-1/{split}.jsonl").read_text(encoding="utf-8").splitlines()
+        verdicts = [json.loads(line) for line in lines]
+        assert len(verdicts) == 24
+        assert all(verdict["is_language_model"] is False for verdict in verdicts)
+        assert all("Not a language model" in verdict["note"] for verdict in verdicts)
+        assert {(verdict["a"], verdict["b"]) for verdict in verdicts} == {("gist-1", "pos_control")}
+        # pos_control repeats the reference, gist-1 says "word" in every third row: never better, often worse.
+        figures = summary[split]
+        assert figures["identical"] == sum(verdict["status"] == "identical" for verdict in verdicts) == 16
+        assert (figures["wins"], figures["ties"], figures["losses"]) == (0, 0, 8)
+        assert figures["win_rate_pct"] == pytest.approx(100 * 8 / 24, abs=1e-4)
+        assert figures["order_agreement_pct"] == 100.0
+        assert figures["first_position_share_pct"] == 50.0
+        assert figures["is_language_model"] is False
+        assert figures["cost_usd"] == 0
+        counted = ("wins", "ties", "losses", "identical", "refused", "unparsable", "failed")
+        assert sum(figures[name] for name in counted) == figures["n"] == 24
+
+    before = (project / "reports/judge/gist-1.json").read_bytes()
+    assert run_stage(project, "judge", "--run", "gist-1").returncode == 0
+    assert (project / "reports/judge/gist-1.json").read_bytes() == before

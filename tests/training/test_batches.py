@@ -1,0 +1,134 @@
+"""Padded, grouped and packed batches are the same training; the plan of batches depends on content only."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gist_core.masks import CONDITIONS
+from gist_core.models.gist_model import GistModel
+from gist_core.training.collate import IGNORED, Collator
+from gist_core.training.examples import Example, Limits, make_examples, plan_micro_batches
+from tests.tiny import tiny_gist_model
+
+ROWS = [
+    ("r1", "Sort the list.", "pear, fig", "fig, pear"),
+    ("r2", "Name a colour.", "", "blue"),
+    ("r3", "Say the same in fewer words, and keep every name and number that is in it.", "x" * 30, "short"),
+    ("r4", "Count.", "a b c", "3"),
+    ("r5", "Answer with yes or no.", "Is it late?", "no"),
+]
+
+
+def examples_for(gist_model: GistModel) -> list[Example]:
+    examples, _ = make_examples(
+        ROWS,
+        gist_model.tokenizer,
+        num_gist_tokens=gist_model.settings.num_gist_tokens,
+        is_encoder_decoder=gist_model.is_encoder_decoder,
+        limits=Limits(),
+    )
+    return examples
+
+
+def loss_and_gradients(
+    gist_model: GistModel, batching: str, row_capacity: int = 150
+) -> tuple[float, dict[str, torch.Tensor]]:
+    config = gist_model.model.config
+    collator = Collator(
+        condition=gist_model.settings.condition,
+        batching=batching,  # type: ignore[arg-type]
+        pad_token_id=0,
+        row_capacity=row_capacity,
+        decoder_start_token_id=config.decoder_start_token_id if gist_model.is_encoder_decoder else None,
+    )
+    batch = collator(examples_for(gist_model))
+    labels = batch.pop("labels")
+    gist_model.model.zero_grad()
+    logits = gist_model.model(**batch).logits
+    loss = torch.nn.functional.cross_entropy(logits[labels != IGNORED], labels[labels != IGNORED])
+    loss.backward()
+    return loss.item(), {n: p.grad.clone() for n, p in gist_model.model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("family", ["llama", "gemma3", "gpt_neox", "t5", "t5_v1_1"])
+def test_packed_and_padded_batches_give_the_same_loss_and_gradients(family: str, condition: str) -> None:
+    # In double precision: only the norms, which transformers keeps in single precision, round.
+    gist_model = tiny_gist_model(family, condition, 2, dtype=torch.float64)
+    gist_model.model.train()
+    padded_loss, padded = loss_and_gradients(gist_model, "padded")
+    for capacity in (150, 10_000):
+        packed_loss, packed = loss_and_gradients(gist_model, "packed", capacity)
+        assert packed_loss == pytest.approx(padded_loss, abs=1e-5)
+        scale = max(float(gradient.abs().max()) for gradient in padded.values())
+        assert packed.keys() == padded.keys()
+        for name, gradient in padded.items():
+            assert float((packed[name] - gradient).abs().max()) < 1e-5 * scale, name
+
+
+def test_it_shows_when_documents_of_a_packed_row_see_each_other() -> None:
+    gist_model = tiny_gist_model("llama", "gist", 2)
+    collator = Collator("gist", "packed", 0, row_capacity=10_000)
+    batch = collator(examples_for(gist_model))
+    labels = batch.pop("labels")
+    with torch.inference_mode():
+        right = gist_model.model(**batch).logits[labels != IGNORED]
+        batch["first_visible"] = torch.zeros_like(batch["first_visible"])
+        wrong = gist_model.model(**batch).logits[labels != IGNORED]
+    assert float((right - wrong).abs().max()) > 0.1
+
+
+def test_labels_are_the_answer_and_its_end() -> None:
+    gist_model = tiny_gist_model("llama", "gist", 1)
+    (example,) = examples_for(gist_model)[:1]
+    for batching in ("padded", "packed"):
+        batch = Collator("gist", batching, 0, row_capacity=500)([example])  # type: ignore[arg-type]
+        labels = batch["labels"][batch["labels"] != IGNORED].tolist()
+        assert gist_model.tokenizer.decode(labels) == " fig, pear<eos>"
+        # Each label stands one slot before its token.
+        slots = torch.nonzero(batch["labels"][0] != IGNORED).flatten()
+        assert batch["input_ids"][0, slots[:-1] + 1].tolist() == labels[:-1]
+
+
+def test_rows_that_are_too_long_are_left_out_whole_and_named() -> None:
+    gist_model = tiny_gist_model("llama", "gist", 1)
+    kept, dropped = make_examples(
+        ROWS, gist_model.tokenizer, num_gist_tokens=1, is_encoder_decoder=False, limits=Limits(total=80)
+    )
+    assert dropped == ["r3"]
+    assert [example.row_id for example in kept] == ["r1", "r2", "r4", "r5"]
+
+
+def fake(n: int, length: int = 5) -> Example:
+    return Example(f"row{n}", [5] * length, [6], 1, 2)
+
+
+@given(rows=st.integers(1, 40), steps=st.integers(1, 20), micro=st.sampled_from([1, 2, 4]), per_step=st.integers(1, 3))
+def test_every_epoch_sees_every_row_once(rows: int, steps: int, micro: int, per_step: int) -> None:
+    examples = [fake(n, 3 + n % 7) for n in range(rows)]
+    for batching in ("padded", "grouped", "packed"):
+        plan = plan_micro_batches(
+            examples, steps=steps, batch_size=micro * per_step, micro_batch_size=micro, batching=batching, seed=1
+        )
+        order = [index for batch in plan for index in batch]
+        assert len(order) == steps * micro * per_step
+        counts = [order.count(index) for index in range(rows)]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_the_plan_follows_row_ids_and_seed_not_the_order_of_the_file() -> None:
+    examples = [fake(n) for n in range(30)]
+    arguments = {"steps": 5, "batch_size": 4, "micro_batch_size": 2, "batching": "packed"}
+    plan = plan_micro_batches(examples, seed=0, **arguments)
+    backwards = plan_micro_batches(examples[::-1], seed=0, **arguments)
+    names = [[examples[i].row_id for i in batch] for batch in plan]
+    assert names == [[examples[::-1][i].row_id for i in batch] for batch in backwards]
+    assert plan != plan_micro_batches(examples, seed=1, **arguments)
+
+
+def test_a_batch_that_does_not_divide_is_refused() -> None:
+    with pytest.raises(ValueError, match="not a multiple"):
+        plan_micro_batches([fake(0)], steps=1, batch_size=5, micro_batch_size=2, batching="packed", seed=0)
+    with pytest.raises(ValueError, match="no training rows"):
+        plan_micro_batches([], steps=1, batch_size=2, micro_batch_size=2, batching="packed", seed=0)

@@ -1,0 +1,156 @@
+"""Every engine trains the same model; a killed training goes on to the same weights."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gist_core.models.gist_model import GistModel
+from gist_core.training.checkpoints import MARKER, last_complete_checkpoint
+from tasks.train_worker import Job, run_job
+from tests.training.jobs import job, start, write_base_and_rows
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("training")
+    write_base_and_rows(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(folder: Path) -> Job:
+    plain = job(folder, "uninterrupted")
+    run_job(plain)
+    return plain
+
+
+def weights(job: Job) -> dict[str, torch.Tensor]:
+    return load_file(Path(job.output) / "model.safetensors")
+
+
+def losses(job: Job) -> list[float]:
+    lines = (Path(job.work_dir) / "curve.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+def finish(job: Job) -> str:
+    process = start(job)
+    output, _ = process.communicate(timeout=280)
+    assert process.returncode == 0, output
+    return output
+
+
+def kill_at_step(job: Job, step: int) -> None:
+    """Starts a training and kills its whole process group once the curve has reached a step."""
+    process = start(job)
+    curve = Path(job.work_dir) / "curve.jsonl"
+    deadline = time.monotonic() + 200
+    while not (curve.exists() and curve.read_text().count("\n") >= step):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_training_learns_and_reports_its_curve(uninterrupted: Job) -> None:
+    curve = losses(uninterrupted)
+    assert len(curve) == 12
+    assert sum(curve[-3:]) < 0.8 * sum(curve[:3])
+    gist_model = GistModel.from_pretrained(uninterrupted.output)
+    assert gist_model.settings.condition == "gist"
+    assert gist_model.generate_masked(["Add 1."], ["2"], max_new_tokens=3).shape == (1, 3)
+
+
+def test_training_again_gives_the_same_weights_to_the_bit(folder: Path, uninterrupted: Job) -> None:
+    again = job(folder, "again")
+    finish(again)
+    ours, theirs = weights(again), weights(uninterrupted)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("step", [7, pytest.param(3, marks=pytest.mark.slow), pytest.param(10, marks=pytest.mark.slow)])
+def test_a_killed_training_goes_on_to_the_same_weights_to_the_bit(folder: Path, uninterrupted: Job, step: int) -> None:
+    killed = job(folder, f"killed-{step}")
+    kill_at_step(killed, step)
+    assert not Path(killed.output).exists()
+    output = finish(killed)
+    if step > 3:
+        assert "resuming from" in output
+    ours, theirs = weights(killed), weights(uninterrupted)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert losses(killed) == losses(uninterrupted)
+
+
+def test_a_checkpoint_that_was_cut_short_is_skipped_and_said(tmp_path: Path) -> None:
+    for step in (3, 6, 9):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    for step in (3, 6):
+        (tmp_path / f"checkpoint-{step}" / MARKER).touch()
+    whole, cut_short = last_complete_checkpoint(tmp_path)
+    assert whole == tmp_path / "checkpoint-6"
+    assert cut_short == ["checkpoint-9"]
+    assert last_complete_checkpoint(tmp_path) == (whole, [])
+
+
+def test_a_loss_that_is_not_a_number_stops_the_training(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"training loss is (nan|inf).*lower train.learning_rate"):
+        run_job(job(folder, "diverging", learning_rate=1e30, warmup_ratio=0.0))
+
+
+def test_a_batch_that_does_not_divide_among_processes_is_refused(folder: Path) -> None:
+    process = start(job(folder, "odd", engine={"zero_stage": 2, "processes": 2}, batch_size=6, micro_batch_size=6))
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode != 0
+    assert "must be a multiple of train.micro_batch_size 6 times engine.processes 2" in output
+
+
+ZERO = [(2, False), (1, False), (3, False), (1, True), (2, True), (3, True)]
+
+
+@pytest.mark.parametrize(
+    ("stage", "offload"), [ZERO[0], *(pytest.param(*case, marks=pytest.mark.slow) for case in ZERO[1:])]
+)
+def test_zero_on_two_processes_follows_one_process(folder: Path, stage: int, offload: bool) -> None:
+    steps = {"steps": 20, "save_every": 100}
+    single = job(folder, "single-20", **steps)
+    if not Path(single.output).exists():
+        run_job(single)
+    sharded = job(folder, f"zero{stage}-{offload}", engine={"zero_stage": stage, "offload": offload, "processes": 2}, **steps)
+    finish(sharded)
+    assert losses(sharded) == pytest.approx(losses(single), abs=1e-5)
+    prompts = (["Add 1.", "Add 3."], ["2", "5"])
+    tokens = [
+        GistModel.from_pretrained(which.output).generate_masked(*prompts, max_new_tokens=6).tolist()
+        for which in (single, sharded)
+    ]
+    assert tokens[0] == tokens[1]
+
+
+@pytest.mark.slow
+def test_a_killed_zero_training_resumes(folder: Path) -> None:
+    engine = {"zero_stage": 2, "processes": 2}
+    whole, killed = job(folder, "zero-whole", engine=engine), job(folder, "zero-killed", engine=engine)
+    finish(whole)
+    kill_at_step(killed, 7)
+    assert "resuming from" in finish(killed)
+    ours, theirs = weights(killed), weights(whole)
+    assert all(float((ours[name] - theirs[name]).abs().max()) <= 1e-6 for name in theirs)
+
+
+@pytest.mark.slow
+def test_resuming_with_another_number_of_processes_says_what_to_do(folder: Path) -> None:
+    engine = {"zero_stage": 2, "processes": 2}
+    killed = job(folder, "zero-fewer", engine=engine)
+    kill_at_step(killed, 7)
+    fewer = killed.model_copy(update={"engine": killed.engine.model_copy(update={"processes": 1})})
+    process = start(fewer)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode != 0
+    assert "resume with engine.processes=2" in output
