@@ -266,6 +266,7 @@ def test_the_commands_that_trace_numbers_name_real_ones(inputs):
 def test_notes_and_machine_are_at_the_head(html):
     head = html[: html.index('id="quality"')]
     assert "It cost 2 USD." in head
+    assert "cpu, 2 threads" in head
     assert "no GPU, Example 9000, 8 GiB memory" in head
 
 
