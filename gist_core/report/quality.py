@@ -109,8 +109,8 @@ def judge_table(inputs: ReportInputs) -> Table:
                 )
             )
     notes = [
-        "Identical answers count as ties, without a call. Refused, unparsable and failed verdicts are no ties: they count "
-        "in no win rate.",
+        "Identical answers count as ties, without a call. Refused, unparsable and failed verdicts are no ties: they "
+        "count in no win rate.",
         "First: share of the decided rows won by the answer shown first (50 is unbiased). Agree: rows on which both "
         "orders gave the same verdict. Len.: win rate with the effect of length taken out.",
     ]
