@@ -46,6 +46,7 @@ class RowsParams(Section):
 
 class DataParams(Section):
     kind: Literal["embedded", "download", "folder", "rows"]
+    num_tasks: PositiveInt | None = None
     folder: str | None = None
     stand_ins: dict[Literal["self_instruct", "alpaca", "user_oriented"], str] = {}
     base_url: Annotated[str, Field(pattern=r"^https?://[^@]+$")] = "https://raw.githubusercontent.com"
@@ -62,6 +63,8 @@ class DataParams(Section):
             problems.append("folder is needed by kind: folder, and by no other")
         if (self.kind == "rows") != (self.rows is not None):
             problems.append("rows is needed by kind: rows, and by no other")
+        if self.num_tasks is not None and self.kind != "embedded":
+            problems.append(f"num_tasks counts the tasks of the embedded sample; it needs kind: embedded, not {self.kind}")
         if self.stand_ins and self.kind != "folder":
             problems.append(f"stand_ins needs kind: folder, not {self.kind}")
         if problems:

@@ -24,22 +24,23 @@ def main(argv: list[str] | None = None) -> None:
         prog="python -m tasks.pipeline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("targets", nargs="*", help="stages to bring up to date, e.g. rouge or train@gist-1 (default: all)")
+    parser.add_argument("--dry", action="store_true", help="only say which stages would run")
     args = parser.parse_args(argv)
     try:
-        raise SystemExit(_repro(args.targets))
+        raise SystemExit(_repro(["--dry", *args.targets] if args.dry else args.targets))
     except ValueError as error:
         print(f"pipeline: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
 
-def _repro(targets: list[str]) -> int:
+def _repro(arguments: list[str]) -> int:
     if not Path("dvc.yaml").is_file():
         raise ValueError("there is no dvc.yaml here; run this from the project's root")
     load_params()
     lock = _locked()
     try:
         started = time.monotonic()
-        process = subprocess.Popen([sys.executable, "-m", "dvc", "repro", *targets])
+        process = subprocess.Popen([sys.executable, "-m", "dvc", "repro", *arguments])
         try:
             code = process.wait()
         except KeyboardInterrupt:

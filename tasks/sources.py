@@ -26,7 +26,7 @@ def gather(folder: Path, data: DataParams, root: Path, work_dir: Path) -> Manife
     """The sources of one `data` section; relative paths in it are relative to `root`."""
     match data.kind:
         case "embedded":
-            return gather_embedded(folder)
+            return gather_embedded(folder, data.num_tasks)
         case "download":
             return gather_download(folder, work_dir, base_url=data.base_url)
         case "folder":

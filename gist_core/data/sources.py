@@ -82,12 +82,12 @@ def read_manifest(folder: Path) -> Manifest:
         ) from None
 
 
-def gather_embedded(folder: Path) -> Manifest:
+def gather_embedded(folder: Path, num_tasks: int | None = None) -> Manifest:
     """The sample inside the package, in the shapes of the upstream files."""
     from gist_core.data.embedded import write_sources
 
     folder.mkdir(parents=True, exist_ok=True)
-    write_sources(folder)
+    write_sources(folder, num_tasks)
     origin = "embedded sample (gist_core.data.embedded)"
     files = [describe_file(folder / UPSTREAM[role].name, role, origin) for role in ROLES]
     return write_manifest(folder, "embedded", [replace(file, licence="Apache-2.0") for file in files])

@@ -33,10 +33,13 @@ def _hand_written(name: str) -> list[Record]:
     return [json.loads(line) for line in text.splitlines() if line.strip()]
 
 
-def self_instruct_records() -> list[Record]:
+def self_instruct_records(num_tasks: int | None = None) -> list[Record]:
     """One wording of each task, then another one of each, then the third ones, each wording with all its inputs in a
-    row; instructions without input stand between them at even distances."""
-    in_order = [(task, sorted(task.wordings, key=rank)) for task in tasks()]
+    row; instructions without input stand between them at even distances.
+
+    num_tasks: take only the first so many tasks (None: all); the others are left to the Alpaca file, as relatives that
+    no training row teaches."""
+    in_order = [(task, sorted(task.wordings, key=rank)) for task in tasks()[:num_tasks]]
     rounds = max(len(wordings) for _, wordings in in_order)
     wordings = [(task, own[turn]) for turn in range(rounds) for task, own in in_order if turn < len(own)]
     without_input = _hand_written("no_input.jsonl")
@@ -66,11 +69,11 @@ def user_oriented_records() -> list[Record]:
     ]
 
 
-def write_sources(folder: Path) -> None:
-    """Writes the three files into `folder`, which is made if it is missing."""
+def write_sources(folder: Path, num_tasks: int | None = None) -> None:
+    """Writes the three files into `folder`, which is made if it is missing. num_tasks: see `self_instruct_records`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, records in (
-        (SELF_INSTRUCT_FILE, self_instruct_records()),
+        (SELF_INSTRUCT_FILE, self_instruct_records(num_tasks)),
         (USER_ORIENTED_FILE, user_oriented_records()),
     ):
         lines = "".join(json.dumps(record) + "\n" for record in records)
