@@ -21,8 +21,8 @@ LENGTHS = ("prompt_tokens", "instruction_tokens", "input_tokens")
 def summarise(rows: Iterable[Mapping[str, Any]], resamples: int, seed: int) -> dict[str, Any]:
     """Summary of raw measurements, per batch size.
 
-    rows: mappings with row_id, strategy, batch_size, repeat, the QUANTITIES (device_ms and gflops_counted may be None)
-        and the LENGTHS in tokens.
+    rows: mappings with row_id, strategy, batch_size, repeat, the QUANTITIES (all but gflops_formula may be None)
+        and the LENGTHS in tokens; all of them of the whole batch that the prompt heads.
     resamples, seed: of the bootstrap over prompts.
 
     Returns:

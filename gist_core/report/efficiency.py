@@ -63,7 +63,7 @@ def _table(run: str, size: str, batch: Json, summary: Json) -> Table:
         )
     tokens = batch.get("tokens", {})
     lengths = ", ".join(
-        f"{label} {number(tokens[key])}"
+        f"{label} {number(tokens[key] / int(size))}"
         for key, label in (
             ("prompt_tokens", "prompt"),
             ("instruction_tokens", "instruction"),
@@ -75,21 +75,17 @@ def _table(run: str, size: str, batch: Json, summary: Json) -> Table:
         f"Means over {batch['n']} prompts of the Human split, up to {batch['repeats']} repeats each"
         + (f"; mean length in tokens: {lengths}." if lengths else "."),
     ]
-    if protocol := summary.get("protocol"):
-        notes.append(
-            "Measured with "
-            + "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in sorted(protocol.items()))
-            + "."
-        )
+    if summary.get("device"):
+        notes.append(f"Measured on: {summary['device']}.")
     if batch.get("n_unpaired"):
         notes.append(f"{batch['n_unpaired']} prompts were not measured under every strategy and are left out.")
     if batch.get("formula_vs_counted_max_pct") is not None:
         notes.append(f"Formula and count differ by at most {number(batch['formula_vs_counted_max_pct'], 2)} %.")
     if strategies.get("none", {}).get("device_ms") is None:
-        notes.append("Device time was not measured: there is no accelerator in this run.")
+        notes.append("Device time and peak memory are measured on an accelerator only; this run had none.")
     return Table(
         id=f"efficiency-{run}-{size}",
-        caption=f"{run}, batch size {size}: cost of one forward pass over a prompt, by what is cached",
+        caption=f"{run}, batch size {size}: cost of one forward pass of a batch, by what is cached",
         source=f"reports/benchmark/{run}.json",
         groups=GROUPS,
         columns=COLUMNS,

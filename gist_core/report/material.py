@@ -55,7 +55,7 @@ def setup(inputs: ReportInputs) -> list[tuple[str, str]]:
         )
     if inputs.hardware:
         facts.append(("Machine of the training", _hardware(inputs.hardware)))
-    devices = sorted({str(d) for s in inputs.benchmark.values() if (d := s.get("protocol", {}).get("device"))})
+    devices = sorted({str(d) for s in inputs.benchmark.values() if (d := s.get("device"))})
     if devices:
         facts.append(("Machine of the benchmark", "; ".join(devices)))
     return facts + [("Note", note) for note in inputs.notes]

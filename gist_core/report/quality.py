@@ -109,8 +109,8 @@ def judge_table(inputs: ReportInputs) -> Table:
                 )
             )
     notes = [
-        "Identical answers are ties without a call. Refused, unparsable and failed verdicts are no ties: they count in "
-        "no win rate.",
+        "Identical answers count as ties, without a call. Refused, unparsable and failed verdicts are no ties: they "
+        "count in no win rate.",
         "First: share of the decided rows won by the answer shown first (50 is unbiased). Agree: rows on which both "
         "orders gave the same verdict. Len.: win rate with the effect of length taken out.",
     ]
@@ -118,6 +118,11 @@ def judge_table(inputs: ReportInputs) -> Table:
         notes.insert(
             0, "The reference rule is not a language model: it compares each answer with the reference by ROUGE-L."
         )
+    costs = [
+        entry["cost_usd"] for splits in inputs.judge.values() for entry in splits.values() if entry.get("cost_usd")
+    ]
+    if costs:
+        notes.append(f"The verdicts cost {number(sum(costs), 2)} USD.")
     missing = [run for run in inputs.runs if run != "pos_control" and run not in inputs.judge]
     if missing:
         notes.append(f"Not judged in this run: {', '.join(missing)}.")

@@ -35,7 +35,7 @@ PARAMS: dict[str, Any] = {
 }
 LEVEL = {"pos_control": 60.0, "gist-1": 54.0, "gist-5": 57.0, "neg_control": 30.0}
 WORDS = ["write a", "short", "note to", "the team", "about", "our next", "visit and", "list every", "date that"]
-HOSTILE = "<script>alert(1)</script> | pipe ```fence``` & *stars*\n# no heading \N{SNOWMAN}"
+HOSTILE = "<script>alert(1)</script> | pipe ```fence``` & *stars*\n# no heading \N{SNOWMAN}\N{LINE SEPARATOR}end"
 
 
 def write_inputs(root: Path, *, is_papers_data: bool = False, rows_per_split: int = 12) -> dict[str, Path]:
@@ -218,14 +218,14 @@ def _benchmark(rng: random.Random) -> dict[str, Any]:
                             "device_ms": None,
                             "gflops_formula": gflops,
                             "gflops_counted": gflops * 1.001,
-                            "peak_bytes": 500_000_000 + new * 1000,
+                            "peak_bytes": None,
                             "kv_bytes": kv_bytes(LLAMA_7B, tokens, 4),
                             "prompt_tokens": text + instruction + 1,
                             "instruction_tokens": instruction,
                             "input_tokens": text,
                         }
                     )
-    return summarise(rows, 300, 0) | {"protocol": {"device": "Example 9000, 2 threads", "dtype": "float32"}}
+    return summarise(rows, 300, 0) | {"device": "cpu, 2 threads"}
 
 
 def _write(path: Path, value: Any) -> None:

@@ -159,9 +159,8 @@ def test_every_table_and_figure_names_its_source(page, html, markdown):
 
 def test_texts_of_models_are_shown_as_they_are_and_never_as_markup(html, markdown):
     assert "&lt;script&gt;alert(1)&lt;/script&gt; | pipe ```fence``` &amp; *stars*" in html
-    assert (
-        "````text\n<script>alert(1)</script> | pipe ```fence``` & *stars*\n# no heading \N{SNOWMAN}\n````" in markdown
-    )
+    line = "<script>alert(1)</script> | pipe ```fence``` & *stars*"
+    assert f"````text\n{line}\n# no heading \N{SNOWMAN}\N{LINE SEPARATOR}end\n````" in markdown
     outside = re.sub(r"(`{3,})text\n.*?\n\1", "", markdown, flags=re.DOTALL)
     assert "<script>" not in outside
     assert "# A \\<title\\> & more" in markdown
@@ -267,6 +266,7 @@ def test_the_commands_that_trace_numbers_name_real_ones(inputs):
 def test_notes_and_machine_are_at_the_head(html):
     head = html[: html.index('id="quality"')]
     assert "It cost 2 USD." in head
+    assert "cpu, 2 threads" in head
     assert "no GPU, Example 9000, 8 GiB memory" in head
 
 
