@@ -16,6 +16,7 @@ from gist_core.lineage import lockcheck, signing
 from gist_core.lineage.hashing import files_under
 from gist_core.lineage.ledger import Ledger, Statement
 from gist_core.lineage.lockfile import LOCK, LockedStage, form_problems, parse_lock, uncached_outs
+from gist_core.lineage.rowdiff import differing_rows
 from gist_core.lineage.runlog import LOG, log_problems
 from gist_core.lineage.source import git
 from gist_core.lineage.statement import FOLDER
@@ -77,7 +78,7 @@ def verify(
         for path, maker in ledger.broken_links(name):
             result.find("statement", path, f"{name} read other bytes than {maker} states to have made")
     reader = _Reader(result, progress)
-    _check_workspace(root, ledger, reader, result)
+    _check_workspace(root, ledger, stores, reader, result)
     for store in stores:
         _check_store(root, store, ledger, locked, reader, result)
     _check_log(root, ledger, result)
@@ -158,7 +159,9 @@ def _from_stores(md5: str | None, stores: Sequence[ObjectStore]) -> bytes | None
     return None
 
 
-def _check_workspace(root: Path, ledger: Ledger, reader: "_Reader", result: Verification) -> None:
+def _check_workspace(
+    root: Path, ledger: Ledger, stores: Sequence[ObjectStore], reader: "_Reader", result: Verification
+) -> None:
     expected: dict[str, dict[str, list[str]]] = {}
     for name in ledger.in_order():
         statement = ledger.statements[name]
@@ -172,7 +175,8 @@ def _check_workspace(root: Path, ledger: Ledger, reader: "_Reader", result: Veri
     for path, digests in expected.items():
         for sha256, users in digests.items():
             if path in actual and actual[path] != sha256:
-                result.find("workspace", path, f"it is not the file that {_list(users)}{_whose(actual[path], ledger)}")
+                problem = f"it is not the file that {_list(users)}{_whose(actual[path], ledger)}"
+                result.find("workspace", path, problem + _which_rows(root / path, ledger, path, stores))
     _check_folders(root, ledger, expected, result)
 
 
@@ -315,6 +319,19 @@ def _object(store: ObjectStore, md5: str) -> str:
 def _whose(sha256: str, ledger: Ledger) -> str:
     other = ledger.names_by_sha256.get(sha256)
     return f"; it has the content of {other}" if other else ""
+
+
+def _which_rows(path: Path, ledger: Ledger, name: str, stores: Sequence[ObjectStore]) -> str:
+    """Names the rows that differ from an intact copy of the file, if some store has one."""
+    maker = ledger.producer(name)
+    for store in stores if maker else ():
+        source = store.open(maker.outputs[name]["md5"]) if maker else None
+        if source:
+            with source:
+                rows = differing_rows(path, source)
+            if rows:
+                return f"; {rows}"
+    return ""
 
 
 def _list(users: Sequence[str]) -> str:
