@@ -17,6 +17,7 @@ from gist_core.lineage.store import ObjectStore, cache_of
 
 app = typer.Typer(no_args_is_help=True, help="Where every number came from, and whether anything was changed.")
 
+UNFOLDED = 100_000  # columns
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable, on standard output")]
 
 
@@ -274,7 +275,9 @@ def _add_stage(
 
 
 def _console() -> Console:
-    return Console(soft_wrap=True, highlight=False)
+    """Lines are folded for a terminal; in a pipe or file each stays whole, hashes included."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=UNFOLDED)
 
 
 def _print_json(value: Any) -> None:

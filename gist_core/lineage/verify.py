@@ -103,36 +103,43 @@ def _read_lock(root: Path, result: Verification) -> dict[str, LockedStage]:
 def _read_statements(
     root: Path, locked: Mapping[str, LockedStage], stores: Sequence[ObjectStore], result: Verification
 ) -> Ledger:
-    """The statements of the workspace, or of a store where the workspace has none."""
+    """The statements that dvc.lock names: the workspace's, or a store's where the workspace has none or another one."""
     statements: dict[str, Statement] = {}
     for name in sorted({path.stem for path in (root / FOLDER).glob("*.json")} | set(locked)):
         path = f"{FOLDER}/{name}.json"
         stage = locked.get(name)
         entry = stage.outs.get(path) if stage else None
-        here = root / path
         if locked and stage is None:
             result.find("statement", path, "dvc.lock knows no stage of this name")
-        if not here.is_file():
-            data = _from_stores(entry.md5 if entry else None, stores)
+        statement = None
+        if (root / path).is_file():
+            statement = _read_statement(name, path, (root / path).read_bytes(), entry.md5 if entry else None, result)
+        else:
             for out in _orphans(root, stage, path, stores) if entry and stage else ():
                 result.find("workspace", out, f"it is an out of {name}, which has no statement ({path} is missing)")
             result.notes.append(f"{path} is not here (`dvc pull` brings it)")
-        else:
-            data = here.read_bytes()
-            if entry and hashlib.md5(data, usedforsecurity=False).hexdigest() != entry.md5:
-                result.find("statement", path, f"it is not the one that dvc.lock names (MD5 {entry.md5})")
-        if data is None:
-            continue
-        try:
-            statement = Statement.parse(data)
-        except ValueError as error:
-            result.find("statement", path, str(error))
-            continue
-        if statement.stage != name:
-            result.find("statement", path, f"it is the statement of {statement.stage}, not of {name}")
-            continue
-        statements[name] = statement
+        if statement is None and entry:
+            data = _from_stores(entry.md5, stores)
+            statement = _read_statement(name, path, data, entry.md5, result) if data else None
+        if statement:
+            statements[name] = statement
     return Ledger(statements)
+
+
+def _read_statement(name: str, path: str, data: bytes, md5: str | None, result: Verification) -> Statement | None:
+    """The statement if it is the one of its stage that dvc.lock names; else None and why not as a finding."""
+    try:
+        statement = Statement.parse(data)
+    except ValueError as error:
+        result.find("statement", path, str(error))
+        return None
+    if statement.stage != name:
+        result.find("statement", path, f"it is the statement of {statement.stage}, not of {name}")
+        return None
+    if md5 and hashlib.md5(data, usedforsecurity=False).hexdigest() != md5:
+        result.find("statement", path, f"it is not the one that dvc.lock names (MD5 {md5})")
+        return None
+    return statement
 
 
 def _orphans(root: Path, stage: LockedStage, statement: str, stores: Sequence[ObjectStore]) -> list[str]:
@@ -144,13 +151,13 @@ def _orphans(root: Path, stage: LockedStage, statement: str, stores: Sequence[Ob
     here = [out for out in stage.outs if (root / out).exists()]
     kept_by_git = uncached_outs(root)
     pulled = [out for out in here if not any(re.fullmatch(pattern, out) for pattern in kept_by_git)]
-    was_here = any(store.label == "cache" and store.path(stage.outs[statement].md5 or "") for store in stores)
+    was_here = any(store.label == "cache" and store.path(stage.outs[statement].md5) for store in stores)
     return here if pulled or (was_here and any((root / FOLDER).glob("*.json"))) else []
 
 
-def _from_stores(md5: str | None, stores: Sequence[ObjectStore]) -> bytes | None:
+def _from_stores(md5: str, stores: Sequence[ObjectStore]) -> bytes | None:
     for store in stores:
-        source = store.open(md5) if md5 else None
+        source = store.open(md5)
         if source:
             with source:
                 data = source.read()
@@ -219,7 +226,7 @@ def _check_store(
     for name, stage in locked.items():
         statement = ledger.statements.get(name)
         for path, entry in stage.outs.items():
-            if entry.md5 and (entry.md5.endswith(".dir") or path == f"{FOLDER}/{name}.json"):
+            if entry.md5.endswith(".dir") or path == f"{FOLDER}/{name}.json":
                 small[entry.md5] = path
         for path, digest in statement.outputs.items() if statement else ():
             wanted[digest["md5"]] = (digest["sha256"], path)
