@@ -44,7 +44,7 @@ def compress(
 
 def generate(
     cache: Annotated[Path, typer.Option(help="A cache that `gist compress` wrote")],
-    inputs: Annotated[list[str] | None, typer.Argument(help="Inputs, one argument each; \"\" for none")] = None,
+    inputs: Annotated[list[str] | None, typer.Argument(help='Inputs, one argument each; "" for none')] = None,
     file: Annotated[Path | None, typer.Option(help="A text file with one input a line, instead of arguments")] = None,
     row: Annotated[int | None, typer.Option(help="Use this one prompt of the cache for every input")] = None,
     model: ModelOption = DEFAULT_MODEL,

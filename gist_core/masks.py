@@ -67,7 +67,9 @@ def find_gist_span(input_ids: torch.Tensor, gist_token_id: int) -> GistSpan:
         raise ValueError(f"no gist token (id {gist_token_id}) in row(s) {rows} of the batch; was the prompt truncated?")
     if bool((last - start + 1 != counts).any()):
         rows = torch.nonzero(last - start + 1 != counts).flatten().tolist()
-        raise ValueError(f"the gist tokens of row(s) {rows} are not adjacent; does the text contain the gist token itself?")
+        raise ValueError(
+            f"the gist tokens of row(s) {rows} are not adjacent; does the text contain the gist token itself?"
+        )
     if bool((counts != counts[0]).any()):
         raise ValueError(f"the batch mixes numbers of gist tokens: {sorted(set(counts.tolist()))}; use one k per batch")
     return GistSpan(start, last + 1)

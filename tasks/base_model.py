@@ -1,6 +1,6 @@
 """Fetches the base model and adds the gist token.
 
-    python -m tasks.base_model
+python -m tasks.base_model
 """
 
 import json

@@ -1,6 +1,6 @@
 """Measures no cache, instruction cache and gist cache on the Human prompts with the model of one run.
 
-    python -m tasks.benchmark --run gist-1
+python -m tasks.benchmark --run gist-1
 """
 
 import json

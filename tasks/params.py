@@ -64,7 +64,9 @@ class DataParams(Section):
         if (self.kind == "rows") != (self.rows is not None):
             problems.append("rows is needed by kind: rows, and by no other")
         if self.num_tasks is not None and self.kind != "embedded":
-            problems.append(f"num_tasks counts the tasks of the embedded sample; it needs kind: embedded, not {self.kind}")
+            problems.append(
+                f"num_tasks counts the tasks of the embedded sample; it needs kind: embedded, not {self.kind}"
+            )
         if self.stand_ins and self.kind != "folder":
             problems.append(f"stand_ins needs kind: folder, not {self.kind}")
         if problems:

@@ -23,7 +23,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tasks.pipeline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("targets", nargs="*", help="stages to bring up to date, e.g. rouge or train@gist-1 (default: all)")
+    parser.add_argument(
+        "targets", nargs="*", help="stages to bring up to date, e.g. rouge or train@gist-1 (default: all)"
+    )
     parser.add_argument("--dry", action="store_true", help="only say which stages would run")
     args = parser.parse_args(argv)
     try:

@@ -40,7 +40,9 @@ def run(stage: Stage) -> None:
             command = launch_command(
                 "tasks.train_worker", [str(spec)], processes=engine.processes, hostfile=engine.hostfile
             )
-            result = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")})
+            result = subprocess.run(
+                command, env=os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+            )
             if result.returncode:
                 raise ValueError(
                     f"training of {stage.run_name} failed in a worker (exit code {result.returncode}, messages above); "

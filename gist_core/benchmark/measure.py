@@ -41,7 +41,13 @@ class Prompt:
 
 
 def measure(
-    gist_model: GistModel, prompts: Sequence[Prompt], *, batch_sizes: Sequence[int], warmup: int, repeats: int, seed: int
+    gist_model: GistModel,
+    prompts: Sequence[Prompt],
+    *,
+    batch_sizes: Sequence[int],
+    warmup: int,
+    repeats: int,
+    seed: int,
 ) -> Iterator[dict[str, Any]]:
     """Measures every batch size and strategy; one dict per batch, strategy and repeat (keys: gist_core/benchmark/summary.py).
 
@@ -67,7 +73,9 @@ def _measure_batch(
         for one in passes.values():
             one.time_ms()
     for repeat in range(repeats):
-        order = sorted(STRATEGIES, key=lambda s: hashlib.sha256(f"{batch[0].row_id}:{seed}:{repeat}:{s}".encode()).digest())
+        order = sorted(
+            STRATEGIES, key=lambda s: hashlib.sha256(f"{batch[0].row_id}:{seed}:{repeat}:{s}".encode()).digest()
+        )
         for strategy in order:
             wall_ms, device_ms, peak_bytes = passes[strategy].time_ms()
             yield {
@@ -138,7 +146,10 @@ class _Pass:
 
     def _full_prompts(self) -> Any:
         encode = self.gist_model
-        rows = [encode.encode_instruction(a) + encode.encode_input(b) for a, b in zip(self.instructions, self.inputs, strict=True)]
+        rows = [
+            encode.encode_instruction(a) + encode.encode_input(b)
+            for a, b in zip(self.instructions, self.inputs, strict=True)
+        ]
         return encode.pad(rows, "right" if encode.is_encoder_decoder else "left")
 
     def _facts(self) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Compress prompts, keep them, and generate from them.
 
-    gist_model = GistModel.from_pretrained("data/models/gist-1")
-    cache = compress(gist_model, ["Translate the sentence to French."])
-    answers = gist_model.decode(generate(gist_model, cache, ["Good morning.", "Thank you."], max_new_tokens=32))
+gist_model = GistModel.from_pretrained("data/models/gist-1")
+cache = compress(gist_model, ["Translate the sentence to French."])
+answers = gist_model.decode(generate(gist_model, cache, ["Good morning.", "Thank you."], max_new_tokens=32))
 """
 
 from gist_core.cache.compress import compress

@@ -14,7 +14,12 @@ from gist_core.models.gist_model import GistModel
 
 @torch.inference_mode()
 def compress(
-    gist_model: GistModel, instructions: Sequence[str], *, keep: Keeps = "gist", batch_size: int = 32, progress: bool = False
+    gist_model: GistModel,
+    instructions: Sequence[str],
+    *,
+    keep: Keeps = "gist",
+    batch_size: int = 32,
+    progress: bool = False,
 ) -> GistCache:
     """Runs instructions of any lengths through the model and keeps what follows-up generation needs.
 
@@ -47,7 +52,9 @@ def compress(
     return GistCache.concatenate(caches).select(back)
 
 
-def _compress_batch(gist_model: GistModel, texts: Sequence[str], rows: Sequence[Sequence[int]], keep: Keeps) -> GistCache:
+def _compress_batch(
+    gist_model: GistModel, texts: Sequence[str], rows: Sequence[Sequence[int]], keep: Keeps
+) -> GistCache:
     # Padded on the left, so that the gist tokens are the last k slots of every row.
     batch = gist_model.pad(rows, "left")
     positions = (batch.attention_mask.cumsum(dim=1) - 1).clamp(min=0)

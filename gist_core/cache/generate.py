@@ -30,7 +30,9 @@ def generate(gist_model: GistModel, cache: GistCache, inputs: Sequence[str], **g
     if len(cache) == 1 and len(inputs) > 1:
         cache = cache.repeat(len(inputs))
     if len(cache) != len(inputs):
-        raise ValueError(f"{len(cache)} cached prompts for {len(inputs)} inputs; give one prompt for each input, or one for all")
+        raise ValueError(
+            f"{len(cache)} cached prompts for {len(inputs)} inputs; give one prompt for each input, or one for all"
+        )
     cache = cache.to(gist_model.device, gist_model.model.dtype)
     copies = max(generate_kwargs.get("num_beams", 1), generate_kwargs.get("num_return_sequences", 1))
     arguments = continuation(gist_model, cache, inputs, copies=copies)
@@ -45,7 +47,9 @@ def check_origin(gist_model: GistModel, cache: GistCache) -> None:
     expected, found = origin_of(gist_model), cache.origin
     differing = [name for name in vars(expected) if getattr(expected, name) != getattr(found, name)]
     if differing:
-        details = "; ".join(f"{name} is {getattr(found, name)}, the model's {getattr(expected, name)}" for name in differing)
+        details = "; ".join(
+            f"{name} is {getattr(found, name)}, the model's {getattr(expected, name)}" for name in differing
+        )
         raise ValueError(f"the cache was made by another model: {details}")
 
 

@@ -79,7 +79,9 @@ class GistCache:
         index = torch.as_tensor(rows, dtype=torch.long)
         if len(index) and (int(index.min()) < 0 or int(index.max()) >= len(self)):
             raise ValueError(f"row {int(index.max())} is out of range for a cache of {len(self)} prompts")
-        return self._map(lambda tensor: tensor.index_select(0, index.to(tensor.device)), [self.prompt_hashes[i] for i in index])
+        return self._map(
+            lambda tensor: tensor.index_select(0, index.to(tensor.device)), [self.prompt_hashes[i] for i in index]
+        )
 
     def repeat(self, times: int) -> "GistCache":
         """Each row `times` times, next to each other (as beam search wants them)."""
@@ -88,7 +90,8 @@ class GistCache:
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "GistCache":
         """A copy on another device, or with keys, values and encoder states of another floating-point type."""
         return self._map(
-            lambda tensor: tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None), self.prompt_hashes
+            lambda tensor: tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None),
+            self.prompt_hashes,
         )
 
     @staticmethod
@@ -105,7 +108,9 @@ class GistCache:
             if other.origin != first.origin or other.keeps != first.keeps:
                 raise ValueError(f"caches of different origin cannot be one batch: {first.origin} and {other.origin}")
             if other.keys[0].shape[1:] != first.keys[0].shape[1:] or other.keys[0].dtype != first.keys[0].dtype:
-                raise ValueError("caches with different slots or types cannot be one batch; bring them to one `dtype` first")
+                raise ValueError(
+                    "caches with different slots or types cannot be one batch; bring them to one `dtype` first"
+                )
 
         def joined(name: str) -> torch.Tensor:
             return torch.cat([getattr(cache, name) for cache in caches])

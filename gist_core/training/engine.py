@@ -58,6 +58,8 @@ def launch_command(module: str, arguments: list[str], *, processes: int, hostfil
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
         return [*launcher, "--module", module, *arguments]
     if not Path(hostfile).is_file():
-        raise ValueError(f"engine.hostfile {hostfile!r} does not exist; it needs one line `host slots=GPUS` for each machine")
+        raise ValueError(
+            f"engine.hostfile {hostfile!r} does not exist; it needs one line `host slots=GPUS` for each machine"
+        )
     launcher = [sys.executable, "-m", "deepspeed.launcher.runner", f"--hostfile={hostfile}", "--no_local_rank"]
     return [*launcher, "--module", module, *arguments]

@@ -80,7 +80,9 @@ def plan_micro_batches(
     if not examples:
         raise ValueError("no training rows are left; see train.max_length and the data's facts")
     if batch_size % micro_batch_size:
-        raise ValueError(f"train.batch_size {batch_size} is not a multiple of train.micro_batch_size {micro_batch_size}")
+        raise ValueError(
+            f"train.batch_size {batch_size} is not a multiple of train.micro_batch_size {micro_batch_size}"
+        )
     order: list[int] = []
     for epoch in range(-(-steps * batch_size // len(examples))):
         keys = [hashlib.sha256(f"{example.row_id}:{seed}:{epoch}".encode()).digest() for example in examples]
@@ -96,7 +98,9 @@ def _grouped(order: list[int], examples: Sequence[Example], batch_size: int, see
     for start in range(0, len(order), GROUP_STEPS * batch_size):
         window = sorted(order[start : start + GROUP_STEPS * batch_size], key=lambda i: examples[i].num_tokens)
         batches = [window[i : i + batch_size] for i in range(0, len(window), batch_size)]
-        batches.sort(key=lambda batch: hashlib.sha256(f"{[examples[i].row_id for i in batch]}:{seed}".encode()).digest())
+        batches.sort(
+            key=lambda batch: hashlib.sha256(f"{[examples[i].row_id for i in batch]}:{seed}".encode()).digest()
+        )
         grouped += [index for batch in batches for index in batch]
     return grouped
 

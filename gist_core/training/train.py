@@ -108,7 +108,8 @@ def train(
         seed=settings.seed,
     )
     tokens_per_step = [
-        sum(examples[i].num_tokens for batch in plan[s : s + per_step] for i in batch) for s in range(0, len(plan), per_step)
+        sum(examples[i].num_tokens for batch in plan[s : s + per_step] for i in batch)
+        for s in range(0, len(plan), per_step)
     ]
     config = gist_model.model.config
     collator = Collator(

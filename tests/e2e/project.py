@@ -39,7 +39,11 @@ def copy_project(folder: Path, family: str) -> Path:
     """The tracked files, committed in a repository of their own, with params.yaml composed for a tiny model."""
     root = folder / "project"
     listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     for name in listed.stdout.splitlines():
         if name == "dvc.lock" or not (ROOT / name).is_file():
@@ -62,7 +66,12 @@ def compose(root: Path, *overrides: str) -> None:
 
 def run(root: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """`python ARGUMENTS` in the copy, its output kept."""
-    environment = os.environ | {"DVC_NO_ANALYTICS": "1", "OMP_NUM_THREADS": "1", "PATH": _path(), "PYTHONPATH": str(root)}
+    environment = os.environ | {
+        "DVC_NO_ANALYTICS": "1",
+        "OMP_NUM_THREADS": "1",
+        "PATH": _path(),
+        "PYTHONPATH": str(root),
+    }
     result = subprocess.run([sys.executable, *arguments], cwd=root, env=environment, capture_output=True, text=True)
     assert not check or result.returncode == 0, f"{result.stdout}\n{result.stderr}"
     return result

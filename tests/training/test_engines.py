@@ -122,7 +122,9 @@ def test_zero_on_two_processes_follows_one_process(folder: Path, stage: int, off
     single = job(folder, "single-20", **steps)
     if not Path(single.output).exists():
         run_job(single)
-    sharded = job(folder, f"zero{stage}-{offload}", engine={"zero_stage": stage, "offload": offload, "processes": 2}, **steps)
+    sharded = job(
+        folder, f"zero{stage}-{offload}", engine={"zero_stage": stage, "offload": offload, "processes": 2}, **steps
+    )
     finish(sharded)
     assert losses(sharded) == pytest.approx(losses(single), abs=1e-5)
     prompts = (["Add 1.", "Add 3."], ["2", "5"])
