@@ -88,9 +88,7 @@ class ScriptedServer:
         class Handler(_Handler):
             owner = server
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        self._http.request_queue_size = 64
+        self._http = _Server(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
     @property
@@ -147,6 +145,11 @@ def completion(body: dict[str, Any], say: Say) -> dict[str, Any]:
         "choices": [{"index": 0, "finish_reason": say.finish_reason, "message": message, "logprobs": None}],
         "usage": USAGE,
     }
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,7 +1,7 @@
 """The judge against a real language model behind `transformers serve`: a tiny Llama with random weights, made here.
 
 It answers noise, so what is proved is the wiring: real tokens, real token counts, a status for every row. Set
-GIST_JUDGE_MODEL to the folder of a trained model with a chat template (e.g. data/base_model) to ask that one instead."""
+GIST_JUDGE_MODEL to the folder of a trained model with a chat template (e.g. data/base_model) to ask that one."""
 
 import os
 import socket
