@@ -12,10 +12,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
+from gist_core.lineage.hashing import dir_hash, sha256_of_path
 from gist_core.lineage.store import ObjectStore, cache_of
 
 app = typer.Typer(no_args_is_help=True, help="Where every number came from, and whether anything was changed.")
 
+UNFOLDED = 100_000  # columns
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable, on standard output")]
 
 
@@ -26,6 +28,9 @@ def why(
     ],
     as_json: AsJson = False,
     html: Annotated[Path | None, typer.Option(help="Write a page instead of a tree")] = None,
+    files: Annotated[
+        bool, typer.Option("--files", help="Name every file of code instead of their common hash")
+    ] = False,
 ) -> None:
     """Walk from a number to its rows, generations, weights, data, sources, commits and parameters."""
     from gist_core.lineage.page import page
@@ -40,13 +45,12 @@ def why(
         html.write_text(page(pedigree), encoding="utf-8")
         typer.echo(f"{html} written")
     else:
-        from gist_core.lineage.hashing import sha256_of_path
         from gist_core.lineage.statement import FOLDER
 
         runs = {
             stage: runs_of(root, sha256_of_path(root / FOLDER / f"{stage}.json"))[-1:] for stage in pedigree.origins
         }
-        _console().print(_tree(pedigree, runs))
+        _console().print(_tree(pedigree, runs, files))
     if pedigree.problems:
         raise typer.Exit(1)
 
@@ -213,7 +217,7 @@ def _remotes(root: Path, name: str | None) -> list[ObjectStore]:
         raise ValueError(f"the remote cannot be opened: {error}") from None
 
 
-def _tree(pedigree: Any, runs: dict[str, list[dict[str, Any]]]) -> Tree:
+def _tree(pedigree: Any, runs: dict[str, list[dict[str, Any]]], files: bool) -> Tree:
     value = "" if pedigree.value is None else f" = [bold]{escape(str(pedigree.value))}[/]"
     tree = Tree(f"{escape(pedigree.name)}{value}")
     for problem in pedigree.problems:
@@ -223,11 +227,13 @@ def _tree(pedigree: Any, runs: dict[str, list[dict[str, Any]]]) -> Tree:
     if again:
         same = f"; counted again from them: {again.value}" if again.value is not None else ""
         tree.add(f"{len(again.row_ids)} rows of {escape(again.file)}{same}")
-    _add_stage(tree, next(iter(pedigree.origins)), pedigree, runs, set())
+    _add_stage(tree, next(iter(pedigree.origins)), pedigree, runs, files, set())
     return tree
 
 
-def _add_stage(tree: Tree, name: str, pedigree: Any, runs: dict[str, list[dict[str, Any]]], shown: set[str]) -> None:
+def _add_stage(
+    tree: Tree, name: str, pedigree: Any, runs: dict[str, list[dict[str, Any]]], files: bool, shown: set[str]
+) -> None:
     if name in shown:
         tree.add(f"[bold]{escape(name)}[/] [dim](above)[/]")
         return
@@ -252,7 +258,12 @@ def _add_stage(tree: Tree, name: str, pedigree: Any, runs: dict[str, list[dict[s
         branch.add(f"not the same bytes in another run: {escape(origin.not_reproducible)}")
     for run in runs[name]:
         branch.add(f"run {run['started']} for {run['duration_s']} s on {escape(str(run['host']))}")
+    code = {path: sha256 for path, sha256, maker in origin.inputs if maker is None and path.endswith(".py")}
+    if code and not files:
+        branch.add(f"code {len(code)} files, dirHash [dim]{dir_hash(code)}[/]")
     for path, sha256, maker in origin.inputs:
+        if path in code and not files:
+            continue
         rows = pedigree.origins[maker].rows.get(path) if maker in pedigree.origins else None
         count = f" {rows[0]} rows, ids {rows[1][:16]}" if rows else ""
         branch.add(f"input {escape(path)}{count}  [dim]sha256 {sha256}[/]")
@@ -260,11 +271,13 @@ def _add_stage(tree: Tree, name: str, pedigree: Any, runs: dict[str, list[dict[s
         for path, sha256 in origin.outputs:
             branch.add(f"source {escape(path)}  [dim]sha256 {sha256}[/]")
     for other in origin.upstream:
-        _add_stage(branch, other, pedigree, runs, shown)
+        _add_stage(branch, other, pedigree, runs, files, shown)
 
 
 def _console() -> Console:
-    return Console(soft_wrap=True, highlight=False)
+    """Lines are folded for a terminal; in a pipe or file each stays whole, hashes included."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=UNFOLDED)
 
 
 def _print_json(value: Any) -> None:

@@ -1,6 +1,7 @@
 """prefect.yaml put on the server: work pools, limits, deployments. Running it again changes only what changed there."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +30,9 @@ def deploy(root: Path) -> list[str]:
             client.create_concurrency_limit(tag=tag, concurrency_limit=limit)
             said.append(f"limit    {tag}: {limit} at a time")
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    # The clone is the worker's to name: set here, it would be written into the deployments.
+    env = {key: value for key, value in os.environ.items() if key != "GIST_CLONE"}
+    done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ValueError(f"prefect deploy refused {file}: {(done.stdout + done.stderr).strip()[-2000:]}")
     for deployment in content["deployments"]:

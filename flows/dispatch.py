@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from httpx import TransportError
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
@@ -111,11 +112,7 @@ class PoolSubmit:
                     if self._cancelled.is_set() and not asked:
                         client.set_flow_run_state(run.id, Cancelling(message="the pipeline was cancelled"))
                         asked = True
-                except OSError as error:
-                    logger.warning("the Prefect server does not answer (%s); asking again", error)
-                except Exception as error:
-                    if type(error).__module__.partition(".")[0] not in ("httpx", "httpcore"):
-                        raise
+                except (OSError, TransportError) as error:
                     logger.warning("the Prefect server does not answer (%s); asking again", error)
                 if run.state is not None and run.state.is_final():
                     return run

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from httpx import TransportError
 from prefect import flow, get_run_logger, runtime
 from prefect.client.orchestration import get_client
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.futures import PrefectFuture
 from prefect.states import Cancelled, Completed, Failed, State
 from pydantic import PositiveFloat
@@ -132,9 +133,8 @@ def _cancel_asked() -> bool:
     try:
         with get_client(sync_client=True) as client:
             state = client.read_flow_run(UUID(run_id)).state
-    except (ObjectNotFound, OSError):
-        return False
-    except Exception as error:  # the server is away for a moment: the stages go on, and it is asked again
+    except (ObjectNotFound, PrefectHTTPStatusError, TransportError, OSError) as error:
+        # The server is away for a moment, or has lost its database: the stages go on, and it is asked again.
         get_run_logger().debug("the Prefect server did not answer: %s", error)
         return False
     return state is not None and (state.is_cancelling() or state.is_cancelled())

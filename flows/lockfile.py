@@ -33,7 +33,7 @@ def put_entries(root: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
     from dvc.repo import Repo
     from dvc.utils.serialize import modify_yaml
 
-    with Repo(str(root)) as repo, repo.lock:
+    with Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
         for stage, entry in entries.items():
             lock_file, name = lock_path(root, stage)
             with modify_yaml(str(lock_file)) as content:
@@ -48,7 +48,7 @@ def put_in_order(root: Path, stages: Iterable[str], before: Iterable[str]) -> No
 
     lock_file = root / "dvc.lock"
     ranks = {name: rank for rank, name in enumerate(dict.fromkeys([*before, *stages]))}
-    with Repo(str(root)) as repo, repo.lock:
+    with Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
         names = list(read_entries(lock_file))
         wanted = sorted(names, key=lambda name: ranks.get(name, len(ranks)))
         if names != wanted:

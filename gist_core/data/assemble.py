@@ -1,5 +1,6 @@
 """The data folder of a project: sources in, Parquet files, facts and Croissant metadata out."""
 
+import gc
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +34,18 @@ def build_from_folder(
     Raises:
         ValueError: a source cannot be read, a role has no file, or nothing is left to train on.
     """
+    was_collecting = gc.isenabled()
+    gc.disable()  # Nothing here is cyclic, and going through 130,000 records again and again takes a fifth of the time.
+    try:
+        return _build_from_folder(folder, num_seen, num_unseen, num_dev, seed, columns)
+    finally:
+        if was_collecting:
+            gc.enable()
+
+
+def _build_from_folder(
+    folder: Path, num_seen: int, num_unseen: int, num_dev: int, seed: int, columns: Mapping[str, str | None]
+) -> tuple[Manifest, Build]:
     manifest = read_manifest(folder)
     exact = manifest.exact
     if manifest.kind == "rows":

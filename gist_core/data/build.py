@@ -6,9 +6,8 @@ paper's) the repairs, then an optional development split held out of train."""
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gist_core.data.parse import Source
 from gist_core.data.rows import row_id, schema
@@ -46,30 +45,27 @@ class Build:
         """Every split has been proved to be the released one."""
         return all(entry["equal"] for entry in self.proof.values())
 
-    @cached_property
-    def _all_rows(self) -> "pyarrow.Table":
-        import pyarrow as pa
-
-        columns = (
-            self.row_ids,
-            [""] * len(self.row_ids),
-            self.instructions,
-            self.inputs,
-            self.outputs,
-            self.sources,
-            self.source_files,
-            self.source_indices,
-        )
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, schema(), strict=True)]
-        return pa.table(arrays, schema=schema())
-
     def table(self, split: str) -> "pyarrow.Table":
         """The rows of one split, in its order, as the columns of `rows.Row`."""
         import pyarrow as pa
 
         positions: list[int] = getattr(self.splits, split)
-        rows = self._all_rows.take(pa.array(positions, pa.int64()))
-        return rows.set_column(1, schema().field("split"), pa.array([split] * len(positions), pa.string()))
+
+        def rows_of(column: list[Any]) -> list[Any]:
+            return list(map(column.__getitem__, positions))
+
+        columns = (
+            rows_of(self.row_ids),
+            [split] * len(positions),
+            rows_of(self.instructions),
+            rows_of(self.inputs),
+            rows_of(self.outputs),
+            rows_of(self.sources),
+            rows_of(self.source_files),
+            rows_of(self.source_indices),
+        )
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, schema(), strict=True)]
+        return pa.table(arrays, schema=schema())
 
 
 def build(
@@ -198,11 +194,11 @@ def _prove(
 
 
 def _row_ids(sources: list[str], instructions: list[str], inputs: list[str], outputs: list[str]) -> list[str]:
-    ids = []
+    ids: list[str] = []
     times: dict[str, int] = {}
-    for source, instruction, input_text, output in zip(sources, instructions, inputs, outputs, strict=True):
-        identity = row_id(source, instruction, input_text, output, 0)
+    for texts in zip(sources, instructions, inputs, outputs, strict=True):
+        identity = row_id(*texts, 0)
         occurrence = times.get(identity, 0)
         times[identity] = occurrence + 1
-        ids.append(row_id(source, instruction, input_text, output, occurrence) if occurrence else identity)
+        ids.append(row_id(*texts, occurrence) if occurrence else identity)
     return ids

@@ -57,8 +57,11 @@ def split_by_the_papers_rules(
     for position in range(num_self_instruct):
         instances[instructions[position]].append(position)
     for positions in instances.values():
+        if len(positions) == 1:
+            splits.train.append(positions[0])
+            continue
         used_inputs = set()
-        if len(splits.seen) < num_seen and len(positions) > 1 and inputs[positions[0]]:
+        if len(splits.seen) < num_seen and inputs[positions[0]]:
             splits.seen.append(positions[0])
             used_inputs.add(inputs[positions[0]])
             positions = positions[1:]
@@ -100,8 +103,10 @@ def repair(splits: Splits, instructions: Sequence[str], inputs: Sequence[str]) -
         taken: list[int] = getattr(splits, name)
         setattr(splits, name, keep(taken, "pair_in_human", {p: (instructions[p], inputs[p]) in human for p in taken}))
     validation = human | pairs(splits.seen) | pairs(splits.unseen)
+    told = {instruction for instruction, _ in validation}
     train = splits.train
-    train = keep(train, "pair_in_validation", {p: (instructions[p], inputs[p]) in validation for p in train})
+    is_pair = {p: instructions[p] in told and (instructions[p], inputs[p]) in validation for p in train}
+    train = keep(train, "pair_in_validation", is_pair)
     unseen = {instructions[p] for p in splits.unseen}
     splits.train = keep(train, "instruction_in_unseen", {p: instructions[p] in unseen for p in train})
     trained = {instructions[p] for p in splits.train}

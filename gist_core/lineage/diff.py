@@ -77,7 +77,7 @@ def ledger_at(root: Path, revision: str, stores: Sequence[ObjectStore]) -> Ledge
     statements, missing = {}, []
     for name, stage in parse_lock(text).items():
         entry = stage.outs.get(f"{FOLDER}/{name}.json")
-        if entry is None or entry.md5 is None:
+        if entry is None:
             continue
         data = _statement_bytes(root, name, entry.md5, stores)
         if data is None:

@@ -24,10 +24,23 @@ class Statement:
             statement = cls(content)
             if content["_type"] != STATEMENT_TYPE or content["predicateType"] != PREDICATE_TYPE:
                 raise ValueError("its types are not those of an in-toto Statement v1 with SLSA provenance v1")
-            _ = (statement.stage, statement.outputs, statement.inputs, statement.source, statement.environment)
-        except (KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+            statement._read_all()
+        except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise ValueError(f"it is not a statement of this pipeline ({type(error).__name__}: {error})") from None
         return statement
+
+    def _read_all(self) -> None:
+        """Touches everything that is read of a statement, so that a damaged one fails here and not later."""
+        for digest in (*self.outputs.values(), *self.inputs.values()):
+            _ = digest["sha256"] + digest["md5"]
+        for notes in self.annotations.values():
+            _ = notes["size"]
+        for kind in ("deps", "outs"):
+            for entry in self.declared[kind].values():
+                _ = (entry["digest"]["md5"] + "", entry["size"], entry["nfiles"])
+        _ = (self.source["commit"], self.source["dirty"], self.source["changed_files"].items(), self.parameters.items())
+        _ = (self.stage + self.command, self.facts.items(), self.not_reproducible)
+        _ = (self.environment.get("python"), self.environment.get("packages"))
 
     @property
     def _definition(self) -> Mapping[str, Any]:

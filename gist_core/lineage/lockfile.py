@@ -16,18 +16,21 @@ _WIDE_COLON = re.compile(r"^ *(- )?[^ '\"]+: {2,}")
 _KEY_OF_LONG_VALUE = re.compile(r"^ *(- )?[^ ]+: $")
 _LONG_VALUE = re.compile(r"^ +(?!- )[^ ].*[^:\s]$")
 
+_KEYS = {"path", "hash", "md5", "size", "nfiles", "isexec"}
+_MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
+
 
 @dataclass(frozen=True)
 class LockedPath:
     """A dependency or out. md5 ends in `.dir` for a folder; size in bytes; nfiles is None for a file."""
 
-    md5: str | None
+    md5: str
     size: int | None
     nfiles: int | None
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> "LockedPath":
-        return cls(entry.get("md5"), entry.get("size"), entry.get("nfiles"))
+        return cls(str(entry["md5"]), entry.get("size"), entry.get("nfiles"))
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def _stage(name: str, stage: Any) -> LockedStage:
     if not isinstance(stage, dict) or not set(stage) <= {"cmd", "deps", "params", "outs"} or "cmd" not in stage:
         raise ValueError(f"stage {name} has keys other than cmd, deps, params, outs, or no cmd")
     params = stage.get("params") or {}
-    if not isinstance(params, dict) or not set(params) <= {"params.yaml"}:
+    if not isinstance(params, dict) or not set(params) <= {"params.yaml"} or not all(map(_is_mapping, params.values())):
         raise ValueError(f"stage {name} has parameters of another file than params.yaml")
     return LockedStage(
         str(stage["cmd"]),
@@ -97,8 +100,15 @@ def _stage(name: str, stage: Any) -> LockedStage:
 
 
 def _paths(name: str, entries: Any) -> dict[str, LockedPath]:
-    known = {"path", "hash", "md5", "size", "nfiles", "isexec"}
-    for entry in entries:
-        if not isinstance(entry, dict) or "path" not in entry or not set(entry) <= known or entry.get("hash") != "md5":
+    for entry in entries if isinstance(entries, list) else [entries]:
+        if not _is_mapping(entry) or not set(entry) <= _KEYS or entry.get("hash") != "md5" or not _has_texts(entry):
             raise ValueError(f"stage {name} has an entry that DVC does not write: {entry!r:.120}")
     return {str(entry["path"]): LockedPath.of(entry) for entry in entries}
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _has_texts(entry: Mapping[str, Any]) -> bool:
+    return isinstance(entry.get("path"), str) and bool(_MD5.fullmatch(str(entry.get("md5"))))

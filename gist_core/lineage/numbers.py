@@ -36,7 +36,8 @@ def lookup(content: Any, dotted: str) -> tuple[tuple[str | int, ...], Any]:
         return keys, value
     where, there = _furthest(content, dotted.split("."))
     options = list(there) if isinstance(there, dict) else [f"0 to {len(there) - 1}"] if isinstance(there, list) else []
-    inside = f"under {where!r} there are: {', '.join(map(str, options[:20]))}" if options else f"{where!r} is a value"
+    place = f"under {where!r}" if where else "at the top"
+    inside = f"{place} there are: {', '.join(map(str, options[:20]))}" if options else f"{where!r} is a value"
     raise ValueError(f"there is no {dotted!r} here; {inside}")
 
 

@@ -16,6 +16,7 @@ from gist_core.lineage import lockcheck, signing
 from gist_core.lineage.hashing import files_under
 from gist_core.lineage.ledger import Ledger, Statement
 from gist_core.lineage.lockfile import LOCK, LockedStage, form_problems, parse_lock, uncached_outs
+from gist_core.lineage.rowdiff import differing_rows
 from gist_core.lineage.runlog import LOG, log_problems
 from gist_core.lineage.source import git
 from gist_core.lineage.statement import FOLDER
@@ -77,7 +78,7 @@ def verify(
         for path, maker in ledger.broken_links(name):
             result.find("statement", path, f"{name} read other bytes than {maker} states to have made")
     reader = _Reader(result, progress)
-    _check_workspace(root, ledger, reader, result)
+    _check_workspace(root, ledger, stores, reader, result)
     for store in stores:
         _check_store(root, store, ledger, locked, reader, result)
     _check_log(root, ledger, result)
@@ -102,36 +103,43 @@ def _read_lock(root: Path, result: Verification) -> dict[str, LockedStage]:
 def _read_statements(
     root: Path, locked: Mapping[str, LockedStage], stores: Sequence[ObjectStore], result: Verification
 ) -> Ledger:
-    """The statements of the workspace, or of a store where the workspace has none."""
+    """The statements that dvc.lock names: the workspace's, or a store's where the workspace has none or another one."""
     statements: dict[str, Statement] = {}
     for name in sorted({path.stem for path in (root / FOLDER).glob("*.json")} | set(locked)):
         path = f"{FOLDER}/{name}.json"
         stage = locked.get(name)
         entry = stage.outs.get(path) if stage else None
-        here = root / path
         if locked and stage is None:
             result.find("statement", path, "dvc.lock knows no stage of this name")
-        if not here.is_file():
-            data = _from_stores(entry.md5 if entry else None, stores)
+        statement = None
+        if (root / path).is_file():
+            statement = _read_statement(name, path, (root / path).read_bytes(), entry.md5 if entry else None, result)
+        else:
             for out in _orphans(root, stage, path, stores) if entry and stage else ():
                 result.find("workspace", out, f"it is an out of {name}, which has no statement ({path} is missing)")
             result.notes.append(f"{path} is not here (`dvc pull` brings it)")
-        else:
-            data = here.read_bytes()
-            if entry and hashlib.md5(data, usedforsecurity=False).hexdigest() != entry.md5:
-                result.find("statement", path, f"it is not the one that dvc.lock names (MD5 {entry.md5})")
-        if data is None:
-            continue
-        try:
-            statement = Statement.parse(data)
-        except ValueError as error:
-            result.find("statement", path, str(error))
-            continue
-        if statement.stage != name:
-            result.find("statement", path, f"it is the statement of {statement.stage}, not of {name}")
-            continue
-        statements[name] = statement
+        if statement is None and entry:
+            data = _from_stores(entry.md5, stores)
+            statement = _read_statement(name, path, data, entry.md5, result) if data else None
+        if statement:
+            statements[name] = statement
     return Ledger(statements)
+
+
+def _read_statement(name: str, path: str, data: bytes, md5: str | None, result: Verification) -> Statement | None:
+    """The statement if it is the one of its stage that dvc.lock names; else None and why not as a finding."""
+    try:
+        statement = Statement.parse(data)
+    except ValueError as error:
+        result.find("statement", path, str(error))
+        return None
+    if statement.stage != name:
+        result.find("statement", path, f"it is the statement of {statement.stage}, not of {name}")
+        return None
+    if md5 and hashlib.md5(data, usedforsecurity=False).hexdigest() != md5:
+        result.find("statement", path, f"it is not the one that dvc.lock names (MD5 {md5})")
+        return None
+    return statement
 
 
 def _orphans(root: Path, stage: LockedStage, statement: str, stores: Sequence[ObjectStore]) -> list[str]:
@@ -143,13 +151,13 @@ def _orphans(root: Path, stage: LockedStage, statement: str, stores: Sequence[Ob
     here = [out for out in stage.outs if (root / out).exists()]
     kept_by_git = uncached_outs(root)
     pulled = [out for out in here if not any(re.fullmatch(pattern, out) for pattern in kept_by_git)]
-    was_here = any(store.label == "cache" and store.path(stage.outs[statement].md5 or "") for store in stores)
+    was_here = any(store.label == "cache" and store.path(stage.outs[statement].md5) for store in stores)
     return here if pulled or (was_here and any((root / FOLDER).glob("*.json"))) else []
 
 
-def _from_stores(md5: str | None, stores: Sequence[ObjectStore]) -> bytes | None:
+def _from_stores(md5: str, stores: Sequence[ObjectStore]) -> bytes | None:
     for store in stores:
-        source = store.open(md5) if md5 else None
+        source = store.open(md5)
         if source:
             with source:
                 data = source.read()
@@ -158,7 +166,9 @@ def _from_stores(md5: str | None, stores: Sequence[ObjectStore]) -> bytes | None
     return None
 
 
-def _check_workspace(root: Path, ledger: Ledger, reader: "_Reader", result: Verification) -> None:
+def _check_workspace(
+    root: Path, ledger: Ledger, stores: Sequence[ObjectStore], reader: "_Reader", result: Verification
+) -> None:
     expected: dict[str, dict[str, list[str]]] = {}
     for name in ledger.in_order():
         statement = ledger.statements[name]
@@ -172,7 +182,8 @@ def _check_workspace(root: Path, ledger: Ledger, reader: "_Reader", result: Veri
     for path, digests in expected.items():
         for sha256, users in digests.items():
             if path in actual and actual[path] != sha256:
-                result.find("workspace", path, f"it is not the file that {_list(users)}{_whose(actual[path], ledger)}")
+                problem = f"it is not the file that {_list(users)}{_whose(actual[path], ledger)}"
+                result.find("workspace", path, problem + _which_rows(root / path, ledger, path, stores))
     _check_folders(root, ledger, expected, result)
 
 
@@ -215,7 +226,7 @@ def _check_store(
     for name, stage in locked.items():
         statement = ledger.statements.get(name)
         for path, entry in stage.outs.items():
-            if entry.md5 and (entry.md5.endswith(".dir") or path == f"{FOLDER}/{name}.json"):
+            if entry.md5.endswith(".dir") or path == f"{FOLDER}/{name}.json":
                 small[entry.md5] = path
         for path, digest in statement.outputs.items() if statement else ():
             wanted[digest["md5"]] = (digest["sha256"], path)
@@ -315,6 +326,19 @@ def _object(store: ObjectStore, md5: str) -> str:
 def _whose(sha256: str, ledger: Ledger) -> str:
     other = ledger.names_by_sha256.get(sha256)
     return f"; it has the content of {other}" if other else ""
+
+
+def _which_rows(path: Path, ledger: Ledger, name: str, stores: Sequence[ObjectStore]) -> str:
+    """Names the rows that differ from an intact copy of the file, if some store has one."""
+    maker = ledger.producer(name)
+    for store in stores if maker else ():
+        source = store.open(maker.outputs[name]["md5"]) if maker else None
+        if source:
+            with source:
+                rows = differing_rows(path, source)
+            if rows:
+                return f"; {rows}"
+    return ""
 
 
 def _list(users: Sequence[str]) -> str:

@@ -51,7 +51,7 @@ def test_a_decoder_from_sources_to_report_and_only_what_changed_runs_again(tmp_p
     location = f"model.location={tmp_path / 'model'}"
     compose(root, location, *SMALL, "+judge.resamples=60")
     judged = stages_run(run(root, "-m", "tasks.pipeline").stdout)
-    assert sorted(judged) == ["judge@gist-1", "judge@neg_control", "report"]
+    assert {"judge@gist-1", "judge@neg_control"} <= set(judged) <= {"judge@gist-1", "judge@neg_control", "report"}
 
     compose(root, location, *SMALL, "runs.gist-1.num_gist_tokens=2")
     changed = set(stages_run(run(root, "-m", "tasks.pipeline", "--dry").stdout))

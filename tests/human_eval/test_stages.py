@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from gist_core.data.rows import Row, row_id, write_rows
 from gist_core.scoring.human_eval.files import read_package
+from tasks.params import load_params
 from tests.human_eval.packages import AWKWARD, write_page_export
 
 ROOT = Path(__file__).parents[2]
@@ -96,3 +98,13 @@ def test_draw_import_and_evaluate(project, tmp_path):
     assert figures["annotators"][three]["missing"] == 24
     assert (figures["judge"]["verdicts"], figures["judge"]["model"]) == (18, "m")
     assert figures["win_rate"]["n"] == 33
+
+
+def test_a_run_that_is_not_judged_is_refused_when_the_parameters_are_read(tmp_path):
+    path = tmp_path / "params.yaml"
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    values = yaml.safe_load(text)
+    values["judge"]["runs"] = ["neg_control"]
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"human_eval\.run is 'gist-1', which is not under judge\.runs"):
+        load_params(path)

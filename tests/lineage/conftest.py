@@ -30,3 +30,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def toy(built: Path, tmp_path: Path) -> Path:
     """A copy of the built project, to be changed."""
     return project.copy(built, tmp_path / "toy")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first test of a worker waits for the toy project: 15 s of processor time, minutes on a busy machine."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(900))

@@ -86,10 +86,6 @@ def build(root: Path) -> Path:
     return root
 
 
-def python() -> str:
-    return sys.executable
-
-
 def repro(root: Path, *arguments: str, **variables: str) -> str:
     return run(root, "dvc", "repro", *arguments, **variables)
 
@@ -106,6 +102,12 @@ def copy(project: Path, to: Path) -> Path:
     return to
 
 
+def restore(project: Path, root: Path) -> None:
+    """Makes a copy that a trial has changed the same as the project again, hard links included."""
+    shutil.rmtree(root)
+    copy(project, root)
+
+
 def run(root: Path, *command: str, **variables: str) -> str:
     """Output of a command in `root`, with this interpreter first on PATH and this repository's gist_core."""
     environment = os.environ | {
@@ -120,7 +122,7 @@ def run(root: Path, *command: str, **variables: str) -> str:
         "OMP_NUM_THREADS": "1",
         **variables,
     }
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=900, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done.stdout

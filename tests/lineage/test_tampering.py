@@ -5,7 +5,6 @@ import json
 import os
 import random
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,7 +133,7 @@ def file_without_statement(root: Path, dice: random.Random) -> str:
 def clock_set_back(root: Path, dice: random.Random) -> str:
     """A genuine run of a stage under a clock that is behind."""
     hook = root.parent / "clock"
-    hook.mkdir()
+    hook.mkdir(exist_ok=True)
     seconds = dice.choice([60, 3600, 86400 * 30])
     (hook / "sitecustomize.py").write_text(f"import time\nreal = time.time\ntime.time = lambda: real() - {seconds}\n")
     stage = dice.choice(["rouge", "alpaca_plus", "generate@gist-1"])
@@ -164,11 +163,11 @@ MATRIX: dict[Trial, int] = {
     prediction_by_hand: 4,
     verdict_flipped: 4,
     weights_swapped: 4,
-    weights_swapped_and_committed_to_dvc: 1,
+    weights_swapped_and_committed_to_dvc: 2,
     statement_of_another_run: 4,
     out_without_statement: 4,
     file_without_statement: 4,
-    clock_set_back: 1,
+    clock_set_back: 2,
     clock_edited_in_the_log: 3,
 }
 
@@ -178,16 +177,13 @@ def test_tampering_is_found_and_named(
     trial: Trial, built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     missed = []
+    root = project.copy(built, tmp_path / "toy")
     for seed in range(MATRIX[trial]):
-        folder = tmp_path / str(seed)
-        folder.mkdir()
-        root = project.copy(built, folder / "toy")
         name = trial(root, random.Random(seed))
-        result = _verify(root)
-        said = [f"{finding.path}: {finding.problem}" for finding in result.findings]
+        said = [f"{finding.path}: {finding.problem}" for finding in _verify(root).findings]
         if not any(name in text for text in said):
             missed.append((seed, name, said))
-        shutil.rmtree(folder)
+        project.restore(built, root)
     with capsys.disabled():
         trials = MATRIX[trial]
         print(f"\ntampering, {trial.__name__}: {trials} trials, {trials - len(missed)} found and named")
@@ -268,12 +264,3 @@ def _edit_line(path: Path, dice: random.Random, name: str, key: str, change: Cal
     lines[number] = json.dumps(record)
     path.write_text("\n".join(lines) + "\n")
     return name
-
-
-def test_the_command_exits_1_and_names_the_file(toy: Path) -> None:
-    name = output_byte(toy, random.Random(3))
-    command = [project.python(), "-m", "cli.main", "lineage", "verify"]
-    environment = os.environ | {"PYTHONPATH": str(project.REPOSITORY)}
-    done = subprocess.run(command, cwd=toy, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert name in done.stdout

@@ -59,7 +59,7 @@ def test_a_score_rests_on_its_run_its_split_and_their_weights_alone(built: Path)
     [
         ("reports/metrics.json:human.exact_match.gist-1.mean_pct", {"gist-1", "pos_control"}),
         ("reports/metrics.json:human.normalised.gist-1.rouge_l.pct", {"gist-1", "pos_control", "neg_control"}),
-        ("reports/metrics.json:human.significance.0.difference_pct", {"gist-1", "pos_control"}),
+        ("reports/metrics.json:human.significance.2.difference_pct", {"gist-1", "pos_control"}),
         ("reports/judge/gist-1.json:human.win_rate_pct", {"gist-1", "pos_control"}),
         ("reports/benchmark/gist-1.json:flops.gist_cache", {"gist-1"}),
         ("reports/curves/neg_control.jsonl:3.loss", {"neg_control"}),

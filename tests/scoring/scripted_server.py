@@ -1,13 +1,14 @@
 """A real HTTP server on loopback that speaks OpenAI's chat and batch protocol and misbehaves as its script says.
 
-`python -m tests.scoring.scripted_server` starts it by hand. It sees, for each call, the texts that were to be compared,
-and counts how often each was asked and how often answered."""
+`python -m tests.scoring.scripted_server [SECONDS]` starts it by hand; each answer then takes so long. It sees, for each
+call, the texts that were to be compared, and counts how often each was asked and how often answered."""
 
 import email.parser
 import email.policy
 import json
 import socket
 import struct
+import sys
 import threading
 import time
 from collections import Counter
@@ -89,6 +90,7 @@ class ScriptedServer:
 
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
+        self._http.request_queue_size = 64
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
     @property
@@ -239,6 +241,6 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    with ScriptedServer() as running:
+    with ScriptedServer(delay_s=float(sys.argv[1]) if len(sys.argv) > 1 else 0.0) as running:
         print(running.base_url, flush=True)
         threading.Event().wait()

@@ -5,8 +5,10 @@ One file per stage is written from this one (see project.py): `python -m tasks.N
 import hashlib
 import json
 import os
+from typing import Any
 
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tasks import paths
 from tasks.stage import Stage
@@ -35,7 +37,8 @@ def alpaca_plus(stage: Stage) -> None:
                 canonical = json.dumps(["alpaca", row["instruction"], row["input"], row["output"], 0])
                 row_id = hashlib.sha256(canonical.encode()).hexdigest()[:32]
                 part.append([row_id, split, *row.values(), "alpaca", "tasks.json", index])
-            pd.DataFrame(part, columns=COLUMNS).to_parquet(folder / f"{split}.parquet", index=False)
+            rows_of_split = [dict(zip(COLUMNS, row, strict=True)) for row in part]
+            pq.write_table(pa.Table.from_pylist(rows_of_split), folder / f"{split}.parquet")
         facts = {"is_papers_data": False, "label": "a toy", "rows": {"train": 3, "seen": 3, "unseen": 3, "human": 3}}
         (folder / "facts.json").write_text(json.dumps(facts))
 
@@ -69,43 +72,49 @@ def generate(stage: Stage) -> None:
     with stage.out(paths.GENERATIONS / str(stage.run_name)) as folder:
         folder.mkdir()
         for split in paths.SPLITS:
-            frame = pd.read_parquet(stage.dep(paths.ALPACA_PLUS / f"{split}.parquet"))
+            rows = pq.read_table(stage.dep(paths.ALPACA_PLUS / f"{split}.parquet")).to_pylist()
             with (folder / f"{split}.jsonl").open("w") as lines:
-                for row in frame.itertuples():
-                    draw = hashlib.sha256(weights + row.row_id.encode()).digest()[0]
-                    line = {"row_id": row.row_id, "run": stage.run_name, "split": split, "model": model}
-                    line |= {"prediction": row.output if draw % 2 else WORDS[draw % 12], "finish_reason": "stop"}
+                for row in rows:
+                    draw = hashlib.sha256(weights + row["row_id"].encode()).digest()[0]
+                    line = {"row_id": row["row_id"], "run": stage.run_name, "split": split, "model": model}
+                    line |= {"prediction": row["output"] if draw % 2 else WORDS[draw % 12], "finish_reason": "stop"}
                     lines.write(json.dumps(line | {"num_gist_tokens": 1, "num_output_tokens": 1}) + "\n")
 
 
 def rouge(stage: Stage) -> None:
-    scores = []
-    metrics: dict = {}
+    scores: list[dict[str, Any]] = []
+    metrics: dict[str, Any] = {split: {"significance": []} for split in paths.SPLITS}
     for split in paths.SPLITS:
-        references = pd.read_parquet(stage.dep(paths.ALPACA_PLUS / f"{split}.parquet")).set_index("row_id")["output"]
+        rows = pq.read_table(stage.dep(paths.ALPACA_PLUS / f"{split}.parquet")).to_pylist()
+        references = {row["row_id"]: row["output"] for row in rows}
         for run in stage.params.runs:
             lines = (stage.dep(paths.GENERATIONS / run) / f"{split}.jsonl").read_text().splitlines()
-            for line in map(json.loads, lines):
-                right = 100.0 * (line["prediction"] == references[line["row_id"]])
-                scores.append([line["row_id"], split, run, right, right, right, bool(right)])
-    frame = pd.DataFrame(
-        scores, columns=["row_id", "split", "run", "rouge_1_pct", "rouge_2_pct", "rouge_l_pct", "exact_match"]
-    )
-    for (split, run), part in frame.groupby(["split", "run"]):
-        mean = part["rouge_l_pct"].mean()
-        entry = {"mean_pct": mean, "ci95_pct": [mean - 1, mean + 1], "n": len(part)}
-        for metric in ("rouge_1", "rouge_2", "rouge_l"):
-            metrics.setdefault(split, {}).setdefault(metric, {})[run] = {**entry, "bootstrap_median_pct": mean}
-        exact = {"mean_pct": 100 * part["exact_match"].mean(), "ci95_pct": [0.0, 100.0], "n": len(part)}
-        metrics[split].setdefault("exact_match", {})[run] = exact
-        metrics[split].setdefault("normalised", {})[run] = {"rouge_l": {"pct": 50.0, "ci95_pct": [0.0, 100.0]}}
-        difference = {"a": run, "b": "pos_control", "difference_pct": 0.5, "ci95_pct": [0.0, 1.0], "p_value": 0.5}
-        metrics[split].setdefault("significance", []).append(difference)
+            part = [_score(split, run, json.loads(line), references) for line in lines]
+            scores += part
+            _summarise(metrics[split], run, part)
     with stage.out(paths.SCORES) as folder:
         folder.mkdir()
-        frame.to_parquet(folder / "rows.parquet", index=False)
+        pq.write_table(pa.Table.from_pylist(scores), folder / "rows.parquet")
     with stage.out(paths.METRICS) as file:
         file.write_text(json.dumps(metrics, indent=1))
+
+
+def _score(split: str, run: str, line: dict[str, Any], references: dict[str, str]) -> dict[str, Any]:
+    right = 100.0 * (line["prediction"] == references[line["row_id"]])
+    rouge = {"rouge_1_pct": right, "rouge_2_pct": right, "rouge_l_pct": right, "exact_match": bool(right)}
+    return {"row_id": line["row_id"], "split": split, "run": run, **rouge}
+
+
+def _summarise(metrics: dict[str, Any], run: str, part: list[dict[str, Any]]) -> None:
+    mean = sum(row["rouge_l_pct"] for row in part) / len(part)
+    entry = {"mean_pct": mean, "ci95_pct": [mean - 1, mean + 1], "n": len(part)}
+    for metric in ("rouge_1", "rouge_2", "rouge_l"):
+        metrics.setdefault(metric, {})[run] = {**entry, "bootstrap_median_pct": mean}
+    exact = {"mean_pct": mean, "ci95_pct": [0.0, 100.0], "n": len(part)}
+    metrics.setdefault("exact_match", {})[run] = exact
+    metrics.setdefault("normalised", {})[run] = {"rouge_l": {"pct": 50.0, "ci95_pct": [0.0, 100.0]}}
+    difference = {"a": run, "b": "pos_control", "difference_pct": 0.5, "ci95_pct": [0.0, 1.0], "p_value": 0.5}
+    metrics["significance"].append(difference)
 
 
 def judge(stage: Stage) -> None:

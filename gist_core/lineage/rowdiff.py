@@ -1,0 +1,42 @@
+"""Which rows of a changed file differ from an intact copy of it (in the cache or a remote)."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any, BinaryIO
+
+NAMED = 3
+
+
+def differing_rows(changed: Path, intact: BinaryIO) -> str | None:
+    """In words, e.g. "row 2 (row_id 30…) differs in prediction"; None if the file holds no rows or cannot be read as
+    such."""
+    try:
+        new, old = _rows(changed.suffix, changed.read_bytes()), _rows(changed.suffix, intact.read())
+    except (ValueError, OSError):
+        return None
+    if new is None or old is None:
+        return None
+    if len(new) != len(old):
+        return f"it has {len(new)} rows instead of {len(old)}"
+    found = [(index, a, b) for index, (a, b) in enumerate(zip(old, new, strict=True), 1) if a != b]
+    named = [_name(*difference) for difference in found[:NAMED]]
+    return "; ".join(named) + (f"; and {len(found) - NAMED} more rows" if len(found) > NAMED else "") if found else None
+
+
+def _rows(suffix: str, data: bytes) -> list[Any] | None:
+    if suffix == ".jsonl":
+        return [json.loads(line) for line in data.decode("utf-8").splitlines()]
+    if suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        return pq.read_table(io.BytesIO(data)).to_pylist()
+    return None
+
+
+def _name(index: int, old: Any, new: Any) -> str:
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return f"row {index} differs"
+    columns = [key for key in old.keys() | new.keys() if old.get(key) != new.get(key)]
+    identity = f" (row_id {old['row_id']})" if "row_id" in old else ""
+    return f"row {index}{identity} differs in {', '.join(sorted(columns))}"

@@ -1,0 +1,113 @@
+"""A worker's clone is put at the commit and inputs of a stage; what arrives there is proved by its hash."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from flows.clone import fetch_file, hand_over, prepared, receive, require_clean
+from flows.graph import read_graph
+from flows.lockfile import lock_entry, put_entries, put_in_order, read_entries
+from tests.flows.project import Project, git, make_project
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Path]:
+    """A project whose whole graph was made, with a remote, and a clone of it that has nothing."""
+    folder = tmp_path_factory.mktemp("two")
+    project = make_project(folder / "project")
+    project.dvc("remote", "add", "--default", "store", str(folder / "remote"))
+    git(project.root, "commit", "-qam", "A remote")
+    git(folder, "clone", "-q", str(project.root), str(folder / "clone"))
+    project.dvc("repro")
+    project.dvc("push")
+    return project, folder / "clone"
+
+
+def test_what_dvc_does_not_keep_travels_through_the_remote_by_its_hash(two: tuple[Project, Path]) -> None:
+    project, clone = two
+    stages = read_graph(project.root).stages
+    entry = lock_entry(project.root, "judge")
+    hand_over(project.root, stages["judge"], entry)
+    receive(clone, read_graph(clone).stages, "report", {"judge": entry})
+    assert (clone / "judge.json").read_bytes() == (project.root / "judge.json").read_bytes()
+    assert lock_entry(clone, "judge") == entry
+
+    # The object in the remote is damaged: it must not arrive.
+    md5 = hashlib.md5((clone / "judge.json").read_bytes()).hexdigest()
+    stored = next((project.root.parent / "remote").rglob(md5[2:]))
+    (clone / "judge.json").unlink()
+    stored.chmod(0o644)
+    stored.write_text("damaged")
+    with pytest.raises(ValueError, match=f"arrived .* instead of {md5}"):
+        fetch_file(clone, "judge.json", md5)
+    assert not (clone / "judge.json").exists()
+    with pytest.raises(ValueError, match="cannot be fetched"):
+        fetch_file(clone, "judge.json", "0" * 32)
+
+
+def test_a_clone_with_changes_by_hand_is_refused_and_generated_files_are_not_changes(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    stages = read_graph(project.root).stages
+    (project.root / "judge.json").write_text("{}")
+    git(project.root, "add", "-f", "judge.json")
+    git(project.root, "commit", "-qm", "Metrics in git")
+    (project.root / "judge.json").write_text("{ }")
+    (project.root / "params.yaml").write_text("runs: [a, b]\n")
+    assert require_clean(project.root, stages, "a test") == git(project.root, "rev-parse", "HEAD")
+    (project.root / "work.py").write_text("")
+    with pytest.raises(ValueError, match=r"changes in work\.py; commit or stash them"):
+        require_clean(project.root, stages, "a test")
+
+
+def test_a_clone_is_shared_by_one_commit_and_another_commit_waits(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    first = git(project.root, "rev-parse", "HEAD")
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", str(project.root), str(clone))
+    (project.root / "work.py").write_text((project.root / "work.py").read_text() + "# later\n")
+    git(project.root, "commit", "-qam", "Later")
+    second = git(project.root, "rev-parse", "HEAD")
+
+    def stages() -> dict[str, object]:
+        return dict(read_graph(clone).stages)
+
+    # A living process of another program uses the clone at the first commit ...
+    user = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        with prepared(clone, first, None, stages):  # type: ignore[arg-type]
+            mark = next((clone / ".work/dispatch").glob(f"*.{os.getpid()}"))
+            theirs = mark.with_suffix(f".{user.pid}")
+            theirs.touch()
+        entered = threading.Event()
+
+        def enter() -> None:
+            with prepared(clone, second, "runs: [a]\n", stages):  # type: ignore[arg-type]
+                entered.set()
+
+        waiting = threading.Thread(target=enter)
+        waiting.start()
+        assert not entered.wait(2.5), "the clone was switched under a stage that runs"
+        assert git(clone, "rev-parse", "HEAD") == first
+    finally:
+        user.kill()
+        user.wait()
+    # ... and dies: its mark counts no more. The commit is fetched, as the clone does not have it.
+    assert entered.wait(30)
+    waiting.join()
+    assert git(clone, "rev-parse", "HEAD") == second
+    assert (clone / "params.yaml").read_text() == "runs: [a]\n"
+    assert not theirs.exists()
+
+
+def test_lock_entries_keep_their_place_and_new_ones_follow_the_graph(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    put_entries(project.root, {name: {"cmd": name} for name in ("report", "count", "split", "fetch")})
+    put_in_order(project.root, ["fetch", "split", "count", "report"], before=["report"])
+    assert list(read_entries(project.root / "dvc.lock")) == ["report", "fetch", "split", "count"]
+    assert lock_entry(project.root, "split") == {"cmd": "split"}
+    assert project.lock().startswith("schema: '2.0'\n")

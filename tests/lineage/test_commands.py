@@ -1,0 +1,82 @@
+"""`gist lineage ...`: what a person sees, and the exit codes."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cli.lineage import app
+from gist_core.lineage.hashing import sha256_of_path
+from gist_core.lineage.why import Tracer
+from tests.lineage import project
+
+NUMBER = "reports/metrics.json:human.rouge_l.gist-1.mean_pct"
+
+
+def test_why_prints_every_stage_with_commit_and_sources(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pedigree = Tracer(built).why(NUMBER)
+    shown = _gist(built, monkeypatch, "why", NUMBER, "--files")
+    assert shown.exit_code == 0
+    for origin in pedigree.origins.values():
+        assert origin.stage in shown.output
+        assert str(origin.commit) in shown.output
+    assert all(f"{path}" in shown.output and sha256 in shown.output for path, sha256 in pedigree.sources.items())
+    assert "learning_rate" in shown.output
+    found = json.loads(_gist(built, monkeypatch, "why", NUMBER, "--json").output)
+    assert (found["value"], found["sources"]) == (pedigree.value, dict(pedigree.sources))
+
+
+def test_why_of_a_changed_number_exits_1(toy: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = toy / "reports/metrics.json"
+    path.write_text(path.read_text().replace('"n": 3', '"n": 4'))
+    shown = _gist(toy, monkeypatch, "why", "reports/metrics.json:human.rouge_l.gist-1.n")
+    assert shown.exit_code == 1
+    assert "counted again" in shown.output
+    page = tmp_path / "page.html"
+    assert _gist(toy, monkeypatch, "why", NUMBER, "--html", str(page)).exit_code == 1
+    assert "is not the file that rouge made" in page.read_text()
+
+
+def test_row_shows_its_generations_and_scores(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = json.loads((built / "data/generations/gist-1/seen.jsonl").read_text().splitlines()[0])
+    shown = _gist(built, monkeypatch, "row", row["row_id"][:10]).output
+    assert row["row_id"] in shown
+    assert all(f"generate@{run}" in shown for run in project.RUNS)
+    assert "rouge_l_pct" in shown
+
+
+def test_verify_reads_the_remote_and_names_what_differs(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    remote = tmp_path / "remote"
+    project.run(toy, "dvc", "remote", "add", "-q", "-d", "store", str(remote))
+    project.run(toy, "dvc", "push", "-q")
+    clean = _gist(toy, monkeypatch, "verify")
+    assert clean.exit_code == 0
+    assert "workspace, cache, remote store: nothing differs" in clean.output
+    objects = sorted(path for path in remote.rglob("*") if path.is_file() and path.stat().st_size)
+    victim = random.Random(2).choice(objects)
+    victim.chmod(0o644)
+    victim.write_bytes(victim.read_bytes()[:-1] + b"~")
+    found = _gist(toy, monkeypatch, "verify", "--json")
+    assert found.exit_code == 1
+    assert [finding["path"] for finding in json.loads(found.stdout)["findings"]] == [str(victim)]
+    assert _gist(toy, monkeypatch, "verify", "--no-remote").exit_code == 0
+
+
+def test_diff_with_itself_finds_nothing(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = _gist(built, monkeypatch, "diff", "HEAD")
+    assert (shown.exit_code, "no statement differs" in shown.output) == (0, True)
+
+
+def test_export_writes_a_file(built: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    target = tmp_path / "card.md"
+    assert _gist(built, monkeypatch, "export", "model-card", "--run", "gist-1", "--output", str(target)).exit_code == 0
+    assert sha256_of_path(built / "data/models/gist-1/model.safetensors") in target.read_text()
+
+
+def _gist(root: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Result:
+    monkeypatch.chdir(root)
+    return CliRunner().invoke(app, list(arguments), catch_exceptions=False)
