@@ -17,6 +17,7 @@ from filelock import FileLock
 
 FOLDER = Path("data/statements/runs")
 LOG = FOLDER / "log.jsonl"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 CLOCK_TOLERANCE_S = 5.0
 
 
@@ -32,11 +33,18 @@ class Stopwatch:
         return cls(time.time(), _steady())
 
     def read(self) -> dict[str, Any]:
-        """Start and end by the wall clock (UTC, ISO 8601), duration by the steady clock (seconds)."""
+        """Start and end by the wall clock (UTC, ISO 8601), duration by the steady clock (seconds).
+
+        boot, booted: which boot of the machine this was, and when that was if the wall clock is right. Setting the
+        clock moves it.
+        """
+        wall, steady = time.time(), _steady()
         return {
             "started": _iso(self.wall),
-            "finished": _iso(time.time()),
-            "duration_s": round(_steady() - self.steady, 3),
+            "finished": _iso(wall),
+            "duration_s": round(steady - self.steady, 3),
+            "boot": BOOT_ID.read_text(encoding="utf-8").strip() if BOOT_ID.exists() else None,
+            "booted": _iso(wall - steady),
         }
 
 
@@ -69,7 +77,7 @@ def log_problems(root: Path, commit_times: dict[str, float]) -> list[tuple[str, 
     """
     problems: list[tuple[str, str]] = []
     previous_digest: str | None = None
-    latest: dict[str, tuple[float, str]] = {}
+    clocks = _Clocks(commit_times)
     for number, line in enumerate(_lines(root), 1):
         record = _record(line)
         if record is None:
@@ -82,39 +90,48 @@ def log_problems(root: Path, commit_times: dict[str, float]) -> list[tuple[str, 
                 (stage, f"line {number} does not follow the line before it: one of them was edited or removed")
             )
         previous_digest = hashlib.sha256(line.encode()).hexdigest()
-        problems += [(stage, f"line {number}: {problem}") for problem in _clock_problems(record, latest, commit_times)]
+        problems += [(stage, f"line {number}: {problem}") for problem in clocks.problems(record)]
     return problems
 
 
-def _clock_problems(
-    record: dict[str, Any], latest: dict[str, tuple[float, str]], commits: dict[str, float]
-) -> list[str]:
-    try:
-        started, finished = (datetime.fromisoformat(record[key]).timestamp() for key in ("started", "finished"))
-        duration, host = float(record["duration_s"]), str(record.get("host"))
-    except (KeyError, TypeError, ValueError):
-        return ["it has no readable times"]
-    problems = []
-    if abs((finished - started) - duration) > CLOCK_TOLERANCE_S + 0.01 * duration:
-        problems.append(
-            f"the clock was set during the run: {finished - started:.0f} s by the wall clock, {duration:.0f} s passed"
-        )
-    before = latest.get(host)
-    if before and finished < before[0] - CLOCK_TOLERANCE_S:
-        problems.append(
-            f"it finished at {record['finished']}, yet {before[1]} had already finished at {_iso(before[0])}: "
-            "the clock was set back"
-        )
-    made = commits.get(str(record.get("commit")))
-    if made is not None and started < made - 300:
-        problems.append(
-            f"it started at {record['started']}, before its commit was made ({_iso(made)}): the clock was set back"
-        )
-    if started > time.time() + 300:
-        problems.append(f"it started at {record['started']}, which is still to come: the clock was set")
-    if before is None or finished > before[0]:
-        latest[host] = (finished, str(record.get("stage")))
-    return problems
+class _Clocks:
+    """What the lines so far say about the clock of each host. A clock that was set forward, or a machine that stood
+    still, raises no alarm: only one that was set back lets a later execution look earlier."""
+
+    def __init__(self, commit_times: dict[str, float]) -> None:
+        self.commit_times = commit_times
+        self.latest: dict[str, tuple[float, str]] = {}
+        self.booted: dict[str, float] = {}
+
+    def problems(self, record: dict[str, Any]) -> list[str]:
+        try:
+            started, finished = (datetime.fromisoformat(record[key]).timestamp() for key in ("started", "finished"))
+            duration, host, boot = float(record["duration_s"]), str(record["host"]), record.get("boot")
+            booted = datetime.fromisoformat(record["booted"]).timestamp() if boot else 0.0
+        except (KeyError, TypeError, ValueError):
+            return ["it has no readable times"]
+        found = []
+        if finished - started < duration - CLOCK_TOLERANCE_S - 0.01 * duration:
+            shown = f"{finished - started:.0f} s by it, {duration:.0f} s passed"
+            found.append(f"the clock was set back during the run: {shown}")
+        if boot and booted < self.booted.get(boot, booted) - CLOCK_TOLERANCE_S:
+            back = self.booted[boot] - booted
+            found.append(f"the clock was set back by {back:.0f} s since the line before of this machine")
+        before, stage = self.latest.get(host, (finished, ""))
+        if finished < before - CLOCK_TOLERANCE_S:
+            found.append(
+                f"it finished at {record['finished']}, {stage} before it at {_iso(before)}: the clock was set back"
+            )
+        made = self.commit_times.get(str(record.get("commit")))
+        if made is not None and started < made - 300:
+            found.append(f"it started at {record['started']}, before its commit ({_iso(made)}): the clock was set back")
+        if started > time.time() + 300:
+            found.append(f"it started at {record['started']}, which is still to come: the clock was set back since")
+        if boot:
+            self.booted[boot] = booted
+        if finished >= before:
+            self.latest[host] = (finished, str(record.get("stage")))
+        return found
 
 
 def _lines(root: Path) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from gist_core.lineage import numbers
 from gist_core.lineage.hashing import sha256_of_path
 from gist_core.lineage.ledger import Ledger, Statement
+from gist_core.lineage.lockfile import LOCK, parse_lock
 from gist_core.lineage.rowscores import Recount, recount
 
 PER_RUN = ("data/generations", "data/models", "data/verdicts", "data/benchmark", "reports/curves", "reports/judge")
@@ -63,6 +64,7 @@ class Tracer:
         self.ledger = ledger or Ledger.of_workspace(root)
         self._content: dict[str, Any] = {}
         self._sha256: dict[str, str] = {}
+        self._locked = _locked_outs(root / LOCK)
         self._runs = {statement.run for statement in self.ledger.statements.values() if statement.run}
         self._walks: dict[tuple[str, frozenset[str], frozenset[str]], tuple[dict[str, Origin], tuple[str, ...]]] = {}
 
@@ -103,6 +105,11 @@ class Tracer:
         if file not in self._content:
             self._content[file] = numbers.load(self.root / file)
         return self._content[file]
+
+    def _locked_maker(self, path: str) -> str | None:
+        """The stage among whose outs dvc.lock has a file."""
+        parts = Path(path).parts
+        return next((m for n in range(1, len(parts) + 1) if (m := self._locked.get("/".join(parts[:n])))), None)
 
     def _sha256_of(self, file: str) -> str:
         if file not in self._sha256:
@@ -180,10 +187,24 @@ class Tracer:
     def _problems(self, name: str, origin: Origin) -> Iterable[str]:
         if origin.commit is None:
             yield f"{name} ran outside git: no commit is known for it"
+        for path, _, maker in origin.inputs:
+            stage = self._locked_maker(path) if maker is None else None
+            if stage:
+                reason = self.ledger.unreadable.get(stage, "it is missing")
+                yield f"{path} was made by {stage} (dvc.lock), whose statement does not say so: {reason}"
         relevant = {path for path, _, _ in origin.inputs}
         for path, maker in self.ledger.broken_links(name):
             if path in relevant:
                 yield f"{name} read other bytes of {path} than {maker} states to have made"
+
+
+def _locked_outs(lock: Path) -> dict[str, str]:
+    """The stage of each out in dvc.lock. Raises ValueError if the file is damaged."""
+    try:
+        stages = parse_lock(lock.read_text(encoding="utf-8")) if lock.exists() else {}
+    except ValueError as error:
+        raise ValueError(f"{lock} cannot be read: {error}") from None
+    return {path: name for name, stage in stages.items() for path in stage.outs}
 
 
 def _sources(origins: Mapping[str, Origin]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from gist_core.lineage.hashing import Artifact, FileDigest, digest_path, dir_hash, sha256_of_path
 from gist_core.lineage.ledger import Ledger
 from gist_core.lineage.lockfile import form_problems, parse_lock
+from gist_core.lineage.runlog import Stopwatch, append_run, log_problems, runs_of
 from gist_core.lineage.source import source_state
 from tests.lineage import project
 
@@ -125,3 +127,29 @@ def test_the_form_of_dvc_lock_is_dvcs(built: Path) -> None:
     assert form_problems(text.replace("cmd: ", "cmd:  ", 1))
     with pytest.raises(ValueError, match="schema"):
         parse_lock(json.dumps({"stages": {}}))
+
+
+def test_a_clock_set_back_shows_and_a_machine_that_stood_still_does_not(tmp_path: Path) -> None:
+    """Lines as two stages write them, ten seconds after each other, on a clock that was moved between them by
+    `shift`."""
+    for shift, words in ((0, None), (3600, None), (-60, "set back by 60 s"), (-3600, "before it at")):
+        root = tmp_path / str(shift)
+        for number, moved in enumerate((0, shift)):
+            begin = 1_800_000_000 - 86_400 * 365 * 3 + number * 10 + moved
+            times = {"started": begin, "finished": begin + 5, "booted": 1_600_000_000 + moved}
+            iso = {key: datetime.fromtimestamp(value, UTC).isoformat() for key, value in times.items()}
+            append_run(
+                root, {"stage": f"s{number}", "host": "h", "boot": "b", "commit": None, "duration_s": 5.0, **iso}
+            )
+        problems = log_problems(root, {})
+        assert [stage for stage, _ in problems if words] == ["s1"] * len(problems)
+        assert any(words in problem for _, problem in problems) if words else problems == []
+
+
+def test_a_run_before_its_commit_shows(tmp_path: Path) -> None:
+    record = {"stage": "s", "statement": "0" * 64, "commit": "c", "host": "h"} | Stopwatch.start().read()
+    append_run(tmp_path, record)
+    now = datetime.fromisoformat(record["started"]).timestamp()
+    assert log_problems(tmp_path, {"c": now - 1}) == []
+    assert "before its commit" in log_problems(tmp_path, {"c": now + 3600})[0][1]
+    assert [line["stage"] for line in runs_of(tmp_path, "0" * 64)] == ["s"]

@@ -163,7 +163,7 @@ MATRIX: dict[Trial, int] = {
     prediction_by_hand: 4,
     verdict_flipped: 4,
     weights_swapped: 4,
-    weights_swapped_and_committed_to_dvc: 2,
+    weights_swapped_and_committed_to_dvc: 1,
     statement_of_another_run: 4,
     out_without_statement: 4,
     file_without_statement: 4,
@@ -183,7 +183,10 @@ def test_tampering_is_found_and_named(
         said = [f"{finding.path}: {finding.problem}" for finding in _verify(root).findings]
         if not any(name in text for text in said):
             missed.append((seed, name, said))
-        project.restore(built, root)
+        if trial is lock_byte:
+            shutil.copy(built / "dvc.lock", root / "dvc.lock")
+        else:
+            project.restore(built, root)
     with capsys.disabled():
         trials = MATRIX[trial]
         print(f"\ntampering, {trial.__name__}: {trials} trials, {trials - len(missed)} found and named")

@@ -83,6 +83,17 @@ def test_a_mean_is_counted_again_from_its_rows(toy: Path) -> None:
     assert any("is not the file that rouge made" in problem for problem in problems)
 
 
+@pytest.mark.parametrize("text", [None, "{}"])
+def test_a_missing_or_unreadable_statement_is_no_source(toy: Path, text: str | None) -> None:
+    statement = toy / "data/statements/train@gist-1.json"
+    statement.unlink()
+    if text is not None:
+        statement.write_text(text)
+    problems = Tracer(toy).why("reports/metrics.json:human.rouge_l.gist-1.mean_pct").problems
+    assert any("model.safetensors was made by train@gist-1 (dvc.lock)" in problem for problem in problems)
+    assert any(item.problems for item in every_number(toy))
+
+
 def test_names_with_dots_and_hyphens_are_found() -> None:
     content = {"human": {"rouge_l": {"llama-7b-v1.5": {"mean_pct": 1.5}, "llama-7b-v1": {"5": 2}}}}
     keys, value = numbers.lookup(content, "human.rouge_l.llama-7b-v1.5.mean_pct")
