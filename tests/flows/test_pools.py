@@ -106,6 +106,8 @@ def site(tmp_path: Path, server: Server) -> Iterator[Site]:
         made.end()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_stage_dispatched_to_a_worker_in_another_clone_comes_back_by_hash(site: Site) -> None:
     site.command("deploy")
     site.worker("cpu", site.clones[0])
