@@ -21,7 +21,7 @@ Batch = dict[str, torch.Tensor]
 class Collator:
     """Makes a batch of examples under a condition.
 
-    row_capacity: tokens of one packed row; a longer example has a row of its own.
+    row_capacity: tokens that a packed row should hold; more rows are packed where it would not do.
     decoder_start_token_id: of an encoder-decoder; None for a decoder.
     """
 
@@ -130,16 +130,15 @@ def _span(example: Example) -> GistSpan:
 
 
 def _fill_bins(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """First-fit decreasing: indices of the rows that share a bin. Attention is quadratic in the row, so bins are small."""
-    bins: list[list[int]] = []
-    room: list[int] = []
+    """Indices of the rows that share a packed row: as few bins as the capacity asks for, filled evenly.
+
+    The longest row goes first, each to the emptiest bin, so that little of the batch is padding. A bin may pass the
+    capacity by less than one row.
+    """
+    bins: list[list[int]] = [[] for _ in range(-(-sum(lengths) // capacity))]
+    filled = [0] * len(bins)
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        for which, free in enumerate(room):
-            if lengths[index] <= free:
-                bins[which].append(index)
-                room[which] -= lengths[index]
-                break
-        else:
-            bins.append([index])
-            room.append(capacity - lengths[index])
-    return bins
+        emptiest = filled.index(min(filled))
+        bins[emptiest].append(index)
+        filled[emptiest] += lengths[index]
+    return [members for members in bins if members]
