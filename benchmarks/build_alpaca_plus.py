@@ -1,4 +1,3 @@
-# ruff: noqa: E501
 """How long Alpaca+ takes to build, beside reading the same sources with json.loads, and in how much memory.
 
     python benchmarks/build_alpaca_plus.py                      # made-up rows of the real lengths

@@ -208,6 +208,9 @@ def stage_main(name: str, run: Callable[[Stage], None], *, argv: list[str] | Non
     )
     parser.add_argument("--run", help="run of the matrix, a name under `runs:` in params.yaml (matrix stages only)")
     args = parser.parse_args(argv)
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")  # the progress bars of every library
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     die_with_parent()
     command = ["python", "-m", f"tasks.{name}", *(["--run", args.run] if args.run else [])]
     try:

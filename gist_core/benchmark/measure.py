@@ -67,7 +67,7 @@ def measure(
 def _measure_batch(
     gist_model: GistModel, batch: Sequence[Prompt], warmup: int, repeats: int, seed: int
 ) -> Iterator[dict[str, Any]]:
-    passes = {strategy: _Pass(gist_model, batch, strategy) for strategy in STRATEGIES}
+    passes = {strategy: ForwardPass(gist_model, batch, strategy) for strategy in STRATEGIES}
     counted = {strategy: one.count_gflops() for strategy, one in passes.items()}
     for _ in range(warmup):
         for one in passes.values():
@@ -90,7 +90,7 @@ def _measure_batch(
             } | passes[strategy].facts
 
 
-class _Pass:
+class ForwardPass:
     """One forward pass that can be run again and again; what it consumes is made afresh outside the clock."""
 
     def __init__(self, gist_model: GistModel, batch: Sequence[Prompt], strategy: Strategy) -> None:
@@ -129,7 +129,8 @@ class _Pass:
         return counter.get_total_flops() / 1e9
 
     def _prepared(self) -> Callable[[], Any]:
-        model, start = self.gist_model.model, {}
+        model = self.gist_model.model
+        start: dict[str, Any]
         if self.gist_model.is_encoder_decoder:
             decoder_start = torch.full((len(self.inputs), 1), model.config.decoder_start_token_id)
             start = {"decoder_input_ids": decoder_start.to(model.device)}

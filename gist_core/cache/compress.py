@@ -61,9 +61,10 @@ def _compress_batch(
     k = gist_model.settings.num_gist_tokens
     slots = slice(-k, None) if keep == "gist" else slice(None)
     cache, states = (_encode if gist_model.is_encoder_decoder else _decode)(gist_model, batch, positions)
+    layers: list[Any] = cache.layers
     return GistCache(
-        keys=tuple(layer.keys[:, :, slots].clone() for layer in cache.layers),
-        values=tuple(layer.values[:, :, slots].clone() for layer in cache.layers),
+        keys=tuple(layer.keys[:, :, slots].clone() for layer in layers),
+        values=tuple(layer.values[:, :, slots].clone() for layer in layers),
         mask=batch.attention_mask[:, slots].bool(),
         positions=positions[:, slots].clone(),
         prompt_tokens=batch.attention_mask.sum(dim=1) - k - gist_model.num_prefix_tokens,

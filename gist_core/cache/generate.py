@@ -36,7 +36,7 @@ def generate(gist_model: GistModel, cache: GistCache, inputs: Sequence[str], **g
     cache = cache.to(gist_model.device, gist_model.model.dtype)
     copies = max(generate_kwargs.get("num_beams", 1), generate_kwargs.get("num_return_sequences", 1))
     arguments = continuation(gist_model, cache, inputs, copies=copies)
-    output = gist_model.model.generate(
+    output = gist_model.model.generate(  # type: ignore[operator]
         **arguments, **{"pad_token_id": gist_model.tokenizer.pad_token_id, **generate_kwargs}
     )
     return output[:, 1:] if gist_model.is_encoder_decoder else output[:, arguments["input_ids"].shape[1] :]

@@ -136,7 +136,9 @@ class GistCache:
         cache = DynamicCache()
         for layer, (keys, values) in enumerate(zip(self.keys, self.values, strict=True)):
             cache.update(keys.clone(), values.clone(), layer)
-        cache.gist_state = GistState(torch.zeros_like(self.positions[:, 0]), self.positions)
+        cache.gist_state = GistState(  # type: ignore[attr-defined]
+            torch.zeros_like(self.positions[:, 0]), self.positions
+        )
         return cache
 
     def _map(self, function: Callable[[torch.Tensor], torch.Tensor], hashes: Sequence[str]) -> "GistCache":

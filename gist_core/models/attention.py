@@ -211,7 +211,7 @@ class _EncoderDecoderHooks(_Hooks):
             span = self.span(input_ids)
             bounds = encoder_bounds(self.condition, span, input_ids.shape[1])
             _active.set(_Layout(self_=bounds, cross=cross_bounds(self.condition, span)))
-            module._gist_called_alone = True
+            module.__dict__["_gist_called_alone"] = True
 
     def after_encoder(self, module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
         layout = _active.get()
@@ -239,7 +239,7 @@ def _wrap_mask_functions() -> None:
 
 
 def _require_wrapped(module: nn.Module) -> None:
-    name = module.config._attn_implementation
+    name = str(module.config._attn_implementation)  # type: ignore[union-attr]
     if not getattr(ALL_MASK_ATTENTION_FUNCTIONS[name], "knows_gist_layout", False):
         raise RuntimeError(f"another library replaced the {name!r} mask function; gist attention would be silently off")
 

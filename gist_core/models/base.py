@@ -85,18 +85,21 @@ def add_gist_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.add_special_tokens({"additional_special_tokens": [GIST_TOKEN]}, replace_extra_special_tokens=False)
-    gist_token_id: int = tokenizer.convert_tokens_to_ids(GIST_TOKEN)
-    rows = model.get_input_embeddings().weight.shape[0]
+    gist_token_id = tokenizer.get_vocab()[GIST_TOKEN]
     with torch.no_grad():
-        matrices = [model.get_input_embeddings().weight]
-        if (head := model.get_output_embeddings()) is not None and head.weight is not matrices[0]:
-            matrices.append(head.weight)
-        means = [matrix[:rows].float().mean(dim=0) for matrix in matrices]
-        if gist_token_id >= rows:
+        means = [matrix.float().mean(dim=0) for matrix in _token_matrices(model)]
+        if gist_token_id >= len(_token_matrices(model)[0]):
             model.resize_token_embeddings(gist_token_id + 1, mean_resizing=False)
-        matrices = [model.get_input_embeddings().weight]
-        if len(means) == 2:
-            matrices.append(model.get_output_embeddings().weight)
-        for matrix, mean in zip(matrices, means, strict=True):
+        for matrix, mean in zip(_token_matrices(model), means, strict=True):
             matrix[gist_token_id] = mean.to(matrix.dtype)
     return gist_token_id
+
+
+def _token_matrices(model: PreTrainedModel) -> list[torch.Tensor]:
+    """The matrices with a row for each token: the embedding, and the head where it is not the same one."""
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    assert isinstance(embedding.weight, torch.Tensor)
+    if head is None or head.weight is embedding.weight:
+        return [embedding.weight]
+    assert isinstance(head.weight, torch.Tensor)
+    return [embedding.weight, head.weight]

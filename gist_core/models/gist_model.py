@@ -82,7 +82,7 @@ class GistModel:
         self.tokenizer = tokenizer
         self.settings = settings
         self.folder = folder
-        self.gist_token_id: int = tokenizer.convert_tokens_to_ids(GIST_TOKEN)
+        self.gist_token_id = tokenizer.get_vocab()[GIST_TOKEN]
         self._prefix_ids = [] if self.is_encoder_decoder else list(tokenizer("").input_ids)  # BOS, where there is one
         attach_gist_attention(
             model,
@@ -110,7 +110,8 @@ class GistModel:
         config = AutoConfig.from_pretrained(folder)
         auto_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         model = auto_class.from_pretrained(folder, dtype=dtype, attn_implementation=attn_implementation)
-        return cls(model.to(device).eval(), AutoTokenizer.from_pretrained(folder), settings, folder)
+        model.to(torch.device(device))  # type: ignore[arg-type]
+        return cls(model.eval(), AutoTokenizer.from_pretrained(folder), settings, folder)
 
     @property
     def is_encoder_decoder(self) -> bool:
@@ -167,7 +168,7 @@ class GistModel:
         ]
         side = "right" if self.is_encoder_decoder else "left"
         batch = self.pad(prompts, side)
-        output = self.model.generate(
+        output = self.model.generate(  # type: ignore[operator]
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask,
             pad_token_id=self.tokenizer.pad_token_id,

@@ -56,7 +56,8 @@ def make_examples(
     Returns: the examples, and the row ids that were left out.
     """
     prefix = [] if is_encoder_decoder else list(tokenizer("").input_ids)
-    examples, too_long = [], []
+    examples: list[Example] = []
+    too_long: list[Example] = []
     for row_id, instruction, text, output in rows:
         head = encode_instruction(tokenizer, instruction, num_gist_tokens, prefix)
         prompt = head + encode_input(tokenizer, text, is_encoder_decoder=is_encoder_decoder)

@@ -54,13 +54,14 @@ class TrainSettings:
 class GistTrainer(Trainer):
     """Trainer over planned micro-batches whose head sees only the hidden states that have a label."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, compute_loss_func=_loss, **kwargs)
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(compute_loss_func=_loss, **kwargs)
         assert isinstance(self.model, PreTrainedModel)
         self._labelled: torch.Tensor | None = None
         self.model.get_output_embeddings().register_forward_pre_hook(self._keep_labelled)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
+        assert isinstance(self.train_dataset, list)
         return SequentialSampler(self.train_dataset)
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:

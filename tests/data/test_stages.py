@@ -59,7 +59,7 @@ def test_dvc_repro_builds_the_data_with_a_statement_and_refuses_unnamed_files(pr
     assert {path.name for path in data.iterdir()} == names
     assert len(read_rows(data / "dev.parquet")) == 1
     statement = json.loads((project / "data" / "statements" / "alpaca_plus.json").read_text())
-    facts = statement["predicate"]["buildDefinition"]["internalParameters"]
+    facts = statement["predicate"]["buildDefinition"]["internalParameters"]["facts"]
     assert facts["is_papers_data"] is False
     assert set(facts["proof"]) == set(SPLITS)
     assert str(project) not in json.dumps(facts) + (project / "data" / "sources" / "manifest.json").read_text()

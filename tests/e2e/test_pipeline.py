@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gist_core.lineage.audit import every_number
 from tests.e2e.project import SMALL, compose, copy_project, run
 
 RUNS = ["pos_control", "neg_control", "gist-1"]
@@ -44,6 +45,9 @@ def test_a_decoder_from_sources_to_report_and_only_what_changed_runs_again(tmp_p
     assert sorted(stages_run(first.stdout)) == sorted(graph)
     assert "report: reports/report.html" in first.stdout
     check_outs(root)
+    audited = every_number(root)
+    assert len(audited) > 100
+    assert [number for number in audited if number.problems] == []
 
     again = run(root, "-m", "tasks.pipeline")
     assert stages_run(again.stdout) == []

@@ -16,7 +16,7 @@ from tasks.params import load_params
 from tests.human_eval.packages import AWKWARD, write_page_export
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("dvc.yaml", "params.yaml", ".dvc/config", "gist_core", "tasks", "cli", "data/annotations")
+PARTS = ("dvc.yaml", "params.yaml", ".dvc/config", "gist_core", "tasks", "cli", "flows", "data/annotations")
 
 
 @pytest.fixture(scope="module")

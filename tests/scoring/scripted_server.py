@@ -46,10 +46,12 @@ class Page:
     body: str
 
 
+@dataclass(frozen=True)
 class Hang:
     """No answer until the client has gone."""
 
 
+@dataclass(frozen=True)
 class Reset:
     """The connection breaks without an answer."""
 
