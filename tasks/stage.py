@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import json
 import os
+import resource
 import shutil
 import socket
 import sys
@@ -176,6 +177,7 @@ class Stage:
             "host": socket.gethostname(),
             "process": os.getpid(),
             "started_by": started_by,
+            "peak_memory_mib": _peak_memory_mib(),
             "facts": self.run_facts,
         }
         append_run(self.root, record | watch.read())
@@ -235,6 +237,12 @@ def _declaration(root: Path, name: str) -> dict[str, list[str]]:
             return {"deps": deps, "outs": [out.def_path for out in stage.outs], "params": params, "resource": resource}
     except DvcException as error:
         raise ValueError(f"stage {name} cannot be read from {root / 'dvc.yaml'}: {error}") from None
+
+
+def _peak_memory_mib() -> int:
+    """Largest resident memory of this process or of one that it started (Linux counts in KiB, macOS in bytes)."""
+    largest = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return largest >> (20 if sys.platform == "darwin" else 10)
 
 
 def _lookup(values: dict[str, Any], dotted: str) -> Any:
