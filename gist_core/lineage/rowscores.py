@@ -6,6 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from gist_core.scoring.summary import rounded
+
 SCORES = "data/scores/rows.parquet"
 COLUMNS = {"rouge_1": "rouge_1_pct", "rouge_2": "rouge_2_pct", "rouge_l": "rouge_l_pct", "exact_match": "exact_match"}
 
@@ -39,7 +41,8 @@ def recount(root: Path, keys: tuple[str | int, ...], value: Any) -> Recount | No
     elif keys[3:] == ("mean_pct",):
         scores = columns[COLUMNS[metric]]
         again = math.fsum(scores) / len(scores) * (100 if metric == "exact_match" else 1)
-    return Recount(SCORES, ids, again, again is None or math.isclose(again, value, rel_tol=1e-9, abs_tol=1e-9))
+    agrees = again is None or rounded(again) == value or math.isclose(again, value, rel_tol=1e-9, abs_tol=1e-9)
+    return Recount(SCORES, ids, again, agrees)
 
 
 @lru_cache(maxsize=1)
