@@ -71,6 +71,9 @@ class Stage:
         self.root = root
         self.command = command
         self.params: Params = load_params(root / "params.yaml")
+        if self.run_name is not None and self.run_name not in self.params.runs:
+            known = ", ".join(self.params.runs)
+            raise ValueError(f"there is no run {self.run_name!r}; params.yaml has, under `runs:`, {known}")
         self.facts: dict[str, Any] = {}
         self.run_facts: dict[str, Any] = {}
         self._declared = _declaration(root, name)

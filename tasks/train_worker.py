@@ -5,7 +5,6 @@ torchrun --nproc_per_node 2 -m tasks.train_worker JOB.json
 
 import hashlib
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -36,8 +35,6 @@ def run_job(job: Job) -> None:
     from gist_core.training.train import TrainSettings, train
 
     params, use_cpu = job.train, not torch.cuda.is_available()
-    if use_cpu:
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed would look for others, and warn
     config = AutoConfig.from_pretrained(job.base_model)
     settings = TrainSettings(
         steps=params.steps,
