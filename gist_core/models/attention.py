@@ -114,11 +114,9 @@ class _DecoderHooks(_Hooks):
 
     def before(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         _require_wrapped(module)
-        input_ids = args[0] if args else kwargs.get("input_ids")
+        input_ids = _input_ids(args, kwargs)
         first_visible = kwargs.pop("first_visible", None)
         cache = kwargs.get("past_key_values")
-        if input_ids is None:
-            raise ValueError("gist attention finds the gist tokens in input_ids; inputs_embeds alone cannot be masked")
         _refuse_prepared_mask(kwargs.get("attention_mask"))
         batch, length = input_ids.shape
         past = 0 if cache is None else int(cache.get_seq_length())
@@ -180,14 +178,7 @@ class _EncoderDecoderHooks(_Hooks):
             return args, kwargs
         encoder_outputs = kwargs.get("encoder_outputs")
         if encoder_outputs is None:
-            input_ids = args[0] if args else kwargs.get("input_ids")
-            if input_ids is None:
-                raise ValueError(
-                    "gist attention finds the gist tokens in input_ids; inputs_embeds alone cannot be masked"
-                )
-            span = self.span(input_ids)
-            encoder = encoder_bounds(self.condition, span, input_ids.shape[1])
-            _active.set(_Layout(self_=encoder, cross=cross_bounds(self.condition, span)))
+            _active.set(self._layout(args, kwargs))
         else:
             cross: Bounds | None = getattr(encoder_outputs, "gist_cross", None)
             if cross is None:
@@ -203,15 +194,15 @@ class _EncoderDecoderHooks(_Hooks):
 
     def before_encoder(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
         if _active.get() is None:
-            input_ids = args[0] if args else kwargs.get("input_ids")
-            if input_ids is None:
-                raise ValueError(
-                    "gist attention finds the gist tokens in input_ids; inputs_embeds alone cannot be masked"
-                )
-            span = self.span(input_ids)
-            bounds = encoder_bounds(self.condition, span, input_ids.shape[1])
-            _active.set(_Layout(self_=bounds, cross=cross_bounds(self.condition, span)))
+            _active.set(self._layout(args, kwargs))
             module.__dict__["_gist_called_alone"] = True
+
+    def _layout(self, args: tuple, kwargs: dict[str, Any]) -> _Layout:
+        """Bounds of a forward pass that starts from tokens."""
+        input_ids = _input_ids(args, kwargs)
+        span = self.span(input_ids)
+        encoder = encoder_bounds(self.condition, span, input_ids.shape[1])
+        return _Layout(self_=encoder, cross=cross_bounds(self.condition, span))
 
     def after_encoder(self, module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
         layout = _active.get()
@@ -229,6 +220,13 @@ def nothing_hidden() -> Iterator[None]:
         yield
     finally:
         _active.reset(token)
+
+
+def _input_ids(args: tuple, kwargs: dict[str, Any]) -> torch.Tensor:
+    input_ids = args[0] if args else kwargs.get("input_ids")
+    if input_ids is None:
+        raise ValueError("gist attention finds the gist tokens in input_ids; inputs_embeds alone cannot be masked")
+    return input_ids
 
 
 def _wrap_mask_functions() -> None:
