@@ -26,56 +26,66 @@ def instruction_of(gist_model: GistModel, tokens: int) -> str:
     return gist_model.tokenizer.decode(ids)
 
 
-def median_ms(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median time of each function, called in turn so that a drift of the machine hits all alike."""
+def median_ms(runs: dict[str, Callable[[], float]], repeats: int) -> dict[str, float]:
+    """Median of what each function says it took, called in turn so that a drift of the machine hits all alike."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats + 1):
         for name, function in runs.items():
-            started = time.perf_counter()
-            function()
-            times[name].append((time.perf_counter() - started) * 1e3)
+            times[name].append(function())
     return {name: statistics.median(values[1:]) for name, values in times.items()}  # the first is a warm-up
+
+
+def pass_ms(forward: ForwardPass) -> float:
+    """One forward pass: device time on a GPU, wall time elsewhere."""
+    wall, device, _ = forward.time_ms()
+    return wall if device is None else device
+
+
+def compress_ms(gist_model: GistModel, batches: list[list[str]]) -> float:
+    """Wall time of compressing batch after batch."""
+    started = time.perf_counter()
+    for texts in batches:
+        compress(gist_model, texts, batch_size=len(texts))
+    if gist_model.device.type == "cuda":
+        torch.cuda.synchronize()
+    return (time.perf_counter() - started) * 1e3
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="data/models/gist-1", help="folder of a trained gist model")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--tokens", type=int, nargs="+", default=[25, 200, 1000], help="prompt lengths")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 8, 32])
     args = parser.parse_args()
-    gist_model = GistModel.from_pretrained(args.model)
-    print(f"{args.model}, {torch.get_num_threads()} threads, fp32, medians of {args.repeats} runs in turn")
+    gist_model = GistModel.from_pretrained(args.model, device=args.device, dtype=getattr(torch, args.dtype))
+    where = torch.cuda.get_device_name() if args.device == "cuda" else f"{torch.get_num_threads()} threads"
+    print(f"{args.model}, {where}, {args.dtype}, medians of {args.repeats} runs in turn")
     print("| prompt tokens | batch | none ms | instruction ms | gist ms | none / gist | instruction / gist |")
     print("|---|---|---|---|---|---|---|")
-    for tokens in (25, 200, 1000):
-        for batch_size in (1, 8, 32):
-            prompts = [
-                Prompt(str(i), instruction_of(gist_model, tokens), f"Item {i} is blue.") for i in range(batch_size)
-            ]
+    for tokens in args.tokens:
+        text = instruction_of(gist_model, tokens)
+        for size in args.batch_sizes:
+            prompts = [Prompt(str(i), text, f"Item {i} is blue.") for i in range(size)]
             passes = {strategy: ForwardPass(gist_model, prompts, strategy) for strategy in STRATEGIES}
-            ms = {s: [] for s in STRATEGIES}
-            for repeat in range(args.repeats + 1):
-                for strategy in STRATEGIES:
-                    elapsed = passes[strategy].time_ms()[0]
-                    if repeat:  # the first is a warm-up
-                        ms[strategy].append(elapsed)
-            none, instruction, gist = (statistics.median(ms[s]) for s in STRATEGIES)
+            ms = median_ms({name: lambda one=one: pass_ms(one) for name, one in passes.items()}, args.repeats)
+            none, instruction, gist = (ms[strategy] for strategy in STRATEGIES)
             print(
-                f"| {tokens} | {batch_size} | {none:.1f} | {instruction:.1f} | {gist:.1f} | {none / gist:.2f} "
+                f"| {tokens} | {size} | {none:.1f} | {instruction:.1f} | {gist:.1f} | {none / gist:.2f} "
                 f"| {instruction / gist:.2f} |",
                 flush=True,
             )
     print("\n| prompt tokens | 8 prompts one by one, ms | 8 at once, ms | ratio |\n|---|---|---|---|")
-    for tokens in (25, 200, 1000):
+    for tokens in args.tokens:
         texts = [instruction_of(gist_model, tokens - i) for i in range(8)]
-        ms_by_way = median_ms(
-            {
-                "alone": lambda texts=texts: [compress(gist_model, [text]) for text in texts],
-                "batch": lambda texts=texts: compress(gist_model, texts, batch_size=8),
-            },
+        ways = {"alone": [[text] for text in texts], "batch": [texts]}
+        ms = median_ms(
+            {name: lambda way=way: compress_ms(gist_model, way) for name, way in ways.items()},
             args.repeats,
         )
-        alone, batch = ms_by_way["alone"], ms_by_way["batch"]
-        print(f"| {tokens} | {alone:.1f} | {batch:.1f} | {alone / batch:.2f} |", flush=True)
+        print(f"| {tokens} | {ms['alone']:.1f} | {ms['batch']:.1f} | {ms['alone'] / ms['batch']:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

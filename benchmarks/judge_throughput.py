@@ -15,8 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from gist_core.scoring.judge.openai_judge import OpenAISettings, judge_with_openai
+from gist_core.scoring.judge.openai_judge import judge_with_openai
 from gist_core.scoring.judge.pair import Pair
+from gist_core.scoring.judge.settings import OpenAISettings
 from gist_core.scoring.judge.store import CallStore
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -4,10 +4,11 @@ import sys
 
 import typer
 
-from cli import cache, data, flow, human_eval, judge, lineage, params
+from cli import cache, data, flow, human_eval, judge, lineage, params, plan
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("params")(params.compose)
+app.command("plan")(plan.plan)
 app.command("compress")(cache.compress)
 app.command("generate")(cache.generate)
 app.add_typer(data.app, name="data")

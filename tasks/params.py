@@ -4,7 +4,7 @@ Composed from conf/ by `gist params`; see conf/config.yaml for what each group m
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
@@ -99,6 +99,8 @@ class TrainParams(Section):
     save_every: PositiveInt
     log_every: PositiveInt
     seed: int
+    bf16: bool = False
+    select: Literal["last", "dev_loss"] = "last"
 
 
 class EngineParams(Section):
@@ -109,8 +111,41 @@ class EngineParams(Section):
 
 
 class RunParams(Section):
+    """A model that is trained, and how, beyond what `train` says for all of them.
+
+    lora_rank: train LoRA matrices of this rank on frozen weights (gist_core/training/lora.py); None trains the weights.
+    teacher: folder of a trained pos_control model to distil from, e.g. data/models/pos_control. DVC does not see it:
+        the stage takes its hash into its statement and its work in progress, and needs it to be there.
+    teacher_weight: of the KL divergence from the teacher; the cross-entropy has the rest. None is one half.
+    drawn_gist_tokens: train one model for several k: each row draws one of these. Answers are given at num_gist_tokens.
+    """
+
     condition: Condition
     num_gist_tokens: PositiveInt
+    lora_rank: PositiveInt | None = None
+    teacher: str | None = None
+    teacher_weight: float | None = Field(default=None, gt=0, le=1)
+    drawn_gist_tokens: list[PositiveInt] = []
+
+    @model_validator(mode="after")
+    def _gist_only(self) -> "RunParams":
+        problems = []
+        if self.condition != "gist":
+            problems += [
+                f"{key} needs condition: gist" for key in ("teacher", "drawn_gist_tokens") if getattr(self, key)
+            ]
+        if self.drawn_gist_tokens and self.num_gist_tokens not in self.drawn_gist_tokens:
+            problems.append(f"num_gist_tokens {self.num_gist_tokens} is not among drawn_gist_tokens")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+class BaselineParams(Section):
+    """pos_control asked with instructions that another compressor made shorter."""
+
+    compressor: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    num_kept_tokens: PositiveInt
 
 
 class GenerateParams(Section):
@@ -151,6 +186,7 @@ class JudgeParams(Section):
     timeout_s: float = Field(default=60.0, gt=0)
     max_attempts: PositiveInt = 6
     max_wait_s: float = Field(default=600.0, ge=0)
+    lost_calls: Literal["fail", "ask_again"] = "fail"
     poll_s: float = Field(default=30.0, gt=0)
     budget_usd: float | None = Field(default=None, gt=0)
     budget_calls: PositiveInt | None = None
@@ -194,11 +230,15 @@ class ReportParams(Section):
 
 
 class Params(Section):
+    """shape: the model's published sizes, as its config.json has them. `gist plan` reads it, and no stage."""
+
     data: DataParams
     model: ModelParams
+    shape: dict[str, Any] | None = None
     train: TrainParams
     engine: EngineParams
     runs: dict[RunName, RunParams]
+    baselines: dict[RunName, BaselineParams] = {}
     generate: GenerateParams
     rouge: RougeParams
     judge: JudgeParams
@@ -208,21 +248,28 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _runs_exist(self) -> "Params":
+        trained, answering = list(self.runs), [*self.runs, *self.baselines]
         problems = [
-            f"{where} names the run {run!r}, which is not under runs: ({', '.join(self.runs)})"
-            for where, names in (
-                ("judge.runs", self.judge.runs),
-                ("benchmark.runs", self.benchmark.runs),
-                ("human_eval.run", [self.human_eval.run]),
+            f"{where} names the run {run!r}, which is not one of {', '.join(known)}"
+            for where, names, known in (
+                ("judge.runs", self.judge.runs, answering),
+                ("benchmark.runs", self.benchmark.runs, trained),
+                ("human_eval.run", [self.human_eval.run], answering),
             )
             for run in names
-            if run not in self.runs
+            if run not in known
         ]
+        problems += [f"{name} is both under runs: and under baselines:" for name in self.baselines if name in self.runs]
         if self.human_eval.run not in self.judge.runs:
             problems.append(
                 f"human_eval.run is {self.human_eval.run!r}, which is not under judge.runs "
                 f"({', '.join(self.judge.runs)}); add it there; people are compared with the judge"
             )
+        problems += [
+            f"runs.{name}.drawn_gist_tokens needs train.batching: packed, not {self.train.batching}"
+            for name, run in self.runs.items()
+            if run.drawn_gist_tokens and self.train.batching != "packed"
+        ]
         for control in ("pos_control", "neg_control"):
             if control not in self.runs:
                 problems.append(f"runs: has no {control}; every score is normalised between the two controls")

@@ -9,24 +9,29 @@ Killed at any moment, it goes on from its last whole checkpoint.
 import json
 import os
 import shutil
+import statistics
 import subprocess
 from pathlib import Path
 
+from gist_core.lineage.hashing import sha256_of_path
 from tasks import paths
 from tasks.stage import Stage, stage_main
-from tasks.train_worker import Job, run_job
+from tasks.train_worker import ERROR_FILE, Job, run_job
 
 
 def run(stage: Stage) -> None:
     from gist_core.training.engine import launch_command
 
+    work_dir = _work_dir(stage)
+    dev_rows = paths.ALPACA_PLUS / "dev.parquet"
     curve = paths.CURVES / f"{stage.run_name}.jsonl"
     with stage.out(paths.MODELS / str(stage.run_name)) as model_folder, stage.out(curve) as curve_file:
         job = Job(
             base_model=str(stage.dep(paths.BASE_MODEL)),
             rows=str(stage.dep(paths.ALPACA_PLUS / "train.parquet")),
+            dev_rows=str(stage.dep(dev_rows)) if (stage.root / dev_rows).exists() else None,
             output=str(model_folder),
-            work_dir=str(stage.work_dir),
+            work_dir=str(work_dir),
             train=stage.params.train,
             engine=stage.params.engine,
             run=stage.run_params,
@@ -34,7 +39,8 @@ def run(stage: Stage) -> None:
         if stage.params.engine.zero_stage is None:
             run_job(job)
         else:
-            spec = stage.work_dir / "job.json"
+            spec, error = work_dir / "job.json", work_dir / ERROR_FILE
+            error.unlink(missing_ok=True)
             spec.write_text(job.model_dump_json(indent=1), encoding="utf-8")
             engine = stage.params.engine
             command = launch_command(
@@ -44,14 +50,35 @@ def run(stage: Stage) -> None:
                 command, env=os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
             )
             if result.returncode:
+                why = error.read_text(encoding="utf-8") if error.exists() else "messages above"
                 raise ValueError(
-                    f"training of {stage.run_name} failed in a worker (exit code {result.returncode}, messages above); "
+                    f"training of {stage.run_name} failed in a worker (exit code {result.returncode}): {why}; "
                     "started again, it goes on from its last whole checkpoint"
                 )
-        shutil.copyfile(stage.work_dir / "curve.jsonl", curve_file)
-    summary = json.loads((Path(job.work_dir) / "summary.json").read_text(encoding="utf-8"))
+        shutil.copyfile(work_dir / "curve.jsonl", curve_file)
+    summary = json.loads((work_dir / "summary.json").read_text(encoding="utf-8"))
     stage.facts |= summary | {"seed": stage.params.train.seed}
-    shutil.rmtree(stage.work_dir)
+    speeds = [json.loads(line)["tokens_per_s"] for line in (work_dir / "speed.jsonl").read_text("utf-8").splitlines()]
+    stage.run_facts["tokens_per_s_median"] = round(statistics.median(speeds), 1) if speeds else None
+    shutil.rmtree(work_dir)
+
+
+def _work_dir(stage: Stage) -> Path:
+    """The stage's, and with a teacher one in it that is that teacher's: DVC does not know of this input.
+
+    Raises:
+        ValueError: the teacher is not there.
+    """
+    if stage.run_params.teacher is None:
+        return stage.work_dir
+    teacher = Path(stage.run_params.teacher)
+    if not teacher.is_dir():
+        raise ValueError(
+            f"runs.{stage.run_name}.teacher {str(teacher)!r} is not there; train it first, e.g. `dvc repro train@pos_control`"
+        )
+    folder = stage.work_dir / sha256_of_path(teacher)[:16]
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 if __name__ == "__main__":

@@ -5,17 +5,29 @@ torchrun --nproc_per_node 2 -m tasks.train_worker JOB.json
 
 import hashlib
 import json
+import os
 import sys
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tasks.params import EngineParams, RunParams, Section, TrainParams
 
+if TYPE_CHECKING:
+    from gist_core.training.examples import Example
+
+ERROR_FILE = "error.txt"
+
 
 class Job(Section):
-    """All that a worker needs to know. Paths are absolute; `output` gets the trained model."""
+    """All that a worker needs to know. Paths are absolute; `output` gets the trained model.
+
+    dev_rows: rows held out of train; None where there are none.
+    """
 
     base_model: str
     rows: str
+    dev_rows: str | None = None
     output: str
     work_dir: str
     train: TrainParams
@@ -24,14 +36,25 @@ class Job(Section):
 
 
 def run_job(job: Job) -> None:
-    """Trains, and leaves the model in `job.output` and what is worth recording in `summary.json` of the work folder."""
+    """Trains, and leaves the model in `job.output` and what is worth recording in `summary.json` of the work folder.
+
+    Raises:
+        ValueError: a wrong parameter, a loss that is not a number, no memory, no disk, or no DeepSpeed operator.
+    """
+    from gist_core.training.failures import explained
+
+    with explained(Path(job.work_dir)):
+        _run_job(job)
+
+
+def _run_job(job: Job) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-    from gist_core.data.rows import read_rows
     from gist_core.models.gist_model import GistModel, GistSettings
+    from gist_core.training.distill import Teacher
     from gist_core.training.engine import deepspeed_config, init_processes
-    from gist_core.training.examples import Limits, make_examples
+    from gist_core.training.examples import Limits
     from gist_core.training.train import TrainSettings, train
 
     params, use_cpu = job.train, not torch.cuda.is_available()
@@ -50,7 +73,9 @@ def run_job(job: Job) -> None:
         save_every=params.save_every,
         log_every=params.log_every,
         seed=params.seed,
-        bf16=config.dtype == torch.bfloat16,
+        bf16=params.bf16,
+        select=params.select,
+        lora_rank=job.run.lora_rank,
     )
     deepspeed = None
     if job.engine.zero_stage is not None:
@@ -58,17 +83,37 @@ def run_job(job: Job) -> None:
         deepspeed = deepspeed_config(job.engine.zero_stage, offload=job.engine.offload, bf16=settings.bf16)
     torch.manual_seed(params.seed)
     auto_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    model = auto_class.from_pretrained(job.base_model, dtype=config.dtype)
+    # DeepSpeed keeps the optimizer's own fp32 weights; without it the model itself must hold them, or small updates are lost.
+    model = auto_class.from_pretrained(job.base_model, dtype=config.dtype if deepspeed else torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(job.base_model)
     gist_model = GistModel(model, tokenizer, GistSettings(job.run.condition, job.run.num_gist_tokens))
-    examples, too_long = make_examples(
-        ((row.row_id, row.instruction, row.input, row.output) for row in read_rows(Path(job.rows))),
-        tokenizer,
+    examples_of = partial(
+        _examples,
+        tokenizer=tokenizer,
         num_gist_tokens=job.run.num_gist_tokens,
         is_encoder_decoder=bool(config.is_encoder_decoder),
         limits=Limits(total=params.max_length, source=params.max_source_length, target=params.max_target_length),
+        drawn_gist_tokens=job.run.drawn_gist_tokens,
+        seed=params.seed,
     )
-    trainer = train(gist_model, examples, settings, work_dir=Path(job.work_dir), deepspeed=deepspeed, use_cpu=use_cpu)
+    examples, too_long = examples_of(job.rows)
+    dev_examples, _ = examples_of(job.dev_rows) if job.dev_rows else ([], [])
+    teacher = None
+    if job.run.teacher is not None:
+        device = "cpu" if use_cpu else f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        teacher = Teacher.load(Path(job.run.teacher), tokenizer, weight=job.run.teacher_weight or 0.5, device=device)
+    trainer = train(
+        gist_model,
+        examples,
+        settings,
+        work_dir=Path(job.work_dir),
+        dev_examples=dev_examples,
+        teacher=teacher,
+        deepspeed=deepspeed,
+        use_cpu=use_cpu,
+    )
+    if not deepspeed:
+        model.to(config.dtype)
     trainer.save_model(job.output)
     if trainer.is_world_process_zero():
         tokenizer.save_pretrained(job.output)
@@ -81,8 +126,26 @@ def run_job(job: Job) -> None:
             "row_ids_sha256": hashlib.sha256(ids.encode()).hexdigest(),
             "device": "cpu" if use_cpu else torch.cuda.get_device_name(),
         }
+        if settings.select == "dev_loss":
+            summary |= {"selected_step": trainer.selected_step, "dev_rows": len(dev_examples)}
+        if teacher is not None:
+            summary |= {"teacher_sha256": teacher.gist_model.fingerprint}
         (Path(job.work_dir) / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
 
 
+def _examples(rows: str, **how: Any) -> tuple[list["Example"], list[str]]:
+    from gist_core.data.rows import read_rows
+    from gist_core.training.examples import make_examples
+
+    return make_examples(((row.row_id, row.instruction, row.input, row.output) for row in read_rows(Path(rows))), **how)
+
+
 if __name__ == "__main__":
-    run_job(Job.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    job = Job.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    try:
+        run_job(job)
+    except ValueError as error:
+        # For the stage that started the launcher, which would otherwise know an exit code only.
+        (Path(job.work_dir) / ERROR_FILE).write_text(str(error), encoding="utf-8")
+        print(f"tasks.train_worker: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

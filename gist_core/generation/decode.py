@@ -72,13 +72,17 @@ def _answer_batch(gist_model: GistModel, batch: Sequence[Question], max_new_toke
             "row_id": question.row_id,
             "prediction": text,
             "finish_reason": "stop" if ended else "length",
-            "num_instruction_tokens": len(gist_model.encode_instruction(question.instruction))
-            - k
-            - gist_model.num_prefix_tokens,
+            "num_instruction_tokens": instruction_length(gist_model, question.instruction),
             "num_input_tokens": len(gist_model.encode_input(question.input)),
             "num_gist_tokens": k,
             "num_output_tokens": length,
         }
+
+
+def instruction_length(gist_model: GistModel, instruction: str) -> int:
+    """Tokens of an instruction as the prompt holds it, gist tokens and the beginning of text not counted."""
+    settings = gist_model.settings
+    return len(gist_model.encode_instruction(instruction)) - settings.num_gist_tokens - gist_model.num_prefix_tokens
 
 
 def _length(ids: torch.Tensor, eos_token_id: int) -> tuple[bool, int]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -99,14 +99,19 @@ class GistModel:
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
         attn_implementation: str = "sdpa",
+        num_gist_tokens: int | None = None,
     ) -> "GistModel":
         """Loads a model that the train stage made.
+
+        num_gist_tokens: another k than its `gist.json` names, for a model that was trained for several.
 
         Raises:
             ValueError: the folder holds no such model.
         """
         folder = Path(folder)
         settings = GistSettings.load(folder)
+        if num_gist_tokens is not None:
+            settings = replace(settings, num_gist_tokens=num_gist_tokens)
         config = AutoConfig.from_pretrained(folder)
         auto_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         model = auto_class.from_pretrained(folder, dtype=dtype, attn_implementation=attn_implementation)

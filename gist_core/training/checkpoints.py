@@ -13,6 +13,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 MARKER = "COMPLETE"
+KEPT = 2  # on disk; a third is there while it replaces one of them
 
 
 class MarkComplete(TrainerCallback):

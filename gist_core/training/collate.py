@@ -37,6 +37,12 @@ class Collator:
             return self._packed_decoder(examples) if packed else self._padded_decoder(examples)
         return self._packed_encoder_decoder(examples) if packed else self._padded_encoder_decoder(examples)
 
+    def order(self, examples: Sequence[Example]) -> list[int]:
+        """Indices of the examples in the order in which a batch of them holds their labels."""
+        if self.batching != "packed":
+            return list(range(len(examples)))
+        return [i for row in _fill_bins([example.num_tokens for example in examples], self.row_capacity) for i in row]
+
     def _padded_decoder(self, examples: Sequence[Example]) -> Batch:
         batch = pad_rows([example.prompt + example.answer for example in examples], self.pad_token_id, "left")
         labels = torch.full_like(batch.input_ids, IGNORED)

@@ -49,6 +49,20 @@ class WriteCurve(TrainerCallback):
         _append(self.speed, {"step": step, "tokens_per_s": sum(self._tokens[since_step:step]) / max(seconds, 1e-9)})
         self._since = (step, time.monotonic())
 
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Adds the loss on the development rows to the line of this step."""
+        if state.is_world_process_zero and metrics is not None:
+            *before, last = self.curve.read_text(encoding="utf-8").splitlines()
+            point = json.loads(last) | {"dev_loss": metrics["eval_loss"]}
+            self.curve.write_text("".join(f"{line}\n" for line in [*before, json.dumps(point)]), encoding="utf-8")
+
 
 def _append(path: Path, point: dict[str, float]) -> None:
     with path.open("a", encoding="utf-8") as file:

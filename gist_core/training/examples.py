@@ -48,8 +48,13 @@ def make_examples(
     num_gist_tokens: int,
     is_encoder_decoder: bool,
     limits: Limits,
+    drawn_gist_tokens: Sequence[int] = (),
+    seed: int = 0,
 ) -> tuple[list[Example], list[str]]:
     """Tokenises rows of (row_id, instruction, input, output).
+
+    drawn_gist_tokens, seed: numbers of gist tokens, one of which each row draws by the SHA-256 of its id and the seed;
+        without them every row has `num_gist_tokens`.
 
     A row longer than the limits is left out whole rather than cut: a cut could take the gist tokens or the answer's end.
 
@@ -59,12 +64,18 @@ def make_examples(
     examples: list[Example] = []
     too_long: list[Example] = []
     for row_id, instruction, text, output in rows:
-        head = encode_instruction(tokenizer, instruction, num_gist_tokens, prefix)
+        k = _drawn(row_id, seed, drawn_gist_tokens) if drawn_gist_tokens else num_gist_tokens
+        head = encode_instruction(tokenizer, instruction, k, prefix)
         prompt = head + encode_input(tokenizer, text, is_encoder_decoder=is_encoder_decoder)
         answer = encode_answer(tokenizer, output, is_encoder_decoder=is_encoder_decoder)
-        example = Example(row_id, prompt, answer, len(head) - num_gist_tokens, len(head))
+        example = Example(row_id, prompt, answer, len(head) - k, len(head))
         (examples if _fits(example, limits) else too_long).append(example)
     return examples, [example.row_id for example in too_long]
+
+
+def _drawn(row_id: str, seed: int, choices: Sequence[int]) -> int:
+    digest = hashlib.sha256(f"{row_id}:{seed}:gist tokens".encode()).digest()
+    return choices[int.from_bytes(digest, "big") % len(choices)]
 
 
 def plan_micro_batches(

@@ -16,13 +16,26 @@ from typing import Any, Literal
 import torch
 from torch import nn
 from torch.utils.data import Sampler, SequentialSampler
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PreTrainedModel,
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from gist_core.models.gist_model import GistModel
-from gist_core.training.checkpoints import MarkComplete, last_complete_checkpoint
-from gist_core.training.collate import IGNORED, Batch, Collator
+from gist_core.training.checkpoints import KEPT, MarkComplete, last_complete_checkpoint
+from gist_core.training.collate import IGNORED, Collator
 from gist_core.training.curve import WriteCurve
+from gist_core.training.distill import Teacher
 from gist_core.training.examples import Batching, Example, plan_micro_batches
+from gist_core.training.failures import check_disk
+from gist_core.training.lora import add_lora, merge_lora
+from gist_core.training.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +46,9 @@ class TrainSettings:
 
     batch_size: rows per optimizer step over all processes; micro_batch_size: rows per process and forward pass.
     freeze_embeddings: leave token embeddings (and a tied head) as they are.
+    bf16: compute in bfloat16 where autocast does; weights and optimizer stay in float32.
+    select: the weights of the last step, or of the checkpoint whose loss on the development rows is least.
+    lora_rank: train LoRA matrices of this rank on frozen weights; None trains the weights.
     """
 
     steps: int
@@ -49,30 +65,86 @@ class TrainSettings:
     log_every: int
     seed: int
     bf16: bool = False
+    select: Literal["last", "dev_loss"] = "last"
+    lora_rank: int | None = None
 
 
 class GistTrainer(Trainer):
     """Trainer over planned micro-batches whose head sees only the hidden states that have a label."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(compute_loss_func=_loss, **kwargs)
+    def __init__(self, *, teacher: Teacher | None = None, **kwargs: Any) -> None:
+        super().__init__(compute_loss_func=self._loss, **kwargs)
         assert isinstance(self.model, PreTrainedModel)
+        self._teacher = teacher
         self._labelled: torch.Tensor | None = None
+        self._teachers_log_probabilities: torch.Tensor | None = None
         self.model.get_output_embeddings().register_forward_pre_hook(self._keep_labelled)
+
+    @property
+    def selected_step(self) -> int:
+        """The optimizer step whose weights the model has after training."""
+        best = self.state.best_model_checkpoint if self.args.load_best_model_at_end else None
+        return self.state.global_step if best is None else int(best.rpartition("-")[2])
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
         assert isinstance(self.train_dataset, list)
         return SequentialSampler(self.train_dataset)
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        teachers_batch = inputs.pop("teacher", None)
+        if self._teacher is not None and teachers_batch is not None:
+            self._teachers_log_probabilities = self._teacher.log_probabilities(teachers_batch)
         self._labelled = inputs["labels"] != IGNORED
         try:
             return super().compute_loss(model, inputs, *args, **kwargs)
         finally:
-            self._labelled = None
+            self._labelled = self._teachers_log_probabilities = None
 
     def _keep_labelled(self, head: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         return args if self._labelled is None else (args[0][self._labelled],)
+
+    def _loss(
+        self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """Cross-entropy in nats, averaged over all labelled tokens of the optimizer step; with a teacher, mixed with
+        the KL divergence of its distribution from the student's.
+
+        outputs.logits: shape (labelled tokens, vocabulary). labels: shape (batch, seq_len).
+        """
+        targets, logits = labels[labels != IGNORED], outputs.logits.float()
+        total = nn.functional.cross_entropy(logits, targets, reduction="sum")
+        if self._teacher is not None and self._teachers_log_probabilities is not None:
+            student = nn.functional.log_softmax(logits, dim=-1)
+            kl = nn.functional.kl_div(student, self._teachers_log_probabilities, reduction="sum", log_target=True)
+            total = (1 - self._teacher.weight) * total + self._teacher.weight * kl
+        return total / (len(targets) if num_items_in_batch is None else num_items_in_batch)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """The mean cross-entropy over all labelled tokens of the development rows, shared out among the processes."""
+        assert isinstance(self.eval_dataset, list)
+        rank, processes = (torch.distributed.get_rank() if _world_size() > 1 else 0), _world_size()
+        total = torch.zeros(2, dtype=torch.float64, device=self.args.device)
+        self.model_wrapped.eval()
+        for start in range(0, len(self.eval_dataset), processes):
+            # Every process takes part in every pass, as sharded weights need; what is past the end does not count.
+            index = start + rank
+            batch = self._prepare_inputs(self.data_collator([self.eval_dataset[index % len(self.eval_dataset)]]))
+            labels = batch.pop("labels")
+            batch.pop("teacher", None)
+            self._labelled = labels != IGNORED
+            with torch.no_grad(), self.compute_loss_context_manager():
+                logits = self.model_wrapped(**batch).logits.float()
+            self._labelled = None
+            targets = labels[labels != IGNORED]
+            if index < len(self.eval_dataset):
+                loss = nn.functional.cross_entropy(logits, targets, reduction="sum")
+                total += torch.stack([loss.double(), torch.tensor(len(targets), device=total.device).double()])
+        self.model_wrapped.train()
+        if processes > 1:
+            torch.distributed.all_reduce(total)
+        metrics = {"eval_loss": float(total[0] / total[1])}
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
 
 
 def train(
@@ -81,18 +153,28 @@ def train(
     settings: TrainSettings,
     *,
     work_dir: Path,
+    dev_examples: Sequence[Example] = (),
+    teacher: Teacher | None = None,
     deepspeed: dict[str, Any] | None = None,
     use_cpu: bool = False,
 ) -> GistTrainer:
     """Trains `gist_model` in place, resuming from the last whole checkpoint in `work_dir`.
 
+    dev_examples: held-out rows; their loss is in the curve at every checkpoint.
+    teacher: a pos_control model to distil from (gist_core/training/distill.py).
     deepspeed: a DeepSpeed configuration (gist_core/training/engine.py), or None.
 
-    Returns: the trainer, whose `save_model(folder)` writes the weights (gathered, under ZeRO-3).
+    Returns: the trainer, whose `save_model(folder)` writes the weights (gathered, under ZeRO-3; LoRA merged).
 
     Raises:
-        ValueError: no rows, batch sizes that do not divide, or a loss that is not a number.
+        ValueError: no rows, batch sizes that do not divide, a loss that is not a number, or no disk for checkpoints.
     """
+    if settings.select == "dev_loss" and not dev_examples:
+        raise ValueError("train.select is dev_loss, but there are no development rows; hold some out with data.num_dev")
+    if settings.lora_rank is not None and deepspeed is not None and deepspeed["zero_optimization"]["stage"] == 3:
+        raise ValueError(
+            "lora_rank needs whole weights to merge into; take engine=zero2, where LoRA's states are small"
+        )
     processes = _world_size()
     per_step = settings.batch_size // settings.micro_batch_size
     if settings.batch_size % settings.micro_batch_size or per_step % processes:
@@ -122,19 +204,31 @@ def train(
     )
     if settings.freeze_embeddings:
         gist_model.model.get_input_embeddings().requires_grad_(False)
+    adapted = add_lora(gist_model.model, settings.lora_rank) if settings.lora_rank is not None else None
     gist_model.model.train()
+    checkpoint, cut_short = last_complete_checkpoint(work_dir)
+    if checkpoint is None:
+        at_once = min(KEPT + 1, -(-settings.steps // settings.save_every))
+        check_disk(work_dir, at_once * _checkpoint_bytes(gist_model.model))
+    dev_order = sorted(dev_examples, key=lambda example: example.num_tokens)
+    size = settings.micro_batch_size
     trainer = GistTrainer(
         model=gist_model.model,
-        args=_arguments(settings, work_dir, per_step // processes, deepspeed, use_cpu),
+        args=_arguments(settings, work_dir, per_step // processes, deepspeed, use_cpu, with_dev=bool(dev_examples)),
         train_dataset=[[examples[i] for i in batch] for batch in plan],
-        data_collator=lambda items: _only(collator, items),
+        eval_dataset=[dev_order[i : i + size] for i in range(0, len(dev_order), size)] or None,
+        data_collator=lambda items: _collate(collator, teacher, items),
+        teacher=teacher,
         callbacks=[
+            EvaluateCheckpoints(),
             WriteCurve(work_dir / "curve.jsonl", work_dir / "speed.jsonl", tokens_per_step),
             MarkComplete(),
             StopOnBadLoss(),
         ],
     )
-    checkpoint, cut_short = last_complete_checkpoint(work_dir)
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(Progress(tokens_per_step))
     if cut_short:
         logger.warning("skipped and removed checkpoints without a completeness marker: %s", ", ".join(cut_short))
     if checkpoint is not None:
@@ -142,6 +236,8 @@ def train(
         logger.warning("resuming from %s", checkpoint)
     (work_dir / "world_size.json").write_text(json.dumps(processes), encoding="utf-8")
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if adapted is not None:
+        merge_lora(adapted)
     gist_model.model.eval()
     return trainer
 
@@ -165,8 +261,22 @@ class StopOnBadLoss(TrainerCallback):
             )
 
 
+class EvaluateCheckpoints(TrainerCallback):
+    """Gives every checkpoint its loss on the development rows, the last one too, and a line of the curve to stand in."""
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if control.should_save and args.eval_strategy != "no":
+            control.should_evaluate = control.should_log = True
+
+
 def _arguments(
-    settings: TrainSettings, work_dir: Path, accumulation: int, deepspeed: dict[str, Any] | None, use_cpu: bool
+    settings: TrainSettings,
+    work_dir: Path,
+    accumulation: int,
+    deepspeed: dict[str, Any] | None,
+    use_cpu: bool,
+    *,
+    with_dev: bool,
 ) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(work_dir),
@@ -183,7 +293,12 @@ def _arguments(
         logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=settings.save_every,
-        save_total_limit=2,
+        save_total_limit=KEPT,
+        eval_strategy="steps" if with_dev else "no",
+        eval_steps=settings.save_every if with_dev else None,
+        load_best_model_at_end=settings.select == "dev_loss",
+        metric_for_best_model="eval_loss" if with_dev else None,
+        greater_is_better=False if with_dev else None,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         disable_tqdm=not sys.stderr.isatty(),
@@ -195,19 +310,12 @@ def _arguments(
     )
 
 
-def _loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None) -> torch.Tensor:
-    """Cross-entropy in nats, averaged over all labelled tokens of the optimizer step.
-
-    outputs.logits: shape (labelled tokens, vocabulary), see `GistTrainer`. labels: shape (batch, seq_len).
-    """
-    targets = labels[labels != IGNORED]
-    total = nn.functional.cross_entropy(outputs.logits.float(), targets, reduction="sum")
-    return total / (len(targets) if num_items_in_batch is None else num_items_in_batch)
-
-
-def _only(collator: Collator, items: list[list[Example]]) -> Batch:
+def _collate(collator: Collator, teacher: Teacher | None, items: list[list[Example]]) -> dict[str, Any]:
     (examples,) = items
-    return collator(examples)
+    batch: dict[str, Any] = dict(collator(examples))
+    if teacher is not None:
+        batch["teacher"] = teacher.batch([examples[i] for i in collator.order(examples)])
+    return batch
 
 
 def _world_size() -> int:
@@ -221,3 +329,9 @@ def _check_world_size(work_dir: Path, processes: int, micro_batch_size: int) -> 
             f"{work_dir} was trained so far with {before} process(es); resume with engine.processes={before}, or remove the "
             f"folder to start again with {processes}"
         )
+
+
+def _checkpoint_bytes(model: PreTrainedModel) -> int:
+    """Weights as they are, and float32 moments (under DeepSpeed a float32 copy too, not counted) of those trained."""
+    weights = [(getattr(p, "ds_numel", p.numel()), p.element_size(), p.requires_grad) for p in model.parameters()]
+    return sum(count * (width + 8 * trained) for count, width, trained in weights)

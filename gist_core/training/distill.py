@@ -1,0 +1,75 @@
+"""Distillation (Hinton et al. 2015, arXiv 1503.02531) from the model that sees the whole instruction.
+
+A gist model learns, beside the answer's tokens, pos_control's distribution over each of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from gist_core.models.gist_model import GistModel
+from gist_core.training.collate import IGNORED, Batch, Collator
+from gist_core.training.examples import Example
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained pos_control model. weight: of the KL divergence in the loss; the cross-entropy has the rest."""
+
+    gist_model: GistModel
+    weight: float
+
+    @classmethod
+    def load(cls, folder: Path, tokenizer: PreTrainedTokenizerBase, *, weight: float, device: str) -> "Teacher":
+        """Raises ValueError if the folder holds no pos_control model with the student's vocabulary."""
+        gist_model = GistModel.from_pretrained(folder, device=device)
+        if gist_model.settings.condition != "pos_control":
+            raise ValueError(
+                f"the teacher {folder} was trained as {gist_model.settings.condition}; distillation needs the model "
+                "that sees the instruction, a run with condition: pos_control"
+            )
+        if gist_model.tokenizer.get_vocab() != tokenizer.get_vocab():
+            raise ValueError(
+                f"the teacher {folder} has another vocabulary than the base model; take one of the same base"
+            )
+        gist_model.model.requires_grad_(False)
+        return cls(gist_model, weight)
+
+    def batch(self, examples: Sequence[Example]) -> Batch:
+        """The examples as the teacher was trained to see them, with its own number of gist tokens; padded."""
+        settings, model = self.gist_model.settings, self.gist_model
+        collator = Collator(
+            condition="pos_control",
+            batching="padded",
+            pad_token_id=model.tokenizer.pad_token_id,
+            row_capacity=1,
+            decoder_start_token_id=model.model.config.decoder_start_token_id if model.is_encoder_decoder else None,
+        )
+        gist = [model.gist_token_id] * settings.num_gist_tokens
+        return collator(
+            [
+                replace(
+                    example,
+                    prompt=example.prompt[: example.gist_start] + gist + example.prompt[example.gist_end :],
+                    gist_end=example.gist_start + len(gist),
+                )
+                for example in examples
+            ]
+        )
+
+    @torch.no_grad()
+    def log_probabilities(self, batch: Batch) -> torch.Tensor:
+        """Of every token of the vocabulary where there is a label, shape (labelled tokens, vocabulary)."""
+        labelled = batch["labels"] != IGNORED
+        inputs = {key: value for key, value in batch.items() if key != "labels"}
+        head = self.gist_model.model.get_output_embeddings()
+        hook = head.register_forward_pre_hook(lambda module, args: (args[0][labelled],))
+        try:
+            logits = self.gist_model.model(**inputs, use_cache=False).logits
+        finally:
+            hook.remove()
+        return nn.functional.log_softmax(logits.float(), dim=-1)

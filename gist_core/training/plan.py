@@ -1,0 +1,232 @@
+"""What a training would take, from the published shape of a model: memory, batches, tokens, FLOPs, hours, disk.
+
+Nothing is downloaded and no weight is made: parameters are counted on torch's meta device. Model states follow Rajbhandari
+et al. 2020 (ZeRO, arXiv 1910.02054, section 3.1 and figure 1); activations are counted as what autograd saves in
+transformers' layers (tests/training/test_plan.py holds the count against the saved tensors). FLOPs are those of
+gist_core/benchmark/flops.py, times three for forward and backward.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PretrainedConfig
+
+from gist_core.benchmark.flops import DecoderShape, decoder_flops, encoder_decoder_flops, shape_of
+
+GIB = 1 << 30
+USABLE = 0.9  # of a GPU's memory; the rest is the context, communication buffers and fragmentation
+BF16_ACTIVATIONS = 0.75  # of float32's bytes: norms and softmax stay in float32
+LIVE_PARAMETERS = 1_000_000_000  # gathered at once under ZeRO-3: DeepSpeed's stage3_max_live_parameters
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """GPUs as the plan sees them. memory_gib, tflops (peak, in the training's number format): of one GPU.
+    utilisation: the share of the peak that the matrix products reach."""
+
+    memory_gib: float = 80.0
+    tflops: float = 312.0
+    utilisation: float = 0.4
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A training. Batch sizes are rows; `source` and `target` are the longest row in tokens (a decoder has no target).
+
+    zero_stage: None is one process without DeepSpeed. lora_rank: None trains all weights.
+    """
+
+    steps: int
+    batch_size: int
+    micro_batch_size: int
+    source: int
+    target: int
+    bf16: bool
+    freeze_embeddings: bool = False
+    zero_stage: int | None = None
+    offload: bool = False
+    processes: int = 1
+    lora_rank: int | None = None
+
+    @property
+    def engine(self) -> str:
+        if self.zero_stage is None:
+            return "single"
+        return f"zero{self.zero_stage}{'-offload' if self.offload else ''}"
+
+    @property
+    def accumulation(self) -> int:
+        return self.batch_size // (self.micro_batch_size * self.processes)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Numbers of parameters."""
+
+    all: int
+    trained: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on each GPU, and `host`: bytes in the CPU memory of each process."""
+
+    parameters: int
+    gradients: int
+    optimizer: int
+    activations: int
+    host: int
+
+    @property
+    def gpu(self) -> int:
+        return self.parameters + self.gradients + self.optimizer + self.activations
+
+
+def count_parameters(config: PretrainedConfig, *, freeze_embeddings: bool, lora_rank: int | None) -> Parameters:
+    """Counts on the meta device, the gist token's row included.
+
+    With LoRA every linear layer of the blocks gets two matrices, rank x in and out x rank, which alone are trained.
+    """
+    auto_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    with torch.device("meta"):
+        model = auto_class.from_config(config)
+    embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    total = model.num_parameters() + embeddings.shape[1]
+    if head is not embeddings:
+        total += head.shape[1]
+    elif getattr(config, "scale_decoder_outputs", True) is False:
+        # T5 v1.1 and FLAN-T5: transformers ties the head by config and loads it untied, as their checkpoints have it.
+        total += head.numel() + head.shape[1]
+    if lora_rank is not None:
+        inside = model.get_output_embeddings()
+        linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not inside]
+        added = sum(lora_rank * (layer.in_features + layer.out_features) for layer in linear)
+        return Parameters(total + added, added)
+    return Parameters(total, total - (embeddings.numel() + embeddings.shape[1] if freeze_embeddings else 0))
+
+
+def memory(config: PretrainedConfig, count: Parameters, setup: Setup) -> Memory:
+    """Peak bytes of a training step on each process: model states after the ZeRO paper, and activations.
+
+    One process without DeepSpeed holds float32 weights, gradients and Adam's two moments; under bf16, autocast keeps a
+    16-bit copy too. DeepSpeed in bf16 holds 2 + 2 + 12 bytes for each parameter (float32 copy and moments), in float32
+    4 + 4 + 12, and divides by the number of processes: the 12 from stage 1 on, gradients from 2 on, weights in 3. Offload
+    puts the optimizer's part (and from stage 2 on the gradients', in 3 the weights') in CPU memory.
+    """
+    activations = activation_bytes(config, setup)
+    if setup.zero_stage is None:
+        weights = 4 * count.all + (2 * count.all if setup.bf16 else 0)
+        return Memory(weights, 4 * count.trained, 8 * count.trained, activations, 0)
+    stage, shards = setup.zero_stage, setup.processes
+    width = 2 if setup.bf16 else 4
+    parameters = width * count.all // (shards if stage == 3 else 1)
+    gradients = width * count.trained // (shards if stage >= 2 else 1)
+    optimizer = 12 * count.trained // shards
+    host = 0
+    if setup.offload:
+        host, optimizer = optimizer, 0
+        if stage >= 2:
+            host, gradients = host + gradients, 0
+        if stage == 3:
+            host, parameters = host + parameters, 0
+    if stage == 3:
+        parameters += width * min(count.all, LIVE_PARAMETERS)
+    return Memory(parameters, gradients, optimizer, activations, host)
+
+
+def activation_bytes(config: PretrainedConfig, setup: Setup) -> int:
+    """Bytes that one forward pass of the longest rows saves for backward, logits at every target included.
+
+    In units of the hidden size h and the MLP's width i, for each token and layer: a decoder with a gated MLP saves
+    10.5 h + 4 i numbers; a T5's encoder 12 h + 8 i, its decoder 18 h + 8 i, and both their attention weights three times,
+    since the relative bias keeps them out of the fused kernels.
+    """
+    shape = shape_of(config)
+    rows, source, target = setup.micro_batch_size, setup.source, setup.target
+    if isinstance(shape, DecoderShape):
+        numbers = shape.layers * rows * source * (10.5 * shape.hidden + 4 * shape.intermediate)
+        logits = rows * source * shape.vocab
+    else:
+        encoder = source * (12 * shape.hidden + 8 * shape.intermediate + 3 * shape.heads * source)
+        decoder = target * (18 * shape.hidden + 8 * shape.intermediate + 3 * shape.heads * (source + target))
+        numbers = rows * (shape.encoder_layers * encoder + shape.decoder_layers * decoder)
+        logits = rows * target * shape.vocab
+    # Logits, their logarithm and their gradient, in float32.
+    return int(4 * numbers * (BF16_ACTIVATIONS if setup.bf16 else 1)) + 3 * 4 * logits
+
+
+def training_flops(config: PretrainedConfig, setup: Setup, row_tokens: int) -> int:
+    """FLOPs of the whole training at `row_tokens` tokens a row; the head counted at every token."""
+    shape, rows = shape_of(config), setup.steps * setup.batch_size
+    if isinstance(shape, DecoderShape):
+        return 3 * rows * decoder_flops(shape, row_tokens)
+    source = max(1, round(row_tokens * setup.source / (setup.source + setup.target)))
+    return 3 * rows * encoder_decoder_flops(shape, source, target_tokens=max(1, row_tokens - source))
+
+
+def checkpoint_bytes(count: Parameters, setup: Setup) -> int:
+    """Bytes of one checkpoint: weights, and optimizer states."""
+    if setup.zero_stage is None:
+        return 4 * count.all + 8 * count.trained
+    return (2 if setup.bf16 else 4) * count.all + 12 * count.trained
+
+
+def check_batches(setup: Setup) -> None:
+    """Raises ValueError where the rows of a step do not divide among processes and forward passes."""
+    per_pass = setup.micro_batch_size * setup.processes
+    if setup.batch_size % per_pass:
+        raise ValueError(
+            f"train.batch_size {setup.batch_size} is not a multiple of train.micro_batch_size {setup.micro_batch_size} x "
+            f"{setup.processes} process(es); choose train.batch_size or engine.processes so that it is"
+        )
+
+
+def fits(config: PretrainedConfig, count: Parameters, setup: Setup, hardware: Hardware) -> bool:
+    return memory(config, count, setup).gpu <= USABLE * hardware.memory_gib * GIB
+
+
+def engines(setup: Setup) -> list[Setup]:
+    """The same training under every engine that the number of processes allows."""
+    sharded = [replace(setup, zero_stage=stage, offload=offload) for offload in (False, True) for stage in (1, 2, 3)]
+    single = replace(setup, zero_stage=None, offload=False)
+    return [single, *sharded] if setup.processes == 1 else sharded
+
+
+def alternatives(config: PretrainedConfig, setup: Setup, hardware: Hardware) -> list[str]:
+    """Overrides of `gist params` under which the training fits, each by one change: engine, processes, batch or LoRA."""
+    found = []
+    for name, candidates in _changes(setup):
+        for override, candidate in candidates:
+            count = count_parameters(
+                config, freeze_embeddings=candidate.freeze_embeddings, lora_rank=candidate.lora_rank
+            )
+            divides = not candidate.batch_size % (candidate.micro_batch_size * candidate.processes)
+            if divides and fits(config, count, candidate, hardware):
+                found.append(f"{override} ({name})")
+                break
+    return found
+
+
+def _changes(setup: Setup) -> Iterator[tuple[str, list[tuple[str, Setup]]]]:
+    """Kinds of change, each from the smallest step to the largest."""
+    others = [other for other in engines(setup) if other.engine != setup.engine]
+    yield "another engine", [(f"engine={other.engine} engine.processes={other.processes}", other) for other in others]
+    sharded = setup if setup.zero_stage else replace(setup, zero_stage=3)
+    more = []
+    for processes in (2**power for power in range(1, 11)):
+        if setup.processes < processes <= setup.batch_size:
+            rows = min(setup.micro_batch_size, setup.batch_size // processes)
+            grown = replace(sharded, processes=processes, micro_batch_size=rows)
+            override = f"engine={grown.engine} engine.processes={processes}"
+            more.append(
+                (override + (f" train.micro_batch_size={rows}" if rows < setup.micro_batch_size else ""), grown)
+            )
+    yield "more processes, one GPU each", more
+    smaller = range(setup.micro_batch_size - 1, 0, -1)
+    yield (
+        "fewer rows in a forward pass",
+        [(f"train.micro_batch_size={rows}", replace(setup, micro_batch_size=rows)) for rows in smaller],
+    )
+    if setup.lora_rank is None:
+        yield "LoRA, one for every run", [("+runs.RUN.lora_rank=16", replace(setup, lora_rank=16))]

@@ -1,0 +1,64 @@
+"""A line for every logged step: loss, learning rate, tokens per second, and when the training will be over."""
+
+import sys
+import time
+from typing import Any
+
+from transformers import ProgressCallback, TrainerControl, TrainerState, TrainingArguments
+
+
+class Progress(ProgressCallback):
+    """A bar on a terminal; elsewhere lines only. tokens_per_step: of every optimizer step, over all processes."""
+
+    def __init__(self, tokens_per_step: list[int]) -> None:
+        super().__init__()
+        self._tokens = tokens_per_step
+        self._first_step = 0
+        self._started_s = 0.0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._first_step, self._started_s = state.global_step, time.monotonic()
+        self.current_step = state.global_step
+        if not args.disable_tqdm:
+            super().on_train_begin(args, state, control, **kwargs)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self.training_bar is not None:
+            super().on_step_end(args, state, control, **kwargs)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.training_bar is not None:
+            super().on_train_end(args, state, control, **kwargs)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not state.is_world_process_zero or logs is None or "loss" not in logs:
+            return
+        elapsed_s = max(time.monotonic() - self._started_s, 1e-9)
+        done, step = sum(self._tokens[self._first_step : state.global_step]), state.global_step
+        # By tokens, not by steps: grouped batches differ in length.
+        left_s = sum(self._tokens[step:]) * elapsed_s / max(done, 1)
+        line = (
+            f"step {step}/{state.max_steps}  loss {logs['loss']:.4f}  learning rate {logs['learning_rate']:.2e}  "
+            f"{done / elapsed_s:.0f} tokens/s  {_clock(left_s)} left"
+        )
+        if self.training_bar is not None:
+            self.training_bar.write(line)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"

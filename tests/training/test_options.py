@@ -1,0 +1,303 @@
+"""What a run can ask for beyond the paper, each off by default: LoRA, a teacher, k drawn per row, a development split."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+from torch import nn
+
+from gist_core.data.rows import read_rows, write_rows
+from gist_core.models.gist_model import GistModel, GistSettings
+from gist_core.training.collate import IGNORED, Collator
+from gist_core.training.distill import Teacher
+from gist_core.training.examples import Example, Limits, make_examples
+from gist_core.training.failures import check_disk, explained
+from tasks.params import RunParams
+from tasks.train_worker import Job, run_job
+from tests.tiny import tiny_gist_model
+from tests.training.jobs import job, start, write_base_and_rows
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("options")
+    write_base_and_rows(folder)
+    rows = read_rows(folder / "train.parquet")
+    write_rows(folder / "dev.parquet", rows[18:])
+    write_rows(folder / "train.parquet", rows[:18])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(folder: Path) -> Job:
+    plain = job(folder, "plain")
+    run_job(plain)
+    return plain
+
+
+def with_run(plain: Job, **options: object) -> Job:
+    return plain.model_copy(update={"run": RunParams(**plain.run.model_dump() | options)})
+
+
+def weights(folder: str) -> dict[str, torch.Tensor]:
+    return load_file(Path(folder) / "model.safetensors")
+
+
+def curve(job: Job) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (Path(job.work_dir) / "curve.jsonl").read_text("utf-8").splitlines()]
+
+
+def examples_of(gist_model: GistModel, rows: Path, **how: object) -> list[Example]:
+    examples, _ = make_examples(
+        ((row.row_id, row.instruction, row.input, row.output) for row in read_rows(rows)),
+        gist_model.tokenizer,
+        num_gist_tokens=gist_model.settings.num_gist_tokens,
+        is_encoder_decoder=gist_model.is_encoder_decoder,
+        limits=Limits(),
+        **how,  # type: ignore[arg-type]
+    )
+    return examples
+
+
+def logits_of(gist_model: GistModel, examples: list[Example]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and labels where there is a label, of one packed batch in eval mode."""
+    start = gist_model.model.config.decoder_start_token_id if gist_model.is_encoder_decoder else None
+    batch = Collator(gist_model.settings.condition, "packed", 0, 400, start)(examples)
+    labels = batch.pop("labels")
+    with torch.inference_mode():
+        return gist_model.model(**batch).logits[labels != IGNORED], labels[labels != IGNORED]
+
+
+def loss_of(gist_model: GistModel, examples: list[Example]) -> float:
+    return float(nn.functional.cross_entropy(*logits_of(gist_model, examples)))
+
+
+def test_lora_trains_low_rank_updates_of_the_linear_layers_and_saves_an_ordinary_model(folder: Path) -> None:
+    lora = with_run(job(folder, "lora", learning_rate=1e-2), lora_rank=3)
+    run_job(lora)
+    base, trained = weights(str(folder / "base")), weights(lora.output)
+    assert trained.keys() == base.keys()
+    for name, before in base.items():
+        update = trained[name] - before
+        if name.endswith("_proj.weight"):
+            singular = torch.linalg.svdvals(update)
+            assert singular[2] > 1e-4, name
+            assert singular[3] < 1e-5 * singular[0], name
+        else:
+            assert not update.any(), name
+    losses = [point["loss"] for point in curve(lora)]
+    assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
+    assert GistModel.from_pretrained(lora.output).generate_masked(["Add 1."], ["2"], max_new_tokens=3).shape == (1, 3)
+
+
+@pytest.mark.slow
+def test_lora_on_sharded_weights_is_refused(folder: Path) -> None:
+    sharded = with_run(job(folder, "lora-zero3", engine={"zero_stage": 3, "processes": 1}), lora_rank=3)
+    process = start(sharded)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode != 0
+    assert "lora_rank needs whole weights" in output
+    assert "take engine=zero2" in (Path(sharded.work_dir) / "error.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_lora_under_zero_2_is_lora_on_one_process(folder: Path) -> None:
+    single = with_run(job(folder, "lora-single"), lora_rank=3)
+    sharded = with_run(job(folder, "lora-zero2", engine={"zero_stage": 2, "processes": 2}), lora_rank=3)
+    run_job(single)
+    process = start(sharded)
+    output, _ = process.communicate(timeout=250)
+    assert process.returncode == 0, output
+    assert [p["loss"] for p in curve(sharded)] == pytest.approx([p["loss"] for p in curve(single)], abs=1e-5)
+    theirs = weights(single.output)
+    assert all(float((tensor - theirs[name]).abs().max()) < 1e-4 for name, tensor in weights(sharded.output).items())
+
+
+@pytest.fixture(scope="module")
+def teacher(folder: Path) -> Job:
+    teacher = job(folder, "teacher", condition="pos_control", steps=30, learning_rate=3e-3)
+    run_job(teacher)
+    return teacher
+
+
+def test_a_student_comes_nearer_to_its_teacher(folder: Path, plain: Job, teacher: Job) -> None:
+    student = with_run(job(folder, "student"), teacher=teacher.output, teacher_weight=1.0)
+    run_job(student)
+    ours, theirs = GistModel.from_pretrained(student.output), GistModel.from_pretrained(teacher.output)
+    rows = folder / "train.parquet"
+    target = logits_of(theirs, examples_of(theirs, rows))[0].log_softmax(-1)
+
+    def divergence(gist_model: GistModel) -> float:
+        student = logits_of(gist_model, examples_of(gist_model, rows))[0].log_softmax(-1)
+        return float(nn.functional.kl_div(student, target, reduction="batchmean", log_target=True))
+
+    assert divergence(ours) < divergence(GistModel.from_pretrained(plain.output))
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+@pytest.mark.parametrize("batching", ["packed", "padded"])
+def test_teacher_and_student_predict_the_same_tokens_in_the_same_order(
+    folder: Path, family: str, batching: str
+) -> None:
+    student, stock = tiny_gist_model(family, "gist", 4), tiny_gist_model(family, "pos_control", 1)
+    examples = examples_of(student, folder / "train.parquet")[:7]
+    start = student.model.config.decoder_start_token_id if student.is_encoder_decoder else None
+    collator = Collator("gist", batching, 0, 90, start)  # type: ignore[arg-type]
+    labels, teacher = collator(examples)["labels"], Teacher(stock, 0.5)
+    batch = teacher.batch([examples[i] for i in collator.order(examples)])
+    assert batch["labels"][batch["labels"] != IGNORED].tolist() == labels[labels != IGNORED].tolist()
+    # What it predicts is what the teacher alone predicts from its own prompts.
+    ordered = [examples_of(stock, folder / "train.parquet")[i] for i in collator.order(examples)]
+    alone = torch.cat([logits_of(stock, [example])[0] for example in ordered]).log_softmax(-1)
+    assert torch.allclose(teacher.log_probabilities(batch), alone, atol=1e-4)
+
+
+def test_a_teacher_that_is_no_pos_control_is_refused(folder: Path, plain: Job) -> None:
+    with pytest.raises(ValueError, match="was trained as gist; distillation needs"):
+        run_job(with_run(job(folder, "wrong-teacher"), teacher=plain.output))
+
+
+def test_each_row_draws_its_k_by_its_id_and_the_seed(folder: Path) -> None:
+    gist_model = tiny_gist_model("llama", "gist", 1)
+
+    def drawn(seed: int) -> dict[str, int]:
+        examples = examples_of(gist_model, folder / "train.parquet", drawn_gist_tokens=[1, 2, 5], seed=seed)
+        return {example.row_id: example.gist_end - example.gist_start for example in examples}
+
+    assert set(drawn(0).values()) == {1, 2, 5}
+    assert drawn(0) == drawn(0) != drawn(1)
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_a_batch_of_several_k_masks_each_row_by_its_own(folder: Path, family: str) -> None:
+    mixed = examples_of(tiny_gist_model(family), folder / "train.parquet", drawn_gist_tokens=[1, 2, 5])[:6]
+    total = tokens = 0.0
+    for example in mixed:
+        alone = tiny_gist_model(family, "gist", example.gist_end - example.gist_start)
+        total += loss_of(alone, [example]) * len(example.answer)
+        tokens += len(example.answer)
+    assert loss_of(tiny_gist_model(family), mixed) == pytest.approx(total / tokens, abs=1e-5)
+
+
+def test_one_model_trained_for_several_k_answers_at_each(folder: Path, plain: Job) -> None:
+    many = with_run(job(folder, "many"), drawn_gist_tokens=[1, 2, 4])
+    run_job(many)
+    rows = folder / "train.parquet"
+    for k in (1, 4):
+        losses = []
+        for trained in (many, plain):
+            at_k = GistModel.from_pretrained(trained.output, num_gist_tokens=k)
+            losses.append(loss_of(at_k, examples_of(at_k, rows)))
+        if k == 4:  # which the plain run never saw
+            assert losses[0] < losses[1]
+    assert GistModel.from_pretrained(many.output).settings == GistSettings("gist", 1)
+
+
+def test_options_that_do_not_belong_to_a_run_are_refused() -> None:
+    with pytest.raises(ValidationError, match="teacher needs condition: gist"):
+        RunParams(condition="pos_control", num_gist_tokens=1, teacher="x")
+    with pytest.raises(ValidationError, match="num_gist_tokens 1 is not among drawn_gist_tokens"):
+        RunParams(condition="gist", num_gist_tokens=1, drawn_gist_tokens=[2, 5])
+
+
+def test_the_dev_loss_is_that_of_the_saved_weights_and_changes_no_training(folder: Path, plain: Job) -> None:
+    watched = job(folder, "watched").model_copy(update={"dev_rows": str(folder / "dev.parquet")})
+    run_job(watched)
+    ours, theirs = weights(watched.output), weights(plain.output)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    points = {point["step"]: point["dev_loss"] for point in curve(watched) if "dev_loss" in point}
+    assert list(points) == [3, 6, 9, 12]
+    saved = GistModel.from_pretrained(watched.output)
+    assert points[12] == pytest.approx(loss_of(saved, examples_of(saved, folder / "dev.parquet")), abs=1e-5)
+    assert [point["loss"] for point in curve(watched)] == [point["loss"] for point in curve(plain)]
+
+
+def test_selecting_on_dev_loss_saves_the_best_checkpoint(folder: Path) -> None:
+    # A rate at which the loss on the 6 held-out rows rises again before the end.
+    how = {"learning_rate": 3e-2, "lr_schedule": "constant", "warmup_ratio": 0.0, "select": "dev_loss", "steps": 11}
+    selected = job(folder, "selected", **how).model_copy(update={"dev_rows": str(folder / "dev.parquet")})
+    run_job(selected)
+    points = {point["step"]: point["dev_loss"] for point in curve(selected) if "dev_loss" in point}
+    assert list(points) == [3, 6, 9, 11]
+    best = min(points, key=points.__getitem__)
+    assert best != 11
+    summary = json.loads((Path(selected.work_dir) / "summary.json").read_text(encoding="utf-8"))
+    assert summary["selected_step"] == best
+    saved = GistModel.from_pretrained(selected.output)
+    assert loss_of(saved, examples_of(saved, folder / "dev.parquet")) == pytest.approx(points[best], abs=1e-5)
+
+
+def test_selecting_without_a_dev_split_says_what_to_set(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"no development rows; hold some out with data.num_dev"):
+        run_job(job(folder, "nothing-held-out", select="dev_loss"))
+
+
+@pytest.mark.slow
+def test_two_processes_report_the_dev_loss_of_one(folder: Path) -> None:
+    engine = {"zero_stage": 3, "processes": 2}
+    dev = {"dev_rows": str(folder / "dev.parquet")}
+    how = {"select": "dev_loss", "micro_batch_size": 2}
+    single = job(folder, "dev-single", **how).model_copy(update=dev)
+    sharded = job(folder, "dev-zero3", engine=engine, **how).model_copy(update=dev)
+    run_job(single)
+    process = start(sharded)
+    output, _ = process.communicate(timeout=250)
+    assert process.returncode == 0, output
+    losses = [[point["dev_loss"] for point in curve(which) if "dev_loss" in point] for which in (single, sharded)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def test_progress_says_speed_and_what_is_left(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_job(job(folder, "progress", steps=4))
+    output = capsys.readouterr().err
+    lines = re.findall(r"step (\d)/4  loss [\d.]+  learning rate \S+  (\d+) tokens/s  (\d:\d\d:\d\d) left", output)
+    assert [step for step, _, _ in lines] == ["1", "2", "3", "4"]
+    assert all(int(speed) > 0 for _, speed, _ in lines)
+    assert lines[-1][2] == "0:00:00"
+
+
+def test_no_memory_is_one_message(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"out of memory.*Halve train.micro_batch_size"), explained(tmp_path):
+        torch.empty(1 << 50)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("write", [torch.save, lambda tensors, path: Path(path).write_text("x" * 10_000)])
+def test_a_full_disk_is_one_message(tmp_path: Path, write: object) -> None:
+    message = "could not be written.*goes on from its last whole checkpoint"
+    with pytest.raises(ValueError, match=message), explained(tmp_path):
+        write({"a": torch.zeros(100_000)}, "/dev/full")  # type: ignore[operator]
+
+
+def test_a_disk_that_is_too_small_is_told_before_training(tmp_path: Path) -> None:
+    check_disk(tmp_path, 1)
+    with pytest.raises(ValueError, match=r"take 1048576.0 GiB in .*, where"):
+        check_disk(tmp_path, 1 << 50)
+
+
+def test_other_errors_pass_as_they_are(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="mat1 and mat2"), explained(tmp_path):
+        torch.zeros(2, 3) @ torch.zeros(2, 3)
+
+
+@pytest.mark.slow
+def test_a_missing_deepspeed_operator_is_one_message(tmp_path: Path) -> None:
+    """DeepSpeed itself, in a process that finds neither ninja nor a compiler."""
+    code = (
+        "import os; os.environ['PATH'] = '/nowhere'; os.environ['TORCH_EXTENSIONS_DIR'] = os.getcwd()\n"
+        "from gist_core.training.failures import explained\n"
+        "from pathlib import Path\n"
+        "from deepspeed.ops.op_builder.cpu import CPUAdamBuilder\n"
+        "with explained(Path('.')):\n    CPUAdamBuilder().load()"
+    )
+    root = Path(__file__).resolve().parents[2]
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(root)}, capture_output=True, text=True
+    )
+    assert result.stderr.rstrip().splitlines()[-1].startswith("ValueError: DeepSpeed could not load"), result.stderr
