@@ -6,30 +6,52 @@ A gist run answers from cached gists, the controls from the full prompt under th
 """
 
 import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tasks import paths
 from tasks.stage import Stage, stage_main
 
-
-def run(stage: Stage) -> None:
-    import torch
-
-    from gist_core.data.rows import read_rows
-    from gist_core.generation.decode import Question, answer_split
+if TYPE_CHECKING:
+    from gist_core.data.rows import Row
     from gist_core.models.gist_model import GistModel
 
-    params = stage.params.generate
-    model_folder = stage.dep(paths.MODELS / str(stage.run_name))
+
+def run(stage: Stage) -> None:
+    answer_splits(stage, load_model(stage, str(stage.run_name)))
+
+
+def load_model(stage: Stage, trained_run: str) -> "GistModel":
+    """The trained model of a run, on the GPU if there is one."""
+    import torch
+
+    from gist_core.models.gist_model import GistModel
+
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    gist_model = GistModel.from_pretrained(model_folder, device=device)
+    return GistModel.from_pretrained(stage.dep(paths.MODELS / trained_run), device=device)
+
+
+def answer_splits(stage: Stage, gist_model: "GistModel", shorten: Callable[[str], str] | None = None) -> None:
+    """Writes the answers to the splits of `generate.splits`, one JSON line per row, as the generations of the stage's run.
+
+    shorten: what the model is given in place of each instruction. A line then holds that text and its length as well.
+    """
+    from gist_core.data.rows import read_rows
+    from gist_core.generation.decode import Question, answer_split, instruction_length
+
+    params = stage.params.generate
     split_counts = {}
     with stage.out(paths.GENERATIONS / str(stage.run_name)) as folder:
         folder.mkdir(parents=True)
         for split in params.splits:
-            rows = read_rows(stage.dep(paths.ALPACA_PLUS / f"{split}.parquet"))[: params.max_rows]
+            rows = draw_rows(read_rows(stage.dep(paths.ALPACA_PLUS / f"{split}.parquet")), params.max_rows)
+            split_counts[split] = len(rows)
+            if not rows:  # someone's own data need not have every split; later stages take those that have a file
+                continue
+            given = [shorten(row.instruction) if shorten else row.instruction for row in rows]
             answers = answer_split(
                 gist_model,
-                [Question(row.row_id, row.instruction, row.input) for row in rows],
+                [Question(row.row_id, text, row.input) for row, text in zip(rows, given, strict=True)],
                 stage.work_dir / f"{split}.jsonl",
                 batch_size=params.batch_size,
                 max_new_tokens=params.max_new_tokens,
@@ -37,10 +59,28 @@ def run(stage: Stage) -> None:
             )
             about = {"run": stage.run_name, "split": split, "model": gist_model.fingerprint}
             with (folder / f"{split}.jsonl").open("w", encoding="utf-8") as file:
-                for answer in answers:
-                    file.write(json.dumps(about | answer, ensure_ascii=False) + "\n")
-            split_counts[split] = len(rows)
-    stage.facts |= {"model": gist_model.fingerprint, "rows": split_counts, "decoding": "greedy", "device": device}
+                for row, text, answer in zip(rows, given, answers, strict=True):
+                    line = about | answer
+                    if shorten:
+                        line["shortened_instruction"] = text
+                        line["num_kept_tokens"] = len(gist_model.tokenizer.encode(text, add_special_tokens=False))
+                        line["num_instruction_tokens"] = instruction_length(gist_model, row.instruction)
+                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    stage.facts |= {
+        "model": gist_model.fingerprint,
+        "rows": split_counts,
+        "decoding": "greedy",
+        "device": gist_model.model.device.type,
+    }
+
+
+def draw_rows(rows: "list[Row]", max_rows: int | None) -> "list[Row]":
+    """At most `max_rows` rows, those with the smallest row ids, in their order; all for None.
+
+    A split stands task by task in its file, so its first rows would be of a few tasks; row ids are hashes.
+    """
+    drawn = {row.row_id for row in sorted(rows, key=lambda row: row.row_id)[:max_rows]}
+    return [row for row in rows if row.row_id in drawn]
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from gist_core.data.rows import read_rows
 from gist_core.scoring.judge import openai_judge, reference_rule
 from gist_core.scoring.judge.pair import Pair
 from gist_core.scoring.judge.prices import Prices
+from gist_core.scoring.judge.settings import OpenAISettings
 from gist_core.scoring.judge.store import CallStore
 from gist_core.scoring.judge.summary import summarise_verdicts
 from gist_core.scoring.judge.verdict import Judge, Verdict, verdict_record
@@ -102,7 +103,7 @@ def judge_pairs(
     return verdicts, judge, {"provider": "openai", "is_language_model": True, "models_as_answered": sorted(models)}
 
 
-def openai_settings(options: JudgeParams) -> openai_judge.OpenAISettings:
+def openai_settings(options: JudgeParams) -> OpenAISettings:
     """The parameters of the OpenAI judge as plain values for the library."""
     assert options.model is not None
     prices = None
@@ -113,7 +114,7 @@ def openai_settings(options: JudgeParams) -> openai_judge.OpenAISettings:
             output_usd_per_million=options.prices.output_usd_per_million,
             factor=options.prices.batch_factor if options.mode == "batch" else 1.0,
         )
-    return openai_judge.OpenAISettings(
+    return OpenAISettings(
         model=options.model,
         base_url=options.base_url,
         mode=options.mode,
@@ -124,6 +125,7 @@ def openai_settings(options: JudgeParams) -> openai_judge.OpenAISettings:
         timeout_s=options.timeout_s,
         max_attempts=options.max_attempts,
         max_wait_s=options.max_wait_s,
+        lost_calls=options.lost_calls,
         poll_s=options.poll_s,
         budget_usd=options.budget_usd,
         budget_calls=options.budget_calls,

@@ -13,7 +13,7 @@ from gist_core.report.page import Page, to_html, to_markdown
 from tasks import paths
 from tasks.stage import Stage, stage_main
 
-SECTIONS = ("data", "model", "train", "engine", "runs", "rouge", "generate")
+SECTIONS = ("data", "model", "train", "engine", "runs", "baselines", "rouge", "generate")
 # One machine trains all runs: that of the control stands for them, and there is always a pos_control.
 TRAINING = paths.STATEMENTS / "train@pos_control.json"
 

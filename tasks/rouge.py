@@ -23,7 +23,7 @@ POSITIVE = "pos_control"
 
 def run(stage: Stage) -> None:
     options = stage.params.rouge
-    runs = [POSITIVE, *(name for name in stage.params.runs if name != POSITIVE)]
+    runs = [POSITIVE, *(name for name in (*stage.params.runs, *stage.params.baselines) if name != POSITIVE)]
     summaries: dict[str, Any] = {}
     tables: list[pd.DataFrame] = []
     facts: dict[str, Any] = {}

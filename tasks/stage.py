@@ -71,16 +71,18 @@ class Stage:
         self.root = root
         self.command = command
         self.params: Params = load_params(root / "params.yaml")
-        if self.run_name is not None and self.run_name not in self.params.runs:
-            known = ", ".join(self.params.runs)
-            raise ValueError(f"there is no run {self.run_name!r}; params.yaml has, under `runs:`, {known}")
+        known = [*self.params.runs, *self.params.baselines]
+        if self.run_name is not None and self.run_name not in known:
+            raise ValueError(
+                f"there is no run {self.run_name!r}; params.yaml has, under `runs:` and `baselines:`, {', '.join(known)}"
+            )
         self.facts: dict[str, Any] = {}
         self.run_facts: dict[str, Any] = {}
         self._declared = _declaration(root, name)
 
     @property
     def run_params(self) -> RunParams:
-        """The parameters of this stage's run."""
+        """The parameters of this stage's trained run."""
         assert self.run_name is not None
         return self.params.runs[self.run_name]
 

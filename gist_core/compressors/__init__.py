@@ -1,0 +1,31 @@
+"""What gisting is compared with: ways to make an instruction shorter that stay text.
+
+A compressor is one module of this package with a function `make_compressor(instructions, tokenizer)`; its name in
+params.yaml (`baselines.RUN.compressor`) is the module's.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
+from typing import Protocol
+
+from transformers import PreTrainedTokenizerBase
+
+
+class Compressor(Protocol):
+    """Shortens one instruction."""
+
+    def __call__(self, instruction: str, num_tokens: int) -> str:
+        """A text of at most `num_tokens` tokens that stands for `instruction`."""
+
+
+def make_compressor(name: str, instructions: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> Compressor:
+    """The compressor `name`, fitted to the distinct instructions of the training split.
+
+    Raises:
+        ValueError: there is no compressor of that name; the message lists them.
+    """
+    known = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    if name not in known:
+        raise ValueError(f"there is no compressor {name!r}; gist_core/compressors has {', '.join(known)}")
+    return importlib.import_module(f"{__name__}.{name}").make_compressor(instructions, tokenizer)

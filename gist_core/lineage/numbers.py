@@ -15,7 +15,10 @@ def load(path: Path) -> Any:
     """The content of a .json file, or the list of lines of a .jsonl file. Raises ValueError if it is neither."""
     try:
         text = path.read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines()] if path.suffix == ".jsonl" else json.loads(text)
+        if path.suffix == ".json":
+            return json.loads(text)
+        # Not splitlines(): a text may hold U+2028, which JSON leaves as it is.
+        return [json.loads(line) for line in text.split("\n") if line]
     except FileNotFoundError:
         raise ValueError(
             f"{path} does not exist; give the path from the project's root, e.g. reports/metrics.json"

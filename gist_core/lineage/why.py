@@ -162,6 +162,8 @@ class Tracer:
         statement = self.ledger.statements[name]
         # A split narrows what evaluation stages read; training reads the train split whatever the number is about.
         wanted = splits if not name.startswith(("train@", "alpaca_plus")) else frozenset()
+        if name.startswith("baseline@"):  # answered by another run's model, fitted to the train split
+            runs, wanted = frozenset(), wanted and wanted | {"train"}
         inputs = tuple(
             (path, digest["sha256"], self.ledger.producers.get(path))
             for path, digest in statement.inputs.items()

@@ -16,7 +16,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as MplFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from gist_core.report import paper
 from gist_core.report.inputs import ReportInputs
@@ -147,6 +147,57 @@ def curve_figure(inputs: ReportInputs) -> Figure | None:
         caption="Training loss of each run, as logged (mean over the steps since the last point).",
         source="reports/curves/",
         alt="Last training loss: " + ", ".join(f"{run} {curve[-1]['loss']:.3f}" for run, curve in curves.items()),
+    )
+
+
+def lengths_figure(inputs: ReportInputs) -> Figure | None:
+    """Words per instruction, input and output of every split: median, 95th and 99th percentile, maximum (log scale)."""
+    splits: dict[str, Any] = inputs.facts.get("splits", {})
+    fields = ("instruction", "input", "output")
+    known = [split for split, facts in splits.items() if any(facts.get("words", {}).values())]
+    if not known:
+        return None
+
+    def draw(figure: MplFigure) -> None:
+        panels: Sequence[Axes] = figure.subplots(1, len(fields), sharex=True, sharey=True, squeeze=False)[0]
+        for axes, field in zip(panels, fields, strict=True):
+            for y, split in enumerate(known):
+                words = splits[split]["words"][field]
+                if words:
+                    axes.plot([words["median"], words["p95"]], [y, y], color=FG, linewidth=2.4, solid_capstyle="butt")
+                    axes.plot([words["p95"], words["p99"]], [y, y], color=FG, linewidth=0.9)
+                    axes.plot(words["median"], y, "o", color=FG, markersize=5)
+                    axes.plot(words["max"], y, "|", color=MUTED, markersize=7)
+            axes.set_title(field.capitalize(), loc="left")
+            axes.set_xlabel("Words")
+            axes.grid(axis="y", visible=False)
+            axes.tick_params(axis="y", length=0)
+        panels[0].set_xscale("log", base=2)
+        panels[0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        panels[0].set_yticks(range(len(known)), [split.capitalize() for split in known])
+        panels[0].set_ylim(len(known) - 0.5, -0.5)
+        handles = [
+            Line2D([], [], color=FG, marker="o", markersize=5, linewidth=2.4, label="median to 95th percentile"),
+            Line2D([], [], color=FG, linewidth=0.9, label="to the 99th"),
+            Line2D([], [], color=MUTED, marker="|", linestyle="", markersize=7, label="longest"),
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3)
+
+    return Figure(
+        id="fig-lengths",
+        svg=_svg("fig-lengths", draw, (8.2, 1.4 + 0.3 * len(known))),
+        caption="Length of the texts of each split, empty ones left out.",
+        source="data/alpaca_plus/facts.json",
+        alt="Median words (95th percentile): "
+        + "; ".join(
+            f"{split} "
+            + ", ".join(
+                f"{field} {words['median']} ({words['p95']})"
+                for field, words in splits[split]["words"].items()
+                if words
+            )
+            for split in known
+        ),
     )
 
 

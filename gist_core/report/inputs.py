@@ -16,8 +16,8 @@ Json = dict[str, Any]
 class ReportInputs:
     """The contents of the stage's inputs, by run and split.
 
-    params: the declared sections of params.yaml (data, model, train, engine, runs). facts: data/alpaca_plus/facts.json.
-    rows: by validation split. metrics: by split. judge, benchmark, curves: by run;
+    params: the declared sections of params.yaml (data, model, train, engine, runs, baselines, ...).
+    facts: data/alpaca_plus/facts.json. rows: by validation split. metrics: by split. judge, benchmark, curves: by run;
     a run that is missing was not judged, measured or trained. generations: by run, split and row id.
     human_eval: None before the human evaluation ran. hardware: of the training, as its statement has it, or None.
     """
@@ -37,8 +37,18 @@ class ReportInputs:
     @property
     def runs(self) -> list[str]:
         """The runs in the order of a table: pos_control, the compressed runs, neg_control."""
-        names = list(self.params["runs"])
+        names = [*self.params["runs"], *self.baselines]
         return sorted(names, key=lambda name: {"pos_control": 0, "neg_control": 2}.get(name, 1))
+
+    @property
+    def baselines(self) -> Json:
+        """The runs that are not trained: pos_control asked with shortened instructions. By name, as in params.yaml."""
+        return self.params.get("baselines") or {}
+
+    @property
+    def trained_runs(self) -> list[str]:
+        """The runs that were trained, in the order of a table."""
+        return [name for name in self.runs if name not in self.baselines]
 
     @property
     def compressed_runs(self) -> list[str]:
@@ -48,7 +58,7 @@ class ReportInputs:
     @property
     def headline_run(self) -> str | None:
         """gist-1, or the first gist run where there is none of that name."""
-        gists = [name for name in self.runs if self.params["runs"][name].get("condition") == "gist"]
+        gists = [name for name in self.trained_runs if self.params["runs"][name].get("condition") == "gist"]
         return "gist-1" if "gist-1" in gists else next(iter(gists), None)
 
     @property
@@ -100,7 +110,9 @@ def load_inputs(
         human_eval=_json(human_eval) if human_eval.is_file() else None,
         benchmark={path.stem: _json(path) for path in sorted(benchmark.glob("*.json"))},
         curves={path.stem: _json_lines(path) for path in sorted(curves.glob("*.jsonl"))},
-        generations={run: _generations(generations / run) for run in params["runs"]},
+        generations={
+            run: _generations(generations / run) for run in (*params["runs"], *(params.get("baselines") or {}))
+        },
         hardware=_find(_json(statement), "hardware") if statement and statement.is_file() else None,
         notes=list(notes or []),
     )

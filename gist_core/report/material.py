@@ -45,7 +45,13 @@ def setup(inputs: ReportInputs) -> list[tuple[str, str]]:
             f"{train['batching']} batches, seed {train['seed']}"
             + (f"; frozen: {', '.join(train['freeze'])}" if train.get("freeze") else ""),
         ),
-        ("Checkpoint", "the last step, fixed beforehand; no split that is reported here was used to choose it"),
+        (
+            "Checkpoint",
+            f"of those saved, the one with the least loss on {number(inputs.params['data'].get('num_dev', 0), 0)} rows held "
+            "out of train; no split that is reported here was used to choose it"
+            if train.get("select") == "dev_loss"
+            else "the last step, fixed beforehand; no split that is reported here was used to choose it",
+        ),
         ("Engine", f"{zero}, {processes} process{'es' if processes != 1 else ''}"),
     ]
     tokens = {run: curve[-1]["tokens"] for run, curve in inputs.curves.items() if curve and "tokens" in curve[-1]}
@@ -69,7 +75,7 @@ def run_table(inputs: ReportInputs) -> Table:
         "gist": "the gist tokens, not the instruction before them",
     }
     rows = []
-    for name in inputs.runs:
+    for name in inputs.trained_runs:
         params = inputs.params["runs"][name]
         curve = inputs.curves.get(name) or []
         extra = ", ".join(f"{k} {v}" for k, v in params.items() if k not in ("condition", "num_gist_tokens") and v)
@@ -83,7 +89,10 @@ def run_table(inputs: ReportInputs) -> Table:
                 number(curve[-1]["loss"], 3) if curve else MISSING,
             )
         )
-    missing = [name for name in inputs.runs if name not in inputs.curves]
+    for name, params in inputs.baselines.items():
+        shortened = f"at most {params['num_kept_tokens']} token(s) of the instruction, as text"
+        rows.append(row(name, f"pos_control's model ({params['compressor']})", shortened, MISSING, MISSING, MISSING))
+    missing = [name for name in inputs.trained_runs if name not in inputs.curves]
     return Table(
         id="runs",
         caption="The runs: what the input and the answer may attend to of the prompt",
@@ -138,12 +147,13 @@ def _data_row(split: str, facts: Json, kind: str = "own") -> TableRow:
 
 
 def compression_factors(inputs: ReportInputs, run: str) -> dict[str, list[float]]:
-    """Instruction tokens per gist token of every generated row, by split (BOS and gist tokens not counted)."""
+    """Instruction tokens per gist token, or per token that a baseline kept, of every generated row, by split (BOS and
+    gist tokens not counted). A row of which nothing was kept has no factor."""
     return {
         split: [
-            line["num_instruction_tokens"] / line["num_gist_tokens"]
+            line["num_instruction_tokens"] / kept
             for line in inputs.generations.get(run, {}).get(split, {}).values()
-            if line.get("num_gist_tokens")
+            if (kept := line.get("num_kept_tokens", line.get("num_gist_tokens")))
         ]
         for split in SPLITS
     }
@@ -180,7 +190,7 @@ def compression_table(inputs: ReportInputs) -> Table:
     )
     return Table(
         id="compression",
-        caption="Compression factor: instruction tokens per gist token",
+        caption="Compression factor: instruction tokens per gist token, or per token that a baseline kept",
         source="data/generations/",
         columns=["Run", "Split", "Rows", "Mean", "Median", "Range"],
         rows=rows,

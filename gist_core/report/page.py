@@ -76,7 +76,7 @@ class Page:
 
     @cached_property
     def figures(self) -> dict[str, figures.Figure]:
-        makers = (figures.rouge_figure, figures.curve_figure, figures.compression_figure)
+        makers = (figures.rouge_figure, figures.curve_figure, figures.lengths_figure, figures.compression_figure)
         return {figure.id: figure for make in makers if (figure := make(self.inputs)) is not None}
 
     @cached_property
@@ -95,7 +95,9 @@ class Page:
     def missing(self) -> list[str]:
         """What this report lacks, in words."""
         absent = [f"no scores on the {split} split" for split in SPLITS if split not in self.inputs.metrics]
-        absent += [f"{run} has no training curve" for run in self.inputs.runs if not self.inputs.curves.get(run)]
+        absent += [
+            f"{run} has no training curve" for run in self.inputs.trained_runs if not self.inputs.curves.get(run)
+        ]
         absent += [f"{run} has no answers" for run in self.inputs.runs if not self.inputs.generations.get(run)]
         absent += ["no run was judged"] if not self.inputs.judge else []
         absent += ["no benchmark of the caching strategies"] if not self.inputs.benchmark else []

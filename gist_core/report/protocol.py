@@ -8,6 +8,8 @@ def definitions(inputs: ReportInputs) -> list[tuple[str, str]]:
     rouge = inputs.params["rouge"]
     draws = f"{rouge['resamples']:,} resamples, seed {rouge['seed']}"
     bench = "; ".join(sorted({f"{s['resamples']:,} resamples, seed {s['seed']}" for s in inputs.benchmark.values()}))
+    by_dev_loss = inputs.params["train"].get("select") == "dev_loss"
+    chosen = "The least loss on rows held out of train, which are not reported" if by_dev_loss else "A fixed last step"
     return [
         (
             "pos_control",
@@ -53,7 +55,7 @@ def definitions(inputs: ReportInputs) -> list[tuple[str, str]]:
             "gist tokens are. Building a cache is not part of its cost.",
         ),
         ("Decoding", f"Greedy, at most {inputs.params['generate']['max_new_tokens']} new tokens."),
-        ("Checkpoint", "A fixed last step. The paper chose its checkpoint on a split that it reports."),
+        ("Checkpoint", f"{chosen}. The paper chose its checkpoint on a split that it reports."),
     ]
 
 

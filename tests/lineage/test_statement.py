@@ -14,6 +14,7 @@ from gist_core.lineage.ledger import Ledger
 from gist_core.lineage.lockfile import form_problems, parse_lock
 from gist_core.lineage.runlog import Stopwatch, append_run, log_problems, runs_of
 from gist_core.lineage.source import source_state
+from tasks.params import RunParams
 from tests.lineage import project
 
 
@@ -43,7 +44,7 @@ def test_a_statement_names_rows_commit_parameters_and_environment(built: Path) -
     statement = Ledger.of_workspace(built).statements["train@gist-1"]
     assert statement.source["commit"] == project.run(built, "git", "rev-parse", "HEAD~1").strip()
     assert not statement.source["dirty"]
-    assert statement.parameters["runs.gist-1"] == {"condition": "gist", "num_gist_tokens": 1}
+    assert statement.parameters["runs.gist-1"] == RunParams(condition="gist", num_gist_tokens=1).model_dump()
     assert statement.environment["lock_file"]["digest"]["sha256"] == sha256_of_path(built / "requirements.lock")
     assert "dvc" in statement.environment["packages"]
     assert statement.environment["variables"] == {"OMP_NUM_THREADS": "1"}

@@ -1,6 +1,7 @@
 """Issue: `why` on every number ends at source files with their hashes and names each stage's commit and
 parameters."""
 
+import io
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from gist_core.lineage import numbers
 from gist_core.lineage.audit import every_number
 from gist_core.lineage.hashing import sha256_of_path
 from gist_core.lineage.page import page
+from gist_core.lineage.rowdiff import differing_rows
 from gist_core.lineage.rows import history
 from gist_core.lineage.why import Tracer
 from tests.lineage import project
@@ -68,6 +70,16 @@ def test_a_score_rests_on_its_run_its_split_and_their_weights_alone(built: Path)
 def test_a_number_rests_on_the_runs_it_compares(built: Path, number: str, runs: set[str]) -> None:
     trained = {name.removeprefix("train@") for name in Tracer(built).why(number).origins if name.startswith("train@")}
     assert trained == runs
+
+
+def test_a_line_separator_inside_a_text_is_no_new_line(tmp_path: Path) -> None:
+    lines = [{"row_id": "a", "prediction": "one\u2028two\x85three", "n": 1}, {"row_id": "b", "prediction": "", "n": 2}]
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    path = tmp_path / "lines.jsonl"
+    path.write_text(text, encoding="utf-8")
+    assert numbers.load(path) == lines
+    intact = io.BytesIO(text.replace('"n": 2', '"n": 3').encode())
+    assert differing_rows(path, intact) == "row 2 (row_id b) differs in n"
 
 
 def test_a_mean_is_counted_again_from_its_rows(toy: Path) -> None:

@@ -182,6 +182,13 @@ def test_the_same_inputs_give_the_same_bytes(folder, inputs, html, markdown):
     assert not re.search(r"20\d\d-\d\d-\d\dT|<dc:date>", html)
 
 
+def test_the_data_are_shown_as_a_table_and_as_a_plot(page, html):
+    assert 'id="fig-lengths' in html
+    assert "instruction 11 (24), output 15 (40)" in page.figures["fig-lengths"].alt
+    assert page.figures["fig-lengths"].source == "data/alpaca_plus/facts.json"
+    assert "12.5" in html[html.index('id="data"') :]
+
+
 def test_figures_follow_the_theme(html):
     assert not any(stand_in in html for stand_in in THEME)
     drawings = "".join(re.findall(r"<svg.*?</svg>", html, re.DOTALL))
@@ -245,6 +252,15 @@ def test_without_a_gist_run_the_page_still_stands(inputs):
     page = Page("t", replace(inputs, params=PARAMS | {"runs": runs}))
     assert "No gist run was scored." in to_html(page)
     assert "No gist run was scored." in to_markdown(page)
+
+
+def test_the_page_says_how_the_checkpoint_was_chosen(inputs, markdown):
+    assert "the last step, fixed beforehand" in markdown
+    params = PARAMS | {"train": PARAMS["train"] | {"select": "dev_loss"}, "data": PARAMS["data"] | {"num_dev": 40}}
+    chosen = to_markdown(Page("t", replace(inputs, params=params)))
+    assert "the one with the least loss on 40 rows held out of train" in chosen
+    assert "the last step, fixed beforehand" not in chosen
+    assert "A fixed last step" not in chosen
 
 
 def test_samples_are_drawn_by_row_id_and_show_every_run(inputs):

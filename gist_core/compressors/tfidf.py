@@ -1,0 +1,57 @@
+"""TF-IDF, the paper's baseline: an instruction is replaced by its words of highest weight.
+
+weight(word) = count in the instruction * (ln((1 + n) / (1 + df)) + 1), with df of n training instructions holding the
+word: scikit-learn's smoothed inverse document frequency, which is also defined for a word that training never saw.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from sklearn.feature_extraction.text import TfidfVectorizer
+from transformers import PreTrainedTokenizerBase
+
+from gist_core.compressors import Compressor
+
+_WORD = r"(?u)\b\w+\b"
+
+
+def make_compressor(instructions: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> Compressor:
+    """Counts words in `instructions` (distinct ones of the training split), ignoring case."""
+    vectorizer = TfidfVectorizer(token_pattern=_WORD).fit(instructions)
+    unseen = math.log(1 + len(instructions)) + 1
+
+    def weight(word: str) -> float:
+        index = vectorizer.vocabulary_.get(word)
+        return unseen if index is None else float(vectorizer.idf_[index])
+
+    def ids(text: str) -> list[int]:
+        return tokenizer.encode(text, add_special_tokens=False)
+
+    def compress(instruction: str, num_tokens: int) -> str:
+        """Takes words by falling weight (the earlier of two equals first) as long as all taken so far, in the order of
+        the instruction, fit into `num_tokens`; a word that does not fit is passed over. If no word fits, the first tokens
+        of the best one are left. An instruction without a word stays as much of itself as fits."""
+        words = re.findall(_WORD, instruction)
+        counts = Counter(word.lower() for word in words)
+        first = {word.lower(): position for position, word in reversed(list(enumerate(words)))}
+        ranked = sorted(counts, key=lambda word: (-counts[word] * weight(word), first[word]))
+        kept: list[str] = []
+        for word in ranked:
+            longer = sorted([*kept, word], key=first.__getitem__)
+            length = len(ids(_text(words, first, longer)))
+            if length <= num_tokens:
+                kept = longer
+            if length == num_tokens:
+                break
+        if kept:
+            return _text(words, first, kept)
+        best = words[first[ranked[0]]] if ranked else instruction
+        return str(tokenizer.decode(ids(best)[:num_tokens]))
+
+    return compress
+
+
+def _text(words: Sequence[str], first: dict[str, int], kept: Sequence[str]) -> str:
+    return " ".join(words[first[word]] for word in kept)

@@ -1,0 +1,29 @@
+"""Answers every row of the validation splits with pos_control's model from an instruction made shorter as text.
+
+    python -m tasks.baseline --run tfidf-1
+
+The compressor is fitted to the distinct instructions of the training split. Resumes by row.
+"""
+
+from tasks import paths
+from tasks.generate import answer_splits, load_model
+from tasks.stage import Stage, stage_main
+
+ANSWERED_BY = "pos_control"
+
+
+def run(stage: Stage) -> None:
+    from gist_core.compressors import make_compressor
+    from gist_core.data.rows import read_rows
+
+    baseline = stage.params.baselines[str(stage.run_name)]
+    gist_model = load_model(stage, ANSWERED_BY)
+    train = read_rows(stage.dep(paths.ALPACA_PLUS / "train.parquet"))
+    compressor = make_compressor(
+        baseline.compressor, list(dict.fromkeys(row.instruction for row in train)), gist_model.tokenizer
+    )
+    answer_splits(stage, gist_model, lambda instruction: compressor(instruction, baseline.num_kept_tokens))
+
+
+if __name__ == "__main__":
+    stage_main("baseline", run)

@@ -1,0 +1,56 @@
+"""The TF-IDF compressor against weights worked out by hand, and on random instructions."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gist_core.compressors import make_compressor
+from tests.tiny import byte_tokenizer
+
+# df of n = 3 instructions: translate 1, the 3, sentence 2, list 1, colours 1, of 1, shorten 1
+INSTRUCTIONS = ["Translate the sentence", "List the colours of the rainbow", "Shorten the sentence"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return byte_tokenizer()
+
+
+def length(tokenizer, text: str) -> int:
+    return len(tokenizer.encode(text, add_special_tokens=False))
+
+
+def test_the_rarest_words_are_kept_in_the_order_of_the_instruction(tokenizer) -> None:
+    compress = make_compressor("tfidf", INSTRUCTIONS, tokenizer)
+    budget = length(tokenizer, "Translate colours")
+    # Weights: translate and colours ln(4/2)+1 = 1.69, sentence ln(4/3)+1 = 1.29, the (twice) 2 * (ln(4/4)+1) = 2.
+    assert compress("Translate the sentence the colours", length(tokenizer, "the")) == "the"
+    assert compress("Translate sentence the colours", budget) == "Translate colours"
+
+
+def test_a_word_that_training_never_saw_weighs_most(tokenizer) -> None:
+    compress = make_compressor("tfidf", INSTRUCTIONS, tokenizer)
+    assert compress("List the zebras", length(tokenizer, "zebras")) == "zebras"
+
+
+def test_a_word_that_does_not_fit_is_passed_over(tokenizer) -> None:
+    compress = make_compressor("tfidf", INSTRUCTIONS, tokenizer)
+    assert compress("Shorten the incomprehensibilities", length(tokenizer, "Shorten")) == "Shorten"
+
+
+def test_the_best_word_is_cut_where_none_fits(tokenizer) -> None:
+    compress = make_compressor("tfidf", INSTRUCTIONS, tokenizer)
+    assert compress("the sentence", 2) == "se"
+
+
+@given(instruction=st.text(max_size=60), num_tokens=st.integers(1, 12))
+def test_never_longer_than_asked(instruction: str, num_tokens: int) -> None:
+    tokenizer = byte_tokenizer()
+    short = make_compressor("tfidf", INSTRUCTIONS, tokenizer)(instruction, num_tokens)
+    # Cut within a character, a byte tokenizer's decoding shows U+FFFD, which is three bytes long.
+    assert length(tokenizer, short.replace("\N{REPLACEMENT CHARACTER}", "")) <= num_tokens
+
+
+def test_an_unknown_compressor_lists_those_there_are(tokenizer) -> None:
+    with pytest.raises(ValueError, match=r"no compressor 'tf_idf'.*tfidf"):
+        make_compressor("tf_idf", INSTRUCTIONS, tokenizer)
