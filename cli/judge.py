@@ -37,7 +37,8 @@ def dry_run(
             typer.echo(
                 f"{name}: {found.rows} rows, {found.identical_rows} identical; {found.calls} calls "
                 f"({options.protocol}), {found.calls_in_store} already answered ({found.spent_usd:.4f} USD), "
-                f"{found.calls_to_make} to make: about {found.input_tokens} tokens in, {found.output_tokens} out, "
+                + (f"{found.calls_lost} lost in a kill (judge.lost_calls=ask_again), " if found.calls_lost else "")
+                + f"{found.calls_to_make} to make: about {found.input_tokens} tokens in, {found.output_tokens} out, "
                 + ("no price known" if found.cost_usd is None else f"{found.cost_usd:.4f} USD")
             )
     if settings.prices is None:

@@ -52,7 +52,7 @@ def write_generations(path: Path, run: str, rows: list[Row], predictions: list[s
 
 
 def make_project(folder: Path, *, count: int = 24, overrides: str = "") -> dict[str, list[Row]]:
-    """A folder in which the rouge and judge stages run: dvc.yaml, params.yaml, three splits and three runs."""
+    """A folder in which the rouge and judge stages run: dvc.yaml, params.yaml, three splits, runs and baselines."""
     import yaml
 
     for name in ("dvc.yaml", "tasks", "gist_core"):
@@ -70,6 +70,7 @@ def make_project(folder: Path, *, count: int = 24, overrides: str = "") -> dict[
             "pos_control": [row.output for row in rows],
             "gist-1": [row.output if i % 3 else "word" for i, row in enumerate(rows)],
             "neg_control": [AWKWARD[i % len(AWKWARD)] for i in range(count)],
+            **{baseline: ["word"] * count for baseline in params["baselines"]},
         }
         for run, predictions in answers.items():
             write_generations(folder / "data" / "generations" / run / f"{split}.jsonl", run, rows, predictions)

@@ -157,6 +157,7 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     owner: ScriptedServer
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # the body would wait 40 ms for the acknowledgement of the head
 
     def log_message(self, format: str, *arguments: Any) -> None:
         pass

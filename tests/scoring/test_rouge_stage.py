@@ -30,7 +30,7 @@ def test_the_stage_writes_a_score_for_every_row_and_the_figures_of_every_split(p
     table = pd.read_parquet(project / "data/scores/rows.parquet")
     columns = ["row_id", "split", "run", "rouge_1_pct", "rouge_2_pct", "rouge_l_pct", "exact_match"]
     assert list(table.columns) == columns
-    assert len(table) == 3 * 3 * 24
+    assert len(table) == 3 * 4 * 24
     assert not table.duplicated(["row_id", "run"]).any()
     metrics = json.loads((project / "reports/metrics.json").read_text(encoding="utf-8"))
     for (split, run), group in table.groupby(["split", "run"]):
@@ -40,7 +40,7 @@ def test_the_stage_writes_a_score_for_every_row_and_the_figures_of_every_split(p
             100 * group["exact_match"].mean(), abs=1e-4
         )
     assert metrics["seen"]["exact_match"]["pos_control"]["mean_pct"] == 100.0
-    assert metrics["seen"]["empty_predictions"] == {"pos_control": 0, "neg_control": 4, "gist-1": 0}
+    assert metrics["seen"]["empty_predictions"] == {"pos_control": 0, "neg_control": 4, "gist-1": 0, "tfidf-1": 0}
     row = table[(table["run"] == "gist-1") & (table["split"] == "seen")].iloc[3]
     assert row["rouge_l_pct"] == rouge_scores("word 3 null", "word").rouge_l_pct
 

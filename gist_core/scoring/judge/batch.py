@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from gist_core.scoring.judge.answer import completion_body, stored_answer
 from gist_core.scoring.judge.budget import Budget
-from gist_core.scoring.judge.openai_judge import OpenAISettings
 from gist_core.scoring.judge.request import JudgeRequest
+from gist_core.scoring.judge.settings import OpenAISettings
 from gist_core.scoring.judge.store import CallStore
 
 REQUESTS_PER_BATCH = 50_000  # OpenAI's limit

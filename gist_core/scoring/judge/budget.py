@@ -58,6 +58,10 @@ class Budget:
         if answered:
             self.spent_dollars += reserved if cost_usd is None else cost_usd
 
+    def charge_lost(self, request: JudgeRequest, calls: int) -> None:
+        """Counts calls whose answers were lost at their highest price, for they may have been billed."""
+        self.spent_dollars += calls * self._highest_price(request)
+
     def _committed(self) -> float:
         return self.spent_dollars + sum(self._reserved.values())
 

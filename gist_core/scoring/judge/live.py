@@ -2,13 +2,12 @@
 
 Retries are ours and not the client's, because every attempt is counted against the budget and noted in the store. A
 `Retry-After` holds up all workers: the server's limit is for the key, not for one call. SIGTERM and Ctrl-C let the
-calls under way finish, so that a stop costs nothing; after SIGKILL those calls, at most `concurrency`, are asked again.
+calls under way finish, so that a stop costs nothing; after SIGKILL those calls, at most `concurrency`, are known as lost.
 """
 
 import asyncio
 import hashlib
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -17,18 +16,19 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import httpx
 import openai
 from tqdm import tqdm
 
 from gist_core.scoring.judge.answer import completion_body, stored_answer
 from gist_core.scoring.judge.budget import Budget
-from gist_core.scoring.judge.openai_judge import OpenAISettings
 from gist_core.scoring.judge.request import JudgeRequest
-from gist_core.scoring.judge.store import CallStore
+from gist_core.scoring.judge.settings import OpenAISettings
+from gist_core.scoring.judge.store import LOST, LOST_ERROR, CallStore
 
 _FIRST_WAIT_S = 1.0
 _LONGEST_BACKOFF_S = 60.0
-_BUDGET_POLL_S = 0.05  # between looks at whether a call under way has left room in the budget
+_POLL_S = 0.05  # between looks at whether a call under way has left room in the budget, or has been answered
 _HOPELESS_AFTER = 5  # calls refused as malformed before any has been answered
 
 
@@ -66,12 +66,6 @@ class _Live:
         self.queue = deque(requests)
         self.total = len(requests)
         self.settings, self.store, self.budget, self.api_key = settings, store, budget, api_key
-        if cut_short := store.cut_short(request.key for request in requests):
-            print(
-                f"judge: {cut_short} call(s) were under way when an earlier run was killed; they are asked again and "
-                "may be billed twice",
-                file=sys.stderr,
-            )
         self.failures: dict[str, str] = {}
         self.answered = 0
         self.stop: str | None = None
@@ -107,16 +101,18 @@ class _Live:
         for number in range(self.settings.max_attempts):
             await self._wait(self.not_before - time.monotonic())
             while self.budget.must_wait(request) and self.stop is None:
-                await self._wait(_BUDGET_POLL_S)
+                await self._wait(_POLL_S)
             if self.stop is not None:
                 return None
-            attempt = self.store.begin_attempt(request.key)
+            attempt = await self._begin(request.key)
+            if attempt is None:
+                return None
             try:
                 self.budget.reserve(attempt, request)
             except ValueError as reached:
                 self.store.forget_attempt(attempt)
                 return self._halt(str(reached))
-            cost, answered, outcome = None, False, "broken off"
+            cost, answered, outcome = None, False, LOST
             try:
                 cost = await self._call(client, request)
                 answered, outcome = True, "200"
@@ -134,15 +130,33 @@ class _Live:
             except openai.APITimeoutError:
                 outcome = "time-out"
                 error = f"no answer within {self.settings.timeout_s:g} s"
-            except (openai.APIConnectionError, _NotACompletion) as failed:
-                outcome = type(failed).__name__
+            except openai.APIConnectionError as failed:
+                outcome = "not connected" if isinstance(failed.__cause__, httpx.ConnectError) else "connection"
                 error = f"{failed} {failed.__cause__ or ''}".strip()
+            except _NotACompletion as failed:
+                outcome, error = "200", str(failed)
             finally:
                 self.budget.settle(attempt, cost, answered=answered)
                 self.store.end_attempt(attempt, outcome)
             if number + 1 < self.settings.max_attempts:
                 await self._wait(_backoff_s(request.key, number))
         self.failures[request.key] = f"{error} (after {self.settings.max_attempts} attempts)"
+        return None
+
+    async def _begin(self, key: str) -> int | None:
+        """Notes the call as sent; None if it must not be, because another process has sent the same one."""
+        while self.stop is None:
+            attempt = self.store.begin_attempt(key)
+            if attempt is not None:
+                return attempt
+            if self.store.answer(key) is not None:
+                self.answered += 1
+                return None
+            await self._wait(_POLL_S)
+            self.store.note_lost()
+            if self.settings.lost_calls == "fail" and self.store.is_lost(key):
+                self.failures[key] = LOST_ERROR
+                return None
         return None
 
     async def _call(self, client: openai.AsyncOpenAI, request: JudgeRequest) -> float | None:

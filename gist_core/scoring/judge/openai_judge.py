@@ -1,49 +1,34 @@
 """Judging by a language model behind an endpoint that speaks OpenAI's protocol: which calls are needed, what the
 answers in the store say, and what the missing ones would cost. The calls themselves: live.py and batch.py."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from gist_core.scoring.judge.budget import Budget
 from gist_core.scoring.judge.pair import Order, Pair, Protocol, orders
-from gist_core.scoring.judge.prices import Prices, estimated_tokens
+from gist_core.scoring.judge.prices import estimated_tokens
 from gist_core.scoring.judge.reply import parse_completion
 from gist_core.scoring.judge.request import JudgeRequest, make_request, prompt
-from gist_core.scoring.judge.store import CallStore
+from gist_core.scoring.judge.settings import OpenAISettings
+from gist_core.scoring.judge.store import LOST, LOST_ERROR, CallStore
 from gist_core.scoring.judge.verdict import Call, Judge, Verdict, identical_verdict, verdict_of
 
 EXPECTED_OUTPUT_TOKENS = 80  # one or two sentences and the choice
 
 
 @dataclass(frozen=True)
-class OpenAISettings:
-    """How to ask. Only the first six change a request, and so the key of its answer; times are in seconds."""
-
-    model: str
-    base_url: str | None = None
-    mode: Literal["live", "batch"] = "live"
-    temperature: float | None = 0.0
-    max_output_tokens: int = 400
-    output_limit_field: str = "max_tokens"
-    concurrency: int = 8
-    timeout_s: float = 60.0
-    max_attempts: int = 6
-    max_wait_s: float = 600.0
-    poll_s: float = 30.0
-    budget_usd: float | None = None
-    budget_calls: int | None = None
-    prices: Prices | None = None
-
-
-@dataclass(frozen=True)
 class Estimate:
-    """What judging would take. Tokens and dollars are estimates and are for the calls that are still to be made."""
+    """What judging would take. Tokens and dollars are estimates and are for the calls that are still to be made.
+
+    calls_lost: not answered, and not to be asked again.
+    """
 
     rows: int
     identical_rows: int
     calls: int
     calls_in_store: int
+    calls_lost: int
     calls_to_make: int
     input_tokens: int
     output_tokens: int
@@ -73,8 +58,10 @@ def judge_with_openai(
             What has arrived is kept; the same command goes on from there.
     """
     requests = all_requests(pairs, protocol, seed, settings)
-    missing = missing_requests(requests, store)
-    failures: dict[str, str] = {}
+    missing, lost = _unanswered(requests, settings, store)
+    failures = {request.key: LOST_ERROR for request in lost}
+    if lost:
+        print(f"judge: {len(lost)} call(s) fail: {LOST_ERROR}", file=sys.stderr)
     if missing:
         if not api_key:
             raise ValueError(
@@ -85,14 +72,23 @@ def judge_with_openai(
         budget = Budget(
             settings.budget_calls, settings.budget_usd, settings.prices, settings.max_output_tokens, calls, dollars
         )
+        for request in requests:
+            budget.charge_lost(request, store.outcomes(request.key).count(LOST))
         if settings.mode == "batch":
             from gist_core.scoring.judge.batch import answer_in_batch
 
-            failures = answer_in_batch(missing, settings, store, budget, api_key=api_key)
+            failures |= answer_in_batch(missing, settings, store, budget, api_key=api_key)
         else:
             from gist_core.scoring.judge.live import answer_live
 
-            failures = answer_live(missing, settings, store, budget, api_key=api_key)
+            if batches := store.open_batches(request.key for request in missing):
+                raise ValueError(
+                    f"some of these calls are in the batch {', '.join(batches)}, which has not been collected, and live "
+                    "calls would be paid for as well; collect it with judge.mode=batch (a cancelled one hands over "
+                    "what it finished)"
+                )
+
+            failures |= answer_live(missing, settings, store, budget, api_key=api_key)
     return {
         split: [_verdict(pair, protocol, seed, settings, store, failures) for pair in rows]
         for split, rows in pairs.items()
@@ -109,9 +105,17 @@ def all_requests(
     return list({request.key: request for request in requests}.values())
 
 
-def missing_requests(requests: Iterable[JudgeRequest], store: CallStore) -> list[JudgeRequest]:
-    """Those that the store has no answer to."""
-    return [request for request in requests if store.answer(request.key) is None]
+def _unanswered(
+    requests: Sequence[JudgeRequest], settings: OpenAISettings, store: CallStore
+) -> tuple[list[JudgeRequest], list[JudgeRequest]]:
+    """The requests without an answer: those to ask, and the lost ones that are not to be asked again."""
+    store.note_lost()
+    missing = [request for request in requests if store.answer(request.key) is None]
+    if settings.lost_calls == "ask_again":
+        return missing, []
+    lost = [request for request in missing if store.is_lost(request.key)]
+    gone = {request.key for request in lost}
+    return [request for request in missing if request.key not in gone], lost
 
 
 def estimate(
@@ -119,7 +123,7 @@ def estimate(
 ) -> Estimate:
     """What judging would take, without making a call."""
     requests = all_requests(pairs, protocol, seed, settings)
-    missing = missing_requests(requests, store)
+    missing, lost = _unanswered(requests, settings, store)
     rows = [pair for split in pairs.values() for pair in split]
     input_tokens = sum(estimated_tokens(request.prompt_text) for request in missing)
     output_tokens = EXPECTED_OUTPUT_TOKENS * len(missing)
@@ -127,7 +131,8 @@ def estimate(
         rows=len(rows),
         identical_rows=sum(pair.identical for pair in rows),
         calls=len(requests),
-        calls_in_store=len(requests) - len(missing),
+        calls_in_store=len(requests) - len(missing) - len(lost),
+        calls_lost=len(lost),
         calls_to_make=len(missing),
         input_tokens=input_tokens,
         output_tokens=output_tokens,
@@ -169,9 +174,10 @@ def _verdict(
         return identical_verdict(pair)
     calls = []
     for order, request in _asked(pair, protocol, seed, settings):
-        answer = store.answer(request.key)
+        answer, times_billed = store.answer(request.key), store.times_billed(request.key)
         if answer is None:
-            calls.append(Call(order, "failed", key=request.key, error=failures.get(request.key, "no answer")))
+            error = failures.get(request.key, "no answer")
+            calls.append(Call(order, "failed", key=request.key, error=error, times_billed=times_billed))
             continue
         reply = parse_completion(answer.body)
         content = ((answer.body.get("choices") or [{}])[0].get("message") or {}).get("content")
@@ -189,6 +195,7 @@ def _verdict(
                 cost_usd=answer.cost_usd,
                 latency_ms=answer.latency_ms,
                 answered_at=answer.answered_at,
+                times_billed=max(1, times_billed),  # a batch does not count its calls
             )
         )
     return verdict_of(pair, calls)

@@ -2,12 +2,13 @@
 
 The key of an answer is the hash of the request and of where it was sent, so it is found again under any parameters that
 ask the same, and never under those that ask something else. Raw answers are kept, not what was parsed from them.
-`attempts` keeps every call that was begun: one without an outcome was under way when a process died, and may have been
-billed.
+`attempts` is the journal of calls: a row is committed before its call is sent, so that a call which was under way when
+its process was killed is known afterwards as lost: it may have been billed, and its answer is gone.
 """
 
 import json
 import sqlite3
+import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,13 +17,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+LOST = "lost"  # the outcome of a call whose process ended before the answer came
+LOST_ERROR = (
+    "lost: the process was killed while this call was under way, so it may have been billed; "
+    "judge.lost_calls=ask_again asks it once more"
+)
+BILLED = ("200", LOST, "time-out", "connection")  # outcomes after which a call has been billed, or may have been
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
     key TEXT PRIMARY KEY, body TEXT NOT NULL, model TEXT, prompt_tokens INTEGER, completion_tokens INTEGER,
     cost_usd REAL, latency_ms REAL, answered_at TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS attempts (
-    id INTEGER PRIMARY KEY, key TEXT NOT NULL, begun_at TEXT NOT NULL, outcome TEXT
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL, owner TEXT, begun_at TEXT NOT NULL, outcome TEXT
 );
 CREATE INDEX IF NOT EXISTS attempts_by_key ON attempts (key);
 CREATE TABLE IF NOT EXISTS batches (
@@ -55,6 +64,7 @@ class CallStore:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
@@ -66,6 +76,10 @@ class CallStore:
                 f"the store of judge answers {path} cannot be opened ({error}); if it is damaged, move it away: "
                 "the answers in it will be asked for again"
             ) from None
+        # Held while this store is open, so that others can tell a call under way from a lost one, even after SIGKILL.
+        self._owner = uuid.uuid4().hex
+        self._alive = self._lock_of(self._owner)
+        self._alive.acquire()
 
     def __enter__(self) -> "CallStore":
         return self
@@ -74,6 +88,8 @@ class CallStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._db.close()
+        Path(self._alive.lock_file).unlink(missing_ok=True)
+        self._alive.release()
 
     def answer(self, key: str) -> StoredAnswer | None:
         """The answer to a request, if there is one."""
@@ -94,15 +110,46 @@ class CallStore:
         )
         self._db.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
-    def begin_attempt(self, key: str) -> int:
-        """Notes that a call is about to be made."""
-        cursor = self._db.execute("INSERT INTO attempts (key, begun_at) VALUES (?, ?)", (key, now()))
-        assert cursor.lastrowid is not None
-        return cursor.lastrowid
+    def begin_attempt(self, key: str) -> int | None:
+        """Notes that a call is about to be sent; None if another process has sent the same one, answered or not yet."""
+        taken = """SELECT 1 FROM attempts WHERE key = ?1 AND outcome IS NULL
+                   UNION ALL SELECT 1 FROM answers WHERE key = ?1"""
+        with self._transaction():
+            if self._db.execute(taken, (key,)).fetchone():
+                return None
+            query = "INSERT INTO attempts (key, owner, begun_at) VALUES (?, ?, ?)"
+            return self._db.execute(query, (key, self._owner, now())).lastrowid
 
     def end_attempt(self, attempt: int, outcome: str) -> None:
-        """Notes how the call ended, e.g. "200", "429", "time-out"."""
+        """Notes how the call ended: "200", another HTTP status, "time-out", "connection" or `LOST`."""
         self._db.execute("UPDATE attempts SET outcome = ? WHERE id = ?", (outcome, attempt))
+
+    def note_lost(self) -> None:
+        """Ends the calls that were under way in processes that have ended: "200" if the answer was kept, else `LOST`."""
+        for (owner,) in self._db.execute("SELECT DISTINCT owner FROM attempts WHERE outcome IS NULL").fetchall():
+            lock = self._lock_of(owner)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                continue  # it lives
+            query = """UPDATE attempts SET outcome = CASE WHEN key IN (SELECT key FROM answers) THEN '200' ELSE ? END
+                       WHERE owner = ? AND outcome IS NULL"""
+            self._db.execute(query, (LOST, owner))
+            Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
+
+    def outcomes(self, key: str) -> list[str | None]:
+        """How each call for a request ended, first to last; None for one under way."""
+        query = "SELECT outcome FROM attempts WHERE key = ? ORDER BY id"
+        return [outcome for (outcome,) in self._db.execute(query, (key,))]
+
+    def is_lost(self, key: str) -> bool:
+        """Whether the last call for a request was lost."""
+        return self.outcomes(key)[-1:] == [LOST]
+
+    def times_billed(self, key: str) -> int:
+        """The most calls that a request can have been billed for: those answered, and those of unknown fate."""
+        return sum(outcome in BILLED for outcome in self.outcomes(key))
 
     def forget_attempt(self, attempt: int) -> None:
         """Takes back a call that was not made after all."""
@@ -116,11 +163,6 @@ class CallStore:
             row = self._db.execute("SELECT cost_usd FROM answers WHERE key = ?", (key,)).fetchone()
             dollars += (row[0] or 0.0) if row else 0.0
         return calls, dollars
-
-    def cut_short(self, keys: Iterable[str]) -> int:
-        """Calls for these requests that were under way when a process died."""
-        query = "SELECT COUNT(*) FROM attempts WHERE key = ? AND outcome IS NULL"
-        return sum(self._db.execute(query, (key,)).fetchone()[0] for key in set(keys))
 
     def open_batches(self, keys: Iterable[str]) -> list[str]:
         """The batches that hold any of these requests and have not been collected, oldest first."""
@@ -143,6 +185,9 @@ class CallStore:
                 self._db.execute(
                     "INSERT INTO attempts (key, begun_at, outcome) VALUES (?, ?, ?)", (key, time, f"batch {batch}")
                 )
+
+    def _lock_of(self, owner: str) -> FileLock:
+        return FileLock(f"{self._path}.{owner}.lock")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -20,6 +20,7 @@ def summarise_verdicts(
 
     The win rate is over the judged rows (ok and identical), a tie counting 1/2; refused, unparsable and failed rows are
     counted apart and are in `n` only. `ties` are the judge's own; `identical` answers are ties without a call.
+    asked_twice: calls that the provider may have charged for more than once (an answer was lost or came too late).
     n = wins + ties + losses + identical + refused + unparsable + failed. The interval is a bootstrap over rows, or
     Wilson's where all rows score the same and a bootstrap would claim certainty; `interval` says which.
     """
@@ -27,6 +28,7 @@ def summarise_verdicts(
     winners = Counter(verdict.winner for verdict in verdicts if verdict.status == "ok")
     scores = [verdict.score for verdict in verdicts if verdict.score is not None]
     interval, kind = _interval(scores, resamples=resamples, seed=seed)
+    billed = [call.times_billed or 0 for verdict in verdicts for call in verdict.calls]
     costs = [call.cost_usd for verdict in verdicts for call in verdict.calls if call.cost_usd is not None]
     asked = any(verdict.calls for verdict in verdicts)
     return {
@@ -41,6 +43,7 @@ def summarise_verdicts(
         "unparsable": counts["unparsable"],
         "failed": counts["failed"],
         "n": len(verdicts),
+        "asked_twice": sum(times > 1 for times in billed),
         "first_position_share_pct": _first_position_share(verdicts),
         "order_agreement_pct": _order_agreement(verdicts),
         "length_controlled_win_rate_pct": length_controlled_win_rate_pct(verdicts),

@@ -27,6 +27,7 @@ class Call:
     """One question to a judge and its answer. `choice` is as shown: A is the answer shown first.
 
     key: hash of the request. raw: the answer as it came. answered_at: UTC, ISO 8601.
+    times_billed: how often the provider can have charged for this question; 1 unless an answer was lost on the way.
     """
 
     order: Order
@@ -42,6 +43,7 @@ class Call:
     cost_usd: float | None = None
     latency_ms: float | None = None
     answered_at: str | None = None
+    times_billed: int | None = None
 
     @property
     def winner(self) -> Winner | None:

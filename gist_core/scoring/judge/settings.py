@@ -1,0 +1,31 @@
+"""How a language model is asked to judge."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gist_core.scoring.judge.prices import Prices
+
+
+@dataclass(frozen=True)
+class OpenAISettings:
+    """How to ask. Only the first six change a request, and so the key of its answer; times are in seconds.
+
+    lost_calls: what becomes of calls that were under way when an earlier process was killed: a failed verdict, so that
+    nothing is ever paid twice, or another call.
+    """
+
+    model: str
+    base_url: str | None = None
+    mode: Literal["live", "batch"] = "live"
+    temperature: float | None = 0.0
+    max_output_tokens: int = 400
+    output_limit_field: str = "max_tokens"
+    concurrency: int = 8
+    timeout_s: float = 60.0
+    max_attempts: int = 6
+    max_wait_s: float = 600.0
+    lost_calls: Literal["fail", "ask_again"] = "fail"
+    poll_s: float = 30.0
+    budget_usd: float | None = None
+    budget_calls: int | None = None
+    prices: Prices | None = None
