@@ -50,14 +50,17 @@ def check(
     num_unseen: Annotated[int, typer.Option(help="Rows wanted for unseen", min=1)] = 100,
 ) -> None:
     """Read your own file as the pipeline would, and print how it would be split, without writing anything."""
-    from gist_core.data.build import build
+    from gist_core.data.build import build, hold_out_human
     from gist_core.data.own import divide, read_own
     from gist_core.data.parse import Source
+    from gist_core.data.rows import SPLITS
 
     own = read_own(file, {"instruction": instruction, "input": input_column or None, "output": output})
     self_instruct, alpaca = divide(own, num_unseen, seed=0)
-    splits = build(self_instruct, alpaca, Source("", []), num_seen=num_seen, num_unseen=num_unseen).splits
-    report = {name: len(getattr(splits, name)) for name in ("train", "seen", "unseen")}
+    built = build(self_instruct, alpaca, Source("", []), num_seen=num_seen, num_unseen=num_unseen)
+    hold_out_human(built, seed=0)
+    splits = built.splits
+    report = {name: len(getattr(splits, name)) for name in SPLITS}
     typer.echo(json.dumps({"rows": len(own.records), **report, "left_out": len(splits.dropped)}))
     columns = f"{{instruction: {instruction}, input: {input_column or 'null'}, output: {output}}}"
     typer.echo(

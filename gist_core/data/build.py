@@ -7,10 +7,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from gist_core.data.parse import Source
-from gist_core.data.rows import row_id, schema
+from gist_core.data.rows import row_ids, schema
 from gist_core.data.split import Splits, repair, split_by_the_papers_rules
 from gist_core.data.upstream import RELEASED, Role, blob_id
 
@@ -51,21 +52,24 @@ class Build:
 
         positions: list[int] = getattr(self.splits, split)
 
-        def rows_of(column: list[Any]) -> list[Any]:
-            return list(map(column.__getitem__, positions))
+        def rows_of(column: list[Any], kind: Any = None) -> Any:
+            # The system's allocator moves a growing array by its page table; Arrow's own copies it again and again.
+            pool = pa.system_memory_pool()
+            return pa.array(list(map(column.__getitem__, positions)), kind or pa.string(), memory_pool=pool)
 
-        columns = (
-            rows_of(self.row_ids),
-            [split] * len(positions),
-            rows_of(self.instructions),
-            rows_of(self.inputs),
-            rows_of(self.outputs),
-            rows_of(self.sources),
-            rows_of(self.source_files),
-            rows_of(self.source_indices),
+        return pa.table(
+            [
+                rows_of(self.row_ids),
+                pa.repeat(split, len(positions)),
+                rows_of(self.instructions),
+                rows_of(self.inputs),
+                rows_of(self.outputs),
+                rows_of(self.sources),
+                rows_of(self.source_files),
+                rows_of(self.source_indices, pa.int64()),
+            ],
+            schema=schema(),
         )
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, schema(), strict=True)]
-        return pa.table(arrays, schema=schema())
 
 
 def build(
@@ -87,12 +91,12 @@ def build(
     source_names: what the rows of each source say in their `source` column.
 
     Raises:
-        RuntimeError: exact sources did not give the released files: a defect here, never to be trained on unawares.
+        ValueError: exact sources did not give the released files: a defect here, never to be trained on unawares.
     """
     parts = (self_instruct, alpaca, human)
-    instructions = [text for part in parts for text in part.column("instruction")]
-    inputs = [text for part in parts for text in part.column("input")]
-    outputs = [text for part in parts for text in part.column("output")]
+    instructions, inputs, outputs = (
+        list(chain.from_iterable(part.column(field) for part in parts)) for field in ("instruction", "input", "output")
+    )
     sources = [name for part, name in zip(parts, source_names, strict=True) for _ in part.records]
     splits = split_by_the_papers_rules(
         instructions,
@@ -111,7 +115,7 @@ def build(
         sources=sources,
         source_files=[part.file for part in parts for _ in part.records],
         source_indices=[index for part in parts for index in (part.indices or range(len(part.records)))],
-        row_ids=_row_ids(sources, instructions, inputs, outputs),
+        row_ids=row_ids(sources, instructions, inputs, outputs),
         proof=proof,
     )
     if not result.is_papers_data:
@@ -159,6 +163,22 @@ def hold_out_dev(build: Build, num_dev: int, seed: int) -> None:
     splits.train = [p for p in splits.train if p not in gone]
 
 
+def hold_out_human(build: Build, seed: int) -> None:
+    """Makes half of unseen the human split, for data that have no rows of their own for it: the half whose (instruction,
+    input) pair has the smaller SHA-256 with the seed, rounded down. Equal pairs stay together."""
+    splits = build.splits
+
+    def rank(position: int) -> bytes:
+        pair = json.dumps([build.instructions[position], build.inputs[position], seed])
+        return sha256(pair.encode()).digest()
+
+    ranks = {position: rank(position) for position in splits.unseen}
+    ordered = sorted(set(ranks.values()))
+    chosen = set(ordered[: len(ordered) // 2])
+    splits.human = [p for p in splits.unseen if ranks[p] in chosen]
+    splits.unseen = [p for p in splits.unseen if ranks[p] not in chosen]
+
+
 def release_form(records: Sequence[dict[str, object]]) -> bytes:
     """The bytes of a released split: one JSON array, Python's default separators and ASCII escapes."""
     return json.dumps(records).encode("ascii")
@@ -185,20 +205,9 @@ def _prove(
         if needs <= exact:
             found = blob_id(release_form([released(p) for p in getattr(splits, split)]))
             if found != expected and (is_papers_size or split == "human"):
-                raise RuntimeError(
+                raise ValueError(
                     f"the exact upstream sources gave {split} the blob id {found}, but the released file "
                     f"has {expected}; the build has a defect, please report it"
                 )
         proof[split] = {"blob_id": found, "released_blob_id": expected, "equal": found == expected}
     return proof
-
-
-def _row_ids(sources: list[str], instructions: list[str], inputs: list[str], outputs: list[str]) -> list[str]:
-    ids: list[str] = []
-    times: dict[str, int] = {}
-    for texts in zip(sources, instructions, inputs, outputs, strict=True):
-        identity = row_id(*texts, 0)
-        occurrence = times.get(identity, 0)
-        times[identity] = occurrence + 1
-        ids.append(row_id(*texts, occurrence) if occurrence else identity)
-    return ids

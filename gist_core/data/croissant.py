@@ -48,6 +48,14 @@ _CONTEXT = {
     "transform": "cr:transform",
 }
 
+# What every description of this data set begins with.
+HEAD = {
+    "@context": _CONTEXT,
+    "@type": "sc:Dataset",
+    "conformsTo": "http://mlcommons.org/croissant/1.0",
+    "name": "alpaca_plus",
+}
+
 _DESCRIPTIONS = {
     "row_id": "First 32 hex digits of the SHA-256 of the row's content; the key of everything that is made from a row",
     "split": "train, dev, seen, unseen or human",
@@ -70,12 +78,8 @@ def croissant(folder: Path, splits: list[str], facts: dict[str, Any]) -> dict[st
     The licences are those of the known files in use (the mixture inherits all); none is claimed for unknown ones.
     """
     licences = sorted({file["licence"] for file in facts["sources"] if file["licence"]})
-    files = [folder / f"{split}.parquet" for split in splits]
     return {
-        "@context": _CONTEXT,
-        "@type": "sc:Dataset",
-        "conformsTo": "http://mlcommons.org/croissant/1.0",
-        "name": "alpaca_plus",
+        **HEAD,
         "description": f"Instructions with inputs and outputs, split as in the paper on gist tokens. {facts['label']}.",
         "url": "https://arxiv.org/abs/2304.08467",
         "version": "1.0.0",
@@ -87,39 +91,47 @@ def croissant(folder: Path, splits: list[str], facts: dict[str, Any]) -> dict[st
             for upstream in UPSTREAM.values()
             if any(file["role"] == upstream.role and file["is_upstream"] for file in facts["sources"])
         ],
-        "distribution": [
-            {
-                "@type": "cr:FileObject",
-                "@id": path.name,
-                "name": path.name,
-                "description": f"{facts['splits'][path.stem]['rows']:,} rows of the split {path.stem}",
-                "contentUrl": path.name,
-                "contentSize": f"{path.stat().st_size} B",
-                "encodingFormat": "application/x-parquet",
-                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            }
-            for path in files
-        ],
-        "recordSet": [
-            {
-                "@type": "cr:RecordSet",
-                "@id": path.stem,
-                "name": path.stem,
-                "description": f"The split {path.stem}",
-                "key": {"@id": f"{path.stem}/row_id"},
-                "field": [_field(path, column) for column in COLUMNS],
-            }
-            for path in files
-        ],
+        "distribution": [_file_object(folder / f"{split}.parquet", facts["splits"][split]["rows"]) for split in splits],
+        "recordSet": [record_set(split) for split in splits],
     }
 
 
-def _field(path: Path, column: str) -> dict[str, Any]:
+def file_object(split: str, description: str, size: int, sha256: str) -> dict[str, Any]:
+    """The Parquet file of a split. size: bytes."""
     return {
-        "@type": "cr:Field",
-        "@id": f"{path.stem}/{column}",
-        "name": column,
-        "description": _DESCRIPTIONS[column],
-        "dataType": "sc:Integer" if column == "source_index" else "sc:Text",
-        "source": {"fileObject": {"@id": path.name}, "extract": {"column": column}},
+        "@type": "cr:FileObject",
+        "@id": f"{split}.parquet",
+        "name": f"{split}.parquet",
+        "description": description,
+        "contentUrl": f"{split}.parquet",
+        "contentSize": f"{size} B",
+        "encodingFormat": "application/x-parquet",
+        "sha256": sha256,
     }
+
+
+def record_set(split: str) -> dict[str, Any]:
+    """The rows of a split and their columns."""
+    return {
+        "@type": "cr:RecordSet",
+        "@id": split,
+        "name": split,
+        "description": f"The split {split}",
+        "key": {"@id": f"{split}/row_id"},
+        "field": [
+            {
+                "@type": "cr:Field",
+                "@id": f"{split}/{column}",
+                "name": column,
+                "description": _DESCRIPTIONS[column],
+                "dataType": "sc:Integer" if column == "source_index" else "sc:Text",
+                "source": {"fileObject": {"@id": f"{split}.parquet"}, "extract": {"column": column}},
+            }
+            for column in COLUMNS
+        ],
+    }
+
+
+def _file_object(path: Path, rows: int) -> dict[str, Any]:
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return file_object(path.stem, f"{rows:,} rows of the split {path.stem}", path.stat().st_size, sha256)

@@ -4,16 +4,21 @@ A row's id depends on the row's content alone, so it is the same on every machin
 size; what later stages write (generations, scores, verdicts) is joined to the rows on it."""
 
 import hashlib
-from collections.abc import Iterable
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
-from json.encoder import encode_basestring
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     import pyarrow
 
 SPLITS = ("train", "seen", "unseen", "human")
+_CANONICAL: dict[str, Any] = {"ensure_ascii": False, "separators": (",", ":")}
+_ROWS_AT_ONCE = 1000  # small enough for the processor's cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +55,45 @@ def row_id(source: str, instruction: str, input: str, output: str, occurrence: i
     Raises:
         UnicodeEncodeError: a text holds a lone surrogate, which UTF-8 cannot write.
     """
-    # Joined by hand because this runs once per row: three times as fast as building a list for json.dumps.
-    quote = encode_basestring
-    text = f"[{quote(source)},{quote(instruction)},{quote(input)},{quote(output)},{occurrence}]"
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return _digest(json.dumps([source, instruction, input, output, occurrence], **_CANONICAL).encode())
+
+
+def row_ids(
+    sources: Sequence[str], instructions: Sequence[str], inputs: Sequence[str], outputs: Sequence[str]
+) -> list[str]:
+    """`row_id` of every row, occurrences counted: the same ids, five times as fast as one call for each row."""
+    ids: list[str] = []
+    for start in range(0, len(sources), _ROWS_AT_ONCE):
+        part = slice(start, start + _ROWS_AT_ONCE)
+        rows = list(zip(sources[part], instructions[part], inputs[part], outputs[part], strict=True))
+        ids += map(_digest, _canonical(rows))
+    if len(set(ids)) == len(ids):
+        return ids
+    times: Counter[str] = Counter()
+    for n, identity in enumerate(ids):
+        if times[identity]:
+            ids[n] = row_id(sources[n], instructions[n], inputs[n], outputs[n], times[identity])
+        times[identity] += 1
+    return ids
+
+
+def _digest(canonical: bytes) -> str:
+    return hashlib.sha256(canonical).hexdigest()[:32]
+
+
+def _canonical(rows: Sequence[tuple[str, str, str, str]]) -> list[bytes]:
+    """The canonical JSON of every row with occurrence 0. All rows at once, because searching one long string for the few
+    characters that need an escape costs next to nothing, and searching many short ones does not."""
+    joined = "\1".join(map("\0".join, rows)).encode()
+    content = np.frombuffer(joined, np.uint8)
+    times = np.bincount(content[content < 0x20], minlength=2)
+    if (times[0], times[1]) != (3 * len(rows), len(rows) - 1):  # a text holds a separator
+        return [json.dumps([*texts, 0], **_CANONICAL).encode() for texts in rows]
+    present = np.flatnonzero(times).tolist()
+    for character in (*b'\\"', *(c for c in present if c > 1)):  # the backslash first: other escapes are made of it
+        joined = joined.replace(bytes([character]), json.dumps(chr(character))[1:-1].encode())
+    joined = joined.replace(b"\0", b'","').replace(b"\1", b'",0]\1["')
+    return (b'["' + joined + b'",0]').split(b"\1")
 
 
 def schema() -> "pyarrow.Schema":

@@ -5,7 +5,7 @@ Rows are positions in one list: first the Self-Instruct records, then Alpaca's, 
 of its file."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 
@@ -94,22 +94,21 @@ def repair(splits: Splits, instructions: Sequence[str], inputs: Sequence[str]) -
     def pairs(positions: list[int]) -> set[tuple[str, str]]:
         return {(instructions[p], inputs[p]) for p in positions}
 
-    def keep(positions: list[int], reason: str, is_wrong: dict[int, bool]) -> list[int]:
-        splits.dropped.update((p, reason) for p in positions if is_wrong[p])
-        return [p for p in positions if not is_wrong[p]]
+    def keep(positions: list[int], reason: str, is_wrong: Callable[[int], bool]) -> list[int]:
+        wrong = dict.fromkeys(filter(is_wrong, positions), reason)
+        splits.dropped.update(wrong)
+        return [p for p in positions if p not in wrong] if wrong else positions
 
     human = pairs(splits.human)
     for name in ("seen", "unseen"):
         taken: list[int] = getattr(splits, name)
-        setattr(splits, name, keep(taken, "pair_in_human", {p: (instructions[p], inputs[p]) in human for p in taken}))
+        setattr(splits, name, keep(taken, "pair_in_human", lambda p: (instructions[p], inputs[p]) in human))
     validation = human | pairs(splits.seen) | pairs(splits.unseen)
     told = {instruction for instruction, _ in validation}
-    train = splits.train
-    is_pair = {p: instructions[p] in told and (instructions[p], inputs[p]) in validation for p in train}
-    train = keep(train, "pair_in_validation", is_pair)
     unseen = {instructions[p] for p in splits.unseen}
-    splits.train = keep(train, "instruction_in_unseen", {p: instructions[p] in unseen for p in train})
+    # Few rows share their instruction with a validation row, and only those can be wrong.
+    near = {p for p in splits.train if instructions[p] in told}
+    train = keep(splits.train, "pair_in_validation", lambda p: p in near and (instructions[p], inputs[p]) in validation)
+    splits.train = keep(train, "instruction_in_unseen", lambda p: p in near and instructions[p] in unseen)
     trained = {instructions[p] for p in splits.train}
-    splits.seen = keep(
-        splits.seen, "instruction_not_in_train", {p: instructions[p] not in trained for p in splits.seen}
-    )
+    splits.seen = keep(splits.seen, "instruction_not_in_train", lambda p: instructions[p] not in trained)

@@ -124,7 +124,7 @@ def test_other_split_sizes_of_exact_sources_are_labelled(tmp_path: Path, monkeyp
 
 def test_a_proof_that_fails_stops_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sources = make_small_world_the_papers(tmp_path, monkeypatch, extra=" ")
-    with pytest.raises(RuntimeError, match=r"gave train the blob id .* but the released file has"):
+    with pytest.raises(ValueError, match=r"gave train the blob id .* but the released file has"):
         build_from_folder(sources, num_seen=1, num_unseen=2)
 
 

@@ -161,5 +161,6 @@ def test_check_says_how_a_file_would_be_split(tmp_path: Path) -> None:
     arguments = ["check", str(tmp_path / "own.json"), "--instruction", "q", "--input", "x", "--output", "a"]
     result = CliRunner().invoke(app, [*arguments, "--num-seen", "2", "--num-unseen", "5"])
     assert result.exit_code == 0, result.output
-    assert json.loads(result.output.splitlines()[0]) == {"rows": 20, "train": 13, "seen": 2, "unseen": 5, "left_out": 0}
+    found = {"rows": 20, "train": 13, "seen": 2, "unseen": 3, "human": 2, "left_out": 0}
+    assert json.loads(result.output.splitlines()[0]) == found
     assert "gist params data=own" in result.output

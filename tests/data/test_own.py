@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gist_core.data.assemble import build_from_folder, write_data_folder
-from gist_core.data.build import build
+from gist_core.data.build import build, hold_out_human
 from gist_core.data.own import divide, gather_own, read_own
 from gist_core.data.parse import Source
 from gist_core.data.rows import read_rows
@@ -136,6 +136,16 @@ def test_own_splits_mean_what_they_say(rows: list[Record], num_seen: int, num_un
     assert {i for i, _ in found["seen"]} <= trained
     assert not {i for i, _ in found["unseen"]} & trained
     assert not set(found["seen"]) & set(found["train"])
+
+    before = built.splits.unseen
+    hold_out_human(built, 0)
+    human, unseen = (
+        {(built.instructions[p], built.inputs[p]) for p in positions}
+        for positions in (built.splits.human, built.splits.unseen)
+    )
+    assert sorted([*built.splits.human, *built.splits.unseen]) == sorted(before)
+    assert not human & unseen
+    assert len(human) == (len(human) + len(unseen)) // 2
 
 
 def test_few_prompts_with_many_inputs_get_seen_and_unseen(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gist_core.data.rows import COLUMNS, Row, read_rows, row_id, write_rows
+from gist_core.data.rows import COLUMNS, Row, read_rows, row_id, row_ids, write_rows
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 ROW = Row("0" * 32, "train", "Name a fruit.", "", "pear", "alpaca", "alpaca_data.json", 7)
@@ -17,6 +17,24 @@ ROW = Row("0" * 32, "train", "Name a fruit.", "", "pear", "alpaca", "alpaca_data
 def test_row_id_is_the_sha256_of_canonical_json(source: str, instruction: str, input: str, output: str, n: int) -> None:
     canonical = json.dumps([source, instruction, input, output, n], ensure_ascii=False, separators=(",", ":"))
     assert row_id(source, instruction, input, output, n) == hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+# Short texts of few characters: escapes, the separator of many texts (NUL), and equal rows all occur.
+FEW = st.text(st.sampled_from('ab"\\\n\r\t\x00\x07\x1f\x7fé\u2028\U0001f600'), max_size=3)
+
+
+@given(st.lists(st.tuples(FEW, FEW, FEW, FEW)), st.integers(1, 4))
+def test_the_ids_of_many_rows_are_those_of_one_row_each(rows: list[tuple[str, str, str, str]], at_once: int) -> None:
+    columns = list(map(list, zip(*rows, strict=True))) or [[], [], [], []]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gist_core.data.rows._ROWS_AT_ONCE", at_once)
+        assert row_ids(*columns) == [row_id(*row, rows[:n].count(row)) for n, row in enumerate(rows)]
+
+
+def test_a_lone_surrogate_has_no_row_id() -> None:
+    for texts in (["a", "\ud800"], ["\ud800\0", "a"]):
+        with pytest.raises(UnicodeEncodeError):
+            row_ids(["s", "s"], texts, texts, texts)
 
 
 def test_row_id_golden() -> None:

@@ -11,7 +11,8 @@ import yaml
 from gist_core.lineage.audit import every_number
 from tests.e2e.project import SMALL, compose, copy_project, run
 
-RUNS = ["pos_control", "neg_control", "gist-1"]
+TRAINED = ["pos_control", "neg_control", "gist-1"]
+RUNS = [*TRAINED, "tfidf-1"]
 
 
 def stages_run(output: str) -> list[str]:
@@ -25,6 +26,8 @@ def check_outs(root: Path) -> None:
             lines = (root / f"data/generations/{run_name}/{split}.jsonl").read_text(encoding="utf-8").splitlines()
             assert len(lines) == 6
             assert {json.loads(line)["run"] for line in lines} == {run_name}
+    short = json.loads((root / "data/generations/tfidf-1/human.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert 0 < short["num_kept_tokens"] <= 1 < short["num_instruction_tokens"]
     metrics = json.loads((root / "reports/metrics.json").read_text(encoding="utf-8"))
     assert set(metrics["human"]["rouge_l"]) == set(RUNS)
     assert metrics["seen"]["exact_match"]["pos_control"]["mean_pct"] == 100
@@ -60,7 +63,8 @@ def test_a_decoder_from_sources_to_report_and_only_what_changed_runs_again(tmp_p
     compose(root, location, *SMALL, "runs.gist-1.num_gist_tokens=2")
     changed = set(stages_run(run(root, "-m", "tasks.pipeline", "--dry").stdout))
     assert "train@gist-1" in changed
-    assert not {f"{stage}@{control}" for stage in ("train", "generate") for control in RUNS[:2]} & changed
+    assert not {f"{stage}@{control}" for stage in ("train", "generate") for control in TRAINED[:2]} & changed
+    assert "baseline@tfidf-1" not in changed
 
 
 def test_a_t5_from_sources_to_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
