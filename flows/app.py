@@ -75,7 +75,7 @@ def run(
 
 @app.command()
 def deploy(root: Root = Path(".")) -> None:
-    """Put prefect.yaml on the Prefect server: work pools, limits, deployments, schedules."""
+    """Put prefect.yaml on the Prefect server: work pools, deployments, schedules."""
     from flows.settings import configure_prefect, require_server
 
     configure_prefect(root.resolve())
@@ -88,18 +88,18 @@ def deploy(root: Root = Path(".")) -> None:
 
 @app.command()
 def worker(
-    pool: Annotated[str, typer.Argument(help="Work pool to take stages from, e.g. cpu or gpu")],
-    limit: Annotated[int | None, typer.Option(help="Flow runs at a time on this machine", min=1)] = None,
+    pools: Annotated[list[str], typer.Argument(help="Work pools to take stages from, e.g. cpu gpu api")],
+    limit: Annotated[int | None, typer.Option(help="Flow runs at a time on this machine, per pool", min=1)] = None,
     root: Root = Path("."),
 ) -> None:
-    """Start a worker that runs the stages of a pool in this clone. Ctrl-C ends it."""
+    """Start a worker for each of POOLS that runs its stages in this clone. Ctrl-C ends them and what they run."""
     from flows.settings import configure_prefect, require_server
 
     configure_prefect(root.resolve())
     require_server("a worker")
-    from flows.dispatch import start_worker
+    from flows.dispatch import run_workers
 
-    raise typer.Exit(start_worker(pool, root.resolve(), ["--limit", str(limit)] if limit else []))
+    raise typer.Exit(run_workers(pools, root.resolve(), limit))
 
 
 @app.command()

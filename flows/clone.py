@@ -5,6 +5,7 @@ travels there too, under its MD5, so that a stage on another machine finds it.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import subprocess
@@ -13,9 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-import psutil
 from filelock import FileLock
 
 from flows.graph import StageNode
@@ -66,34 +66,30 @@ def prepared(root: Path, commit: str, params: str | None, stages: StagesOf) -> I
     Raises:
         ValueError: the commit cannot be had, or tracked files were changed by hand.
     """
-    users = root / paths.WORK / "dispatch"
-    users.mkdir(parents=True, exist_ok=True)
-    state = hashlib.sha256(f"{commit}\n{params}".encode()).hexdigest()[:16]
-    mine = users / f"{state}.{os.getpid()}"
-    while True:
-        with FileLock(users / "clone.lock"):
-            if not _others(users, state):
-                _switch(root, commit, params, stages)
-                mine.touch()
-                break
-        time.sleep(1.0)
-    try:
+    folder = root / paths.WORK / "dispatch"
+    folder.mkdir(parents=True, exist_ok=True)
+    state = hashlib.sha256(f"{commit}\n{params}".encode()).hexdigest()
+    with (folder / "users.lock").open("a") as users:
+        while True:
+            with FileLock(folder / "clone.lock"):
+                if _joined(users, folder / "state", state):
+                    _switch(root, commit, params, stages)
+                    (folder / "state").write_text(state, encoding="utf-8")
+                    fcntl.flock(users, fcntl.LOCK_SH)
+                    break
+            time.sleep(1.0)
         yield
-    finally:
-        mine.unlink(missing_ok=True)
 
 
-def _others(users: Path, state: str) -> list[Path]:
-    """Marks of living processes that use the clone in another state; marks of dead ones are removed."""
-    others = []
-    for mark in users.glob("*.*"):
-        if mark.suffix == ".lock":
-            continue
-        if not psutil.pid_exists(int(mark.suffix[1:])):
-            mark.unlink(missing_ok=True)
-        elif mark.stem != state:
-            others.append(mark)
-    return others
+def _joined(users: IO[str], state_file: Path, state: str) -> bool:
+    """Whether the clone may be used in `state`: nobody else uses it, or all who do want the same. The kernel ends the
+    lock of a process with it, however it ends."""
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return state_file.read_text(encoding="utf-8") == state
+    state_file.unlink(missing_ok=True)
+    return True
 
 
 def _switch(root: Path, commit: str, params: str | None, stages: StagesOf) -> None:

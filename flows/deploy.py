@@ -1,20 +1,29 @@
-"""prefect.yaml put on the server: work pools, limits, deployments. Running it again changes only what changed there."""
+"""prefect.yaml put on the server: work pools, deployments, what becomes of lost runs.
+
+Running it again changes only what changed there."""
 
 import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
+
+LOST_RUNS = "gist: lost flow runs"
 
 
 def deploy(root: Path) -> list[str]:
-    """Makes the pools, limits and deployments of prefect.yaml; returns one line for each.
+    """Makes the pools and deployments of prefect.yaml; returns one line for each.
 
     Raises:
         ValueError: prefect.yaml is missing or wrong, or Prefect refuses a deployment.
@@ -25,10 +34,8 @@ def deploy(root: Path) -> list[str]:
     content: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
     definitions = content.get("definitions", {})
     said = [_make_pool(root, name, spec) for name, spec in definitions.get("pools", {}).items()]
-    with get_client(sync_client=True) as client:
-        for tag, limit in definitions.get("limits", {}).items():
-            client.create_concurrency_limit(tag=tag, concurrency_limit=limit)
-            said.append(f"limit    {tag}: {limit} at a time")
+    if "lost_after_s" in definitions:
+        said.append(_give_up_lost_runs(definitions["lost_after_s"]))
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
     # The clone is the worker's to name: set here, it would be written into the deployments.
     env = {key: value for key, value in os.environ.items() if key != "GIST_CLONE"}
@@ -51,10 +58,38 @@ def _make_pool(root: Path, name: str, spec: dict[str, Any]) -> str:
     with get_client(sync_client=True) as client:
         try:
             client.read_work_pool(name)
-            client.update_work_pool(
-                name,
-                WorkPoolUpdate(concurrency_limit=limit, **more),
-            )
+            client.update_work_pool(name, WorkPoolUpdate(concurrency_limit=limit, **more))
         except ObjectNotFound:
             client.create_work_pool(WorkPoolCreate(name=name, type=spec["type"], concurrency_limit=limit, **more))
     return f"pool     {name}: {spec['type']}, {limit or 'no limit'}"
+
+
+def _give_up_lost_runs(seconds: int) -> str:
+    """An automation as Prefect's page on zombie flows has it: a run of our flows that sends no heartbeat is crashed."""
+    states = ("Completed", "Failed", "Cancelled", "Crashed")
+    automation = AutomationCore(
+        name=LOST_RUNS,
+        description=f"Runs whose machine was lost: no heartbeat for {seconds} s",
+        trigger=EventTrigger(
+            after={"prefect.flow-run.heartbeat"},
+            expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{state}" for state in states)},
+            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+            match_related=ResourceSpecification(
+                {"prefect.resource.role": "flow", "prefect.resource.name": ["stage", "pipeline", "nightly"]}
+            ),
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=seconds),
+        ),
+        actions=[
+            ChangeFlowRunState(name=None, state=StateType.CRASHED, force=False, message=f"no heartbeat for {seconds} s")
+        ],
+    )
+    with get_client(sync_client=True) as client:
+        known = client.read_automations_by_name(LOST_RUNS)
+        if known:
+            client.update_automation(known[0].id, automation)
+        else:
+            client.create_automation(automation)
+    return f"lost     runs without a heartbeat for {seconds} s are called crashed"

@@ -3,11 +3,15 @@ worker of that deployment's pool takes it. Only commit, parameters and lock entr
 through the DVC remote."""
 
 import json
+import math
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun, TaskRun
 from prefect.deployments import run_deployment
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.futures import PrefectFuture
 from prefect.states import Cancelling, Completed, State
 
@@ -27,10 +31,13 @@ from flows.failures import BACKOFF_SECONDS, FailureKind, StageFailed, explain, r
 from flows.graph import read_graph
 from flows.lockfile import lock_entry, put_entries
 from flows.parameters import Plan
+from flows.processes import exit_terminated, group_of
 from flows.stages import UP_TO_DATE, StageResult, dvc_command, stage_environment
 from flows.worker import HANDED_BACK
 
 POLL_SECONDS = 2.0
+CANCEL_SECONDS = 60.0  # for a worker to end what it runs; a lost one never answers
+WORKER_GRACE_SECONDS = 20.0  # for flow runs to tell the server that they were stopped
 
 
 class PoolSubmit:
@@ -54,9 +61,8 @@ class PoolSubmit:
         stage = self._plan.graph.stages[name]
 
         def again(_task: Any, task_run: TaskRun, state: State[Any]) -> bool:
-            failure = (
-                state.data
-            )  # the worker retries what the stage's own failure allows; here only a lost worker is left
+            # The worker retries what the stage's own failure allows; only a lost worker is left for here.
+            failure = state.data
             if not isinstance(failure, StageFailed) or self._cancelled.is_set():
                 return False
             return failure.kind is FailureKind.KILLED and retries_left(failure.kind, stage.resource, task_run.run_count)
@@ -104,19 +110,20 @@ class PoolSubmit:
     def _wait(self, run: FlowRun) -> FlowRun:
         """Follows a flow run to its end; cancels it when this one is cancelled. A server that is away is waited for."""
         logger = get_run_logger()
-        asked = False
+        give_up = math.inf
         with get_client(sync_client=True) as client:
-            while True:
+            while time.monotonic() < give_up:
                 try:
                     run = client.read_flow_run(run.id)
-                    if self._cancelled.is_set() and not asked:
+                    if self._cancelled.is_set() and give_up == math.inf:
                         client.set_flow_run_state(run.id, Cancelling(message="the pipeline was cancelled"))
-                        asked = True
-                except (OSError, TransportError) as error:
+                        give_up = time.monotonic() + CANCEL_SECONDS
+                except (OSError, TransportError, PrefectHTTPStatusError) as error:
                     logger.warning("the Prefect server does not answer (%s); asking again", error)
                 if run.state is not None and run.state.is_final():
-                    return run
+                    break
                 time.sleep(POLL_SECONDS)
+        return run
 
     def bring_home(self) -> None:
         """Fetches the outs of the finished stages, so that this work tree is what `dvc repro` would leave.
@@ -146,7 +153,7 @@ class PoolSubmit:
 
 def _failure(name: str, state: State[Any] | None) -> tuple[FailureKind, str]:
     message = str(state.message if state is not None else "no state")
-    if state is not None and (state.is_crashed() or state.is_cancelled()):
+    if state is not None and (state.is_crashed() or state.is_cancelled() or state.is_cancelling()):
         kind = FailureKind.KILLED if state.is_crashed() else FailureKind.CANCELLED
         return kind, f"its flow run {state.name}: {message}"
     told = message.removeprefix(f"{name}: ")
@@ -180,9 +187,21 @@ def _require_deployments(resources: set[str]) -> None:
         raise ValueError(f"there is no deployment {', '.join(missing)} on the server; `gist flow deploy` makes them")
 
 
-def start_worker(pool: str, root: Path, extra: list[str]) -> int:
-    """Runs a Prefect process worker whose flow runs work in the clone at `root`; returns its exit code."""
+def run_workers(pools: Sequence[str], root: Path, limit: int | None) -> int:
+    """Runs a Prefect process worker for each pool, whose flow runs work in the clone at `root`, until one of them ends
+    or this process is told to (Ctrl-C, TERM). They end with everything they started; Prefect is told where time
+    allows, and what they did is sent out again. Returns the exit code of the worker that ended."""
     env = dict(os.environ, GIST_CLONE=str(root))
     env["PYTHONPATH"] = os.pathsep.join([str(root), *filter(None, [env.get("PYTHONPATH")])])
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process", *extra]
-    return subprocess.run(command, cwd=root, env=env, check=False).returncode
+    options = ["--limit", str(limit)] if limit else []
+    signal.signal(signal.SIGTERM, exit_terminated)
+    with ExitStack() as ends:
+        workers = []
+        for pool in pools:
+            command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
+            workers.append(
+                ends.enter_context(group_of([*command, *options], cwd=root, env=env, grace_s=WORKER_GRACE_SECONDS))
+            )
+        while all(worker.poll() is None for worker in workers):
+            time.sleep(1.0)
+        return next(worker.returncode for worker in workers if worker.returncode is not None)

@@ -64,8 +64,12 @@ def pipeline(
         return run_plan(plan, _submit_here(plan, cancelled, results), cancelled, results)
     pools = PoolSubmit(plan, cancelled, results)
     state = run_plan(plan, pools, cancelled, results)
-    if not state.is_cancelled():
+    if state.is_cancelled():
+        return state
+    try:
         pools.bring_home()
+    except ValueError as error:
+        return Failed(message=f"{state.message}\n{error}")
     return state
 
 

@@ -3,7 +3,7 @@ scheduler can use. Any DVC project will do: `meta.resource` (net, cpu, gpu, api;
 work pool a stage counts against, `meta.timeout_s` how long it may take at most."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,9 +41,6 @@ class Graph:
     """All stages by name, in the order in which `dvc repro` runs them: each after the stages it depends on."""
 
     stages: dict[str, StageNode]
-
-    def __iter__(self) -> Iterable[StageNode]:
-        return iter(self.stages.values())
 
     def select(self, targets: Sequence[str] = (), runs: Sequence[str] = ()) -> "Graph":
         """The part of the graph that makes `targets`: them and everything they depend on.

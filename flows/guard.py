@@ -66,6 +66,7 @@ class Guard:
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends with the flow, not with what the flow's processes are sent
     watched: set[tuple[str, int]] = set()
     for line in sys.stdin:
         kind, pid = line[1:].split()

@@ -1,24 +1,19 @@
 """A run of the pipeline from the command line, in this process. Without a Prefect server, a temporary one starts."""
 
-import contextlib
 import signal
 import sys
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from flows.flow import pipeline
 from flows.parameters import PipelineParameters
-from flows.processes import guard_children
+from flows.processes import exit_terminated, guard_children
 
 
 def run_here(root: Path, parameters: PipelineParameters) -> int:
     """Runs the flow and returns the exit code: 0, 1 for a failed or cancelled run, 130 after Ctrl-C."""
     from prefect.client.orchestration import get_client
 
-    signal.signal(
-        signal.SIGTERM, _terminated
-    )  # so that what stops at exit (the temporary server) is stopped after TERM, too
+    signal.signal(signal.SIGTERM, exit_terminated)  # so that the temporary server is stopped after TERM, too
     with get_client(sync_client=True) as client:  # starts the temporary server where there is none
         client.api_healthcheck()
     guard_children("prefect.server.api.server:create_app")
@@ -33,9 +28,3 @@ def run_here(root: Path, parameters: PipelineParameters) -> int:
         return 0
     print(f"flows: {state.message}", file=sys.stderr)
     return 1
-
-
-def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
-    with contextlib.suppress(ValueError):
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise SystemExit(143)

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from prefect import flow, get_run_logger
+from prefect import Flow, flow, get_run_logger
 from prefect.blocks.core import Block
 from prefect.blocks.notifications import NotificationBlock
-from prefect.states import Failed, State
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import State
 
 from flows.clone import generated_files, git
 from flows.flow import pipeline
@@ -26,7 +27,15 @@ from tasks import paths
 Results = Literal["none", "branch", "experiment"]
 
 
-@flow(name="nightly", flow_run_name="nightly {revision}", persist_result=False)
+def tell(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Prefect's hook of a failed or crashed night: notifies through the block that its parameter `notify` names."""
+    block = flow_run.parameters.get("notify")
+    if block is not None:
+        notify: Any = _notifier(block).notify  # runs to its end here, as this is no coroutine
+        notify(str(state.message), f"The nightly run of {flow_run.parameters['revision']} failed")
+
+
+@flow(name="nightly", flow_run_name="nightly {revision}", persist_result=False, on_failure=[tell], on_crashed=[tell])
 def nightly(
     revision: str = "main",
     repository: str | None = None,
@@ -44,25 +53,26 @@ def nightly(
     results: commit lock, parameters and metrics to the branch nightly/TIME of the repository, save them as a DVC
     experiment there, or neither. notify: a Prefect notification block, "slack-webhook/team", told of a failure.
     keep: how many clones of earlier nights stay in .work/nightly.
+
+    Raises:
+        ValueError: no such block, repository or revision, or git or DVC refuses the results; Prefect calls it failed.
     """
+    if notify is not None:
+        _notifier(notify)  # a wrong name is found before the night, not when something has to be told
     home = Path(root).resolve()
     source = repository or str(home)
     stamp = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    try:
-        clone = fresh_clone(home, source, revision, stamp)
-        commit = git(clone, "rev-parse", "HEAD")
-        get_run_logger().info("%s of %s is %s, in %s", revision, source, commit[:10], clone)
-        state: State[Any] = pipeline(
-            targets=targets, overrides=overrides, limits=limits, root=str(clone), return_state=True
-        )
-        if not state.is_completed():
-            raise RuntimeError(f"the run at {commit[:10]} ended {state.name}: {state.message}")
+    clone = fresh_clone(home, source, revision, stamp)
+    remove_old_clones(clone.parent, keep)
+    commit = git(clone, "rev-parse", "HEAD")
+    get_run_logger().info("%s of %s is %s, in %s", revision, source, commit[:10], clone)
+    state: State[Any] = pipeline(
+        targets=targets, overrides=overrides, limits=limits, root=str(clone), return_state=True
+    )
+    if state.is_completed():
         keep_results(clone, results, stamp, state.message or "")
-        remove_old_clones(clone.parent, keep)
-        return state
-    except Exception as error:
-        tell(notify, f"The nightly run of {revision} failed", str(error))
-        return Failed(message=str(error))
+    # A state of its own: one that belongs to the pipeline's run would lose its message here.
+    return State(type=state.type, name=state.name, message=f"{commit[:10]}: {state.message}")
 
 
 def fresh_clone(home: Path, source: str, revision: str, stamp: str) -> Path:
@@ -74,9 +84,7 @@ def fresh_clone(home: Path, source: str, revision: str, stamp: str) -> Path:
     local = home / ".dvc/config.local"
     if local.is_file():
         shutil.copy(local, clone / ".dvc/config.local")
-    cache = home / ".dvc/cache"
-    if cache.is_dir():
-        _dvc(clone, "config", "--local", "cache.dir", str(cache))
+    _dvc(clone, "config", "--local", "cache.dir", _dvc(home, "cache", "dir"))
     return clone
 
 
@@ -113,20 +121,18 @@ def remove_old_clones(folder: Path, keep: int) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def tell(block: str | None, subject: str, body: str) -> None:
-    """Notifies through a Prefect block, if one is named."""
-    if block is None:
-        return
+def _notifier(block: str) -> NotificationBlock:
     loaded = Block.load(block)
     if not isinstance(loaded, NotificationBlock):
         raise ValueError(f"notify: {block} is a {type(loaded).__name__}, not a notification block")
-    notify: Any = loaded.notify  # runs to its end here, as this is no coroutine
-    notify(body, subject)
+    return loaded
 
 
-def _dvc(root: Path, *arguments: str) -> None:
+def _dvc(root: Path, *arguments: str) -> str:
+    """Runs DVC in `root` and returns what it prints. Raises ValueError with DVC's own message."""
     done = subprocess.run(
         [sys.executable, "-m", "dvc", *arguments], cwd=root, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         raise ValueError(f"dvc {' '.join(arguments)} in {root} failed: {(done.stderr or done.stdout).strip()}")
+    return done.stdout.strip()

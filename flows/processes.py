@@ -7,10 +7,12 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from types import FrameType
+from typing import Literal, NoReturn
 
 import psutil
 
@@ -49,22 +51,9 @@ def run_in_group(
     cancelled: setting it stops the command.
     """
     started = time.monotonic()
-    process = subprocess.Popen(
-        command,
-        cwd=cwd,
-        env=dict(env),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        process_group=0,
-    )
     ended: Literal["by itself", "timed out", "cancelled"] = "by itself"
     lines: deque[str] = deque()
     tail: deque[str] = deque(maxlen=TAIL_LINES)
-    assert process.stdout is not None
-    reader = threading.Thread(target=lines.extend, args=(iter(process.stdout),), daemon=True)
 
     def deliver() -> None:
         while lines:
@@ -72,28 +61,56 @@ def run_in_group(
             tail.append(line)
             on_line(line)
 
-    with _guard.watching(process.pid):
+    with group_of(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout is not None
+        reader = threading.Thread(target=lines.extend, args=(iter(process.stdout),), daemon=True)
         reader.start()
-        try:
-            while process.poll() is None:
-                if cancelled is not None and cancelled.is_set():
-                    ended = "cancelled"
-                    break
-                if timeout_s is not None and time.monotonic() - started > timeout_s:
-                    ended = "timed out"
-                    break
-                deliver()
-                on_tick()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(POLL_SECONDS)
-        finally:
-            stop_group(process)
-            reader.join(timeout=2.0)
+        while process.poll() is None:
+            if cancelled is not None and cancelled.is_set():
+                ended = "cancelled"
+                break
+            if timeout_s is not None and time.monotonic() - started > timeout_s:
+                ended = "timed out"
+                break
             deliver()
+            on_tick()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(POLL_SECONDS)
+    reader.join(timeout=2.0)
+    deliver()
     return Outcome(ended, process.returncode, tuple(tail), time.monotonic() - started)
 
 
-def stop_group(process: "subprocess.Popen[str]") -> None:
+@contextmanager
+def group_of(
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    grace_s: float = GRACE_SECONDS,
+    stdout: int | None = None,
+    stderr: int | None = None,
+) -> "Iterator[subprocess.Popen[str]]":
+    """A command in a process group of its own. When the block ends, and when this process is killed, all of it ends."""
+    process = subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        text=True,
+        errors="replace",
+        process_group=0,
+    )
+    with _guard.watching(process.pid):
+        try:
+            yield process
+        finally:
+            stop_group(process, grace_s)
+
+
+def stop_group(process: "subprocess.Popen[str]", grace_s: float = GRACE_SECONDS) -> None:
     """Ends a process, its descendants and its process group: TERM first, KILL after a grace period."""
     descendants: list[psutil.Process] = []
     with contextlib.suppress(psutil.Error):
@@ -105,8 +122,8 @@ def stop_group(process: "subprocess.Popen[str]") -> None:
             with contextlib.suppress(psutil.Error):
                 descendant.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE_SECONDS)
-        psutil.wait_procs(descendants, timeout=GRACE_SECONDS)
+            process.wait(grace_s)
+        psutil.wait_procs(descendants, timeout=grace_s)
     for descendant in descendants:
         with contextlib.suppress(psutil.Error):
             descendant.kill()
@@ -120,3 +137,10 @@ def guard_children(name: str) -> None:
         with contextlib.suppress(psutil.Error):
             if name in " ".join(child.cmdline()):
                 _guard.watch_process(child.pid)
+
+
+def exit_terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
+    """A handler of TERM that ends this process as an exception does, so that what stops at exit is stopped."""
+    with contextlib.suppress(ValueError):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(143)

@@ -3,9 +3,14 @@
 Called by the commands before Prefect is imported. What the user has set (environment, profile) always wins."""
 
 import os
+import time
 from pathlib import Path
 
+import httpx
+
 from tasks import paths
+
+SERVER_START_SECONDS = 90
 
 
 def configure_prefect(root: Path) -> None:
@@ -25,14 +30,32 @@ def configure_prefect(root: Path) -> None:
 
 
 def require_server(what: str) -> None:
-    """Raises ValueError when no Prefect server is set: what others are to see cannot live on a temporary one."""
+    """Waits for the Prefect server to answer: started in the background, it takes a moment.
+
+    Raises:
+        ValueError: no server is set (what others are to see cannot live on a temporary one), or none answers.
+    """
     from prefect.settings import get_current_settings
 
-    if get_current_settings().api.url is None:
-        raise ValueError(
-            f"{what} needs a Prefect server: start one with `prefect server start`, and name it with "
-            "`prefect config set PREFECT_API_URL=http://127.0.0.1:4200/api`"
-        )
+    url = get_current_settings().api.url
+    how = (
+        "start one with `prefect server start`, and name it with "
+        "`prefect config set PREFECT_API_URL=http://127.0.0.1:4200/api`"
+    )
+    if url is None:
+        raise ValueError(f"{what} needs a Prefect server: {how}")
+    deadline = time.monotonic() + SERVER_START_SECONDS
+    while not _answers(url):
+        if time.monotonic() > deadline:
+            raise ValueError(f"{what} needs a Prefect server, and none answers at {url}: {how}")
+        time.sleep(0.5)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", timeout=5.0).is_success
+    except httpx.TransportError:
+        return False
 
 
 def _writable(folder: Path) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
-from prefect.states import Failed, State
+from prefect.states import Completed, Failed, State
 
 from flows.clone import hand_over, prepared, receive
 from flows.failures import StageFailed, explain
@@ -57,7 +57,7 @@ def run_stage(
             hand_over(here, node, entry)
             handed = {"stage": stage, "how": results[stage].how, "seconds": results[stage].seconds, "entry": entry}
             create_markdown_artifact(json.dumps(handed), description=HANDED_BACK)
-            return future.state
+            return Completed(message=future.state.message)
     finally:
         cancelled.set()
 

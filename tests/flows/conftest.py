@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -26,7 +27,8 @@ def free_port() -> int:
 
 @dataclass
 class Server:
-    """A Prefect server with its database in `home`; `start` and `stop` may be called again and again."""
+    """A Prefect server with its database in `home` and the settings of the project's prefect.toml; `start` and `stop`
+    may be called again and again."""
 
     home: Path
     port: int = field(default_factory=free_port)
@@ -47,6 +49,7 @@ class Server:
         return environment(**settings) | more
 
     def start(self) -> None:
+        shutil.copy(Path(__file__).resolve().parents[2] / "prefect.toml", self.home)
         with (self.home / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)],

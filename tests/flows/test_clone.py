@@ -1,7 +1,6 @@
 """A worker's clone is put at the commit and inputs of a stage; what arrives there is proved by its hash."""
 
 import hashlib
-import os
 import subprocess
 import sys
 import threading
@@ -12,7 +11,7 @@ import pytest
 from flows.clone import fetch_file, hand_over, prepared, receive, require_clean
 from flows.graph import read_graph
 from flows.lockfile import lock_entry, put_entries, put_in_order, read_entries
-from tests.flows.project import Project, git, make_project
+from tests.flows.project import Project, environment, git, make_project
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +63,16 @@ def test_a_clone_with_changes_by_hand_is_refused_and_generated_files_are_not_cha
         require_clean(project.root, stages, "a test")
 
 
+USER = """
+import sys, time
+from pathlib import Path
+from flows.clone import prepared
+with prepared(Path(sys.argv[1]), sys.argv[2], None, dict):
+    print("in", flush=True)
+    time.sleep(60)
+"""
+
+
 def test_a_clone_is_shared_by_one_commit_and_another_commit_waits(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
     first = git(project.root, "rev-parse", "HEAD")
@@ -76,13 +85,13 @@ def test_a_clone_is_shared_by_one_commit_and_another_commit_waits(tmp_path: Path
     def stages() -> dict[str, object]:
         return dict(read_graph(clone).stages)
 
-    # A living process of another program uses the clone at the first commit ...
-    user = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    # Another process uses the clone at the first commit ...
+    user = subprocess.Popen([sys.executable, "-c", USER, str(clone), first], env=environment(), stdout=subprocess.PIPE)
     try:
+        assert user.stdout is not None
+        assert user.stdout.readline() == b"in\n"
         with prepared(clone, first, None, stages):  # type: ignore[arg-type]
-            mark = next((clone / ".work/dispatch").glob(f"*.{os.getpid()}"))
-            theirs = mark.with_suffix(f".{user.pid}")
-            theirs.touch()
+            pass  # ... and shares it
         entered = threading.Event()
 
         def enter() -> None:
@@ -95,13 +104,12 @@ def test_a_clone_is_shared_by_one_commit_and_another_commit_waits(tmp_path: Path
         assert git(clone, "rev-parse", "HEAD") == first
     finally:
         user.kill()
-        user.wait()
-    # ... and dies: its mark counts no more. The commit is fetched, as the clone does not have it.
+        user.communicate()
+    # ... and dies: its place is free at once. The commit is fetched, as the clone does not have it.
     assert entered.wait(30)
     waiting.join()
     assert git(clone, "rev-parse", "HEAD") == second
     assert (clone / "params.yaml").read_text() == "runs: [a]\n"
-    assert not theirs.exists()
 
 
 def test_lock_entries_keep_their_place_and_new_ones_follow_the_graph(tmp_path: Path) -> None:

@@ -78,7 +78,9 @@ def test_a_night_runs_a_pinned_or_moving_revision_on_a_fresh_clone_and_keeps_its
     assert kept == ["dvc.lock", "judge.json", "report.html"]
 
     again = run_nightly(project, server, revision=pinned, results="none", keep=1)
-    assert f"{STAGES} restored from the run cache" in again.stdout, again.stdout + again.stderr
+    # DVC's run cache has no stage whose only out is `cache: false` and no metric: the report alone is made again.
+    assert f"{STAGES - 1} restored from the run cache, 1 made" in again.stdout, again.stdout + again.stderr
+    assert len(project.events("report")) == 2
     moving = run_nightly(project, server, revision="main", results="experiment", keep=1)
     assert moving.returncode == 0, moving.stdout + moving.stderr
     assert len(project.events("fetch")) == 2, "another work.py, another run"
@@ -97,6 +99,11 @@ said = {{"text": "{{{{subject}}}}: {{{{body}}}}"}}
 Hook(name="team", url={url!r}, json_data=said, allow_private_urls=True).save("team")
 """
     subprocess.run([sys.executable, "-c", make_block], env=server.env(), check=True, capture_output=True)
+    wrong = run_nightly(project, server, notify="custom-webhook/nobody")
+    assert wrong.returncode == 1
+    assert "nobody" in wrong.stdout
+    assert not (project.root / ".work/nightly").exists(), "a wrong block is found before the night"
+
     ended = run_nightly(project, server, revision="no-such-branch", notify="custom-webhook/team")
     assert ended.returncode == 1
     assert len(received) == 1, ended.stdout + ended.stderr
@@ -107,26 +114,30 @@ Hook(name="team", url={url!r}, json_data=said, allow_private_urls=True).save("te
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_schedule_fires_and_two_runs_of_a_deployment_do_not_overlap(site: Site) -> None:  # noqa: F811
-    """prefect.yaml as it stands, but every minute instead of every night; then two runs by hand at once."""
+    """prefect.yaml as it stands, but every minute instead of every night; then two runs by hand at once, of a deployment
+    that drops the second and of one that makes it wait."""
     file = site.project.root / "prefect.yaml"
     file.write_text(file.read_text().replace('cron: "0 2 * * *"', 'cron: "* * * * *"'))
     git(site.project.root, "commit", "-qam", "Every minute")
     said = site.command("deploy").stdout
     assert "deployed nightly on pipelines at * * * * *" in said
-    site.worker("pipelines", site.project.root)
+    site.worker(site.project.root, "pipelines")
     wait_until(lambda: len(site.ran()) == STAGES, 280)
-    wait_until(lambda: "Completed" in site.command("status").stdout, 100)
+    wait_until(lambda: "Completed" in site.statuses(), 100)
     pause = [sys.executable, "-m", "prefect", "deployment", "schedule", "clear", "-y", "nightly/nightly"]
     subprocess.run(pause, env=site.server.env(), cwd=site.project.root, check=True, capture_output=True)
 
+    wait_until(lambda: not {"Running", "Pending", "Scheduled", "Late"} & set(site.statuses()), 100)
+
+    before = site.statuses().count("Cancelled")
+    nights = [site.deployment_run("nightly/nightly") for _ in range(2)]
+    assert sorted(night.wait(250) for night in nights) == [0, 1], "one at a time; the next is dropped"
+    assert site.statuses().count("Cancelled") == before + 1
+
     shutil.rmtree(site.events)
     site.project.order("weights", "sleep 8")
-    by_hand = [sys.executable, "-m", "prefect", "deployment", "run", "pipeline/pipeline", "--watch"]
-    by_hand += ["--param", 'targets=["weights"]', "--param", "force=true"]
-    runs = [
-        subprocess.Popen(by_hand, env=site.server.env(), cwd=site.project.root, stdout=subprocess.DEVNULL)
-        for _ in range(2)
-    ]
+    arguments = ("pipeline/pipeline", "--param", 'targets=["weights"]', "--param", "force=true")
+    runs = [site.deployment_run(*arguments) for _ in range(2)]
     assert [run.wait(250) for run in runs] == [0, 0]
     first, second = site.ran("weights")
     assert first["end"] <= second["start"], "one at a time; the next waits"  # type: ignore[operator]

@@ -1,6 +1,7 @@
 """Deployments from prefect.yaml on a real server, with real process workers in clones of their own."""
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from flows.lockfile import read_entries
 from tests.flows.conftest import Server
 from tests.flows.project import STAGES, Project, git, make_project
 from tests.flows.test_pipeline import GPU, overlaps, processes_in, wait_until
@@ -39,7 +41,7 @@ class Site:
             env=self.server.env(EVENTS=str(self.events)),
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=600,
             check=check,
         )
 
@@ -53,12 +55,14 @@ class Site:
             text=True,
         )
 
-    def worker(self, pool: str, clone: Path) -> "subprocess.Popen[bytes]":
-        with (clone.parent / f"worker-{pool}-{len(self.workers)}.log").open("ab") as log:
+    def worker(self, clone: Path, *pools: str) -> "subprocess.Popen[bytes]":
+        with (clone.parent / f"worker-{'-'.join(pools)}-{len(self.workers)}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "flows", "worker", pool, "--root", str(clone)],
+                [sys.executable, "-m", "flows", "worker", *pools, "--root", str(clone)],
                 cwd=clone,
-                env=self.server.env(EVENTS=str(self.events), PREFECT_WORKER_QUERY_SECONDS="2"),
+                env=self.server.env(
+                    EVENTS=str(self.events), PREFECT_WORKER_QUERY_SECONDS="2", PREFECT_FLOWS_HEARTBEAT_FREQUENCY="30"
+                ),
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -66,8 +70,54 @@ class Site:
         self.workers.append(process)
         return process
 
+    def order(self, stage: str, order: str) -> None:
+        """Tells a stage what to do, wherever it runs."""
+        for folder in self.folders:
+            Project(folder).order(stage, order)
+
+    def relax(self, stage: str) -> None:
+        for folder in self.folders:
+            (folder / "orders" / stage).unlink(missing_ok=True)
+
+    def deployment_run(self, *arguments: str) -> "subprocess.Popen[str]":
+        """`prefect deployment run ... --watch`."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "prefect", "deployment", "run", *arguments, "--watch"],
+            cwd=self.project.root,
+            env=self.server.env(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        return (self.project.root, *self.clones)
+
+    def processes(self) -> list[psutil.Process]:
+        """What is alive of the stages: DVC, and their own processes."""
+        return [
+            process
+            for folder in self.folders
+            for process in processes_in(folder)
+            if process.is_running() and re.search(r"work\.py|-m dvc|time\.sleep", " ".join(process.cmdline()))
+        ]
+
+    def hold_no_lock(self) -> None:
+        """Fails if DVC's lock or the place in a clone is still taken."""
+        for folder in self.folders:
+            Project(folder).dvc("status")  # takes the lock, and fails where it would have to wait
+            place = folder / ".work/dispatch/users.lock"
+            if place.exists():
+                with place.open("a") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
     def logs(self) -> str:
         return "\n".join(file.read_text()[-6000:] for file in self.clones[0].parent.glob("worker-*.log"))
+
+    def statuses(self) -> list[str]:
+        """The states of the runs of the pipeline and of nights, the latest first."""
+        return re.findall(r"^\w{8}  (\w+)", self.command("status", "--limit", "50").stdout, re.MULTILINE)
 
     def ran(self, stage: str | None = None) -> list[dict[str, object]]:
         return self.project.events(stage, self.events)
@@ -80,17 +130,20 @@ class Site:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(worker.pid, signal.SIGKILL)
             worker.wait()
-        for folder in (self.project.root, *self.clones):
+        for folder in self.folders:
             for process in processes_in(folder):
                 process.kill()
 
 
 @pytest.fixture
-def site(tmp_path: Path, server: Server) -> Iterator[Site]:
+def site(tmp_path: Path) -> Iterator[Site]:
+    """With a server of its own: deployments, schedules and runs of one test are not another's."""
     project = make_project(tmp_path / "project")
     for package in ("flows", "tasks", "gist_core"):
         shutil.copytree(ROOT / package, project.root / package, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "prefect.yaml", project.root / "prefect.yaml")
+    deployments = (ROOT / "prefect.yaml").read_text()
+    assert "lost_after_s: 600" in deployments
+    (project.root / "prefect.yaml").write_text(deployments.replace("lost_after_s: 600", "lost_after_s: 60"))
     project.dvc("remote", "add", "--default", "store", str(tmp_path / "remote"))
     with (project.root / ".gitignore").open("a") as file:
         file.write("__pycache__/\n")
@@ -99,18 +152,21 @@ def site(tmp_path: Path, server: Server) -> Iterator[Site]:
     clones = (tmp_path / "clone-1", tmp_path / "clone-2")
     for clone in clones:
         git(tmp_path, "clone", "-q", str(project.root), str(clone))
-    made = Site(project, clones, server, tmp_path / "events")
+    (tmp_path / "server").mkdir()
+    made = Site(project, clones, Server(tmp_path / "server"), tmp_path / "events")
     try:
+        made.server.start()
         yield made
     finally:
         made.end()
+        made.server.stop()
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_a_stage_dispatched_to_a_worker_in_another_clone_comes_back_by_hash(site: Site) -> None:
     site.command("deploy")
-    site.worker("cpu", site.clones[0])
+    site.worker(site.clones[0], "cpu")
     ended = site.command("run", "split", "--dispatch", "pools", check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr + site.logs()
     assert {event["cwd"] for event in site.ran()} == {str(site.clones[0])}
@@ -124,17 +180,32 @@ def test_a_stage_dispatched_to_a_worker_in_another_clone_comes_back_by_hash(site
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_two_pools_in_two_clones_make_what_dvc_repro_makes(site: Site) -> None:
-    for stage in (*GPU, "check@a", "check@b", "check@c", "count"):
-        for folder in (site.project.root, *site.clones):
-            Project(folder).order(stage, "sleep 4")
-    site.command("deploy")
-    site.worker("cpu", site.clones[0])
-    site.worker("gpu", site.clones[1])
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("started", ["by hand", "by schedule"])
+def test_two_pools_in_two_clones_make_what_dvc_repro_makes(site: Site, started: str) -> None:
+    for stage in GPU:
+        site.order(stage, "sleep 6")
+    site.order("count", "meet check@a")
+    site.order("check@a", "meet count")
     # Limits of the flow wider than the pool's: it is the pool that keeps the gpu stages apart.
-    ended = site.command("run", "--dispatch", "pools", "--limit", "gpu=3", "--limit", "cpu=3", check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr + site.logs()
+    limits = '{"gpu": 3, "cpu": 3}'
+    if started == "by schedule":
+        file = site.project.root / "prefect.yaml"
+        entry = "entrypoint: flows/flow.py:pipeline"
+        more = f"parameters: {{dispatch: pools, limits: {limits}}}\n    schedules: [{{cron: '* * * * *'}}]"
+        file.write_text(file.read_text().replace(entry, f"{entry}\n    {more}"))
+        git(site.project.root, "commit", "-qam", "Every minute")
+    site.command("deploy")
+    site.worker(site.clones[0], "cpu", "api")
+    site.worker(site.clones[1], "gpu")
+    site.worker(site.project.root, "pipelines")
+    if started == "by hand":
+        run = site.deployment_run("pipeline/pipeline", "--param", "dispatch=pools", "--param", f"limits={limits}")
+        said, _ = run.communicate(timeout=500)
+        assert run.returncode == 0, said + site.logs()
+    else:
+        wait_until(lambda: site.statuses().count("Completed"), 500)
+    site.end()
     events = site.ran()
     assert len(events) == STAGES
     gpu = [event for event in events if event["stage"] in GPU]
@@ -145,9 +216,6 @@ def test_two_pools_in_two_clones_make_what_dvc_repro_makes(site: Site) -> None:
     for path in ("out/model/a.json", "out/check/c.json", "judge.json", "report.html"):
         assert (site.project.root / path).is_file(), f"{path} did not arrive"
     lock = site.project.lock()
-    again = site.command("run", "--dispatch", "pools")
-    assert f"{STAGES} up to date" in again.stdout
-    assert len(site.ran()) == STAGES
 
     shutil.rmtree(site.project.root / ".dvc/cache")
     shutil.rmtree(site.project.root / "out")
@@ -158,109 +226,114 @@ def test_two_pools_in_two_clones_make_what_dvc_repro_makes(site: Site) -> None:
     assert site.project.lock() == lock
 
 
-def test_a_dirty_work_tree_and_a_missing_deployment_are_refused(site: Site) -> None:
-    (site.project.root / "work.py").open("a").write("# changed\n")
-    ended = site.command("run", "--dispatch", "pools", check=False)
-    assert ended.returncode != 0
-    assert "has changes in work.py; commit or stash them" in ended.stderr
-    assert not site.ran()
-
-
-def hanging(site: Site, stage: str) -> None:
-    for folder in (site.project.root, *site.clones):
-        Project(folder).order(stage, "hang")
-
-
-def relaxed(site: Site, stage: str) -> None:
-    for folder in (site.project.root, *site.clones):
-        (folder / "orders" / stage).unlink(missing_ok=True)
-
-
-def no_stage_is_left(site: Site) -> bool:
-    return not any(
-        "work.py" in " ".join(process.cmdline()) or "dvc" in " ".join(process.cmdline()[:4])
-        for folder in (site.project.root, *site.clones)
-        for process in processes_in(folder)
-        if psutil.pid_exists(process.pid)
-    )
-
-
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("fault", ["flow cancelled", "worker terminated", "worker killed", "stage killed"])
-def test_after_a_fault_nothing_is_left_and_the_next_run_completes(site: Site, fault: str) -> None:
-    """The fault comes while `weights` hangs on the worker and `fetch` is finished."""
-    hanging(site, "weights")
+def test_after_a_fault_nothing_is_left_and_nothing_finished_is_done_twice(site: Site, fault: str) -> None:
+    """The fault comes while `train@a` hangs on its worker and what it needs is finished."""
+    site.order("train@a", "hang")
     site.command("deploy")
-    worker = site.worker("cpu", site.clones[0])
-    run = site.start("run", "weights", "split", "--dispatch", "pools")
-    wait_until(lambda: (site.events / "weights.child").exists() and site.ran("split"), 240)
+    site.worker(site.clones[0], "cpu")
+    worker = site.worker(site.clones[1], "gpu")
+    run = site.start("run", "train@a", "--dispatch", "pools")
+    wait_until(lambda: (site.events / "train@a.child").exists(), 600)
     if fault == "flow cancelled":
         running = re.search(r"^(\w{8})  Running", site.command("status").stdout, re.MULTILINE)
         assert running
         site.command("cancel", running[1])
     elif fault == "worker terminated":
-        os.killpg(worker.pid, signal.SIGTERM)
+        worker.send_signal(signal.SIGTERM)
     elif fault == "worker killed":  # the whole of it, as when its machine goes down
         for process in [*psutil.Process(worker.pid).children(recursive=True), psutil.Process(worker.pid)]:
             with contextlib.suppress(psutil.Error):
                 process.kill()
     else:
-        relaxed(site, "weights")
-        psutil.Process(int(site.ran("weights")[0]["pid"])).kill()  # type: ignore[call-overload]
-        assert run.wait(240) == 0, run.stdout and run.stdout.read()  # tried again on the worker
-        assert len(site.ran("weights")) == 2
-    wait_until(lambda: no_stage_is_left(site), 60)
-    if run.poll() is None:
-        site.command("cancel", re.search(r"^(\w{8})", site.command("status").stdout)[1], check=False)  # type: ignore[index]
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            run.wait(60)
-        run.kill()
-    run.communicate()
-    relaxed(site, "weights")
-    if worker.poll() is None and fault.startswith("worker"):
-        worker.wait(60)
+        site.relax("train@a")
+        psutil.Process(int(site.ran("train@a")[0]["pid"])).kill()  # type: ignore[call-overload]
+    if fault != "stage killed":
+        wait_until(lambda: not site.processes(), 60)
+        site.hold_no_lock()
+        site.relax("train@a")
     if fault.startswith("worker"):
-        site.worker("cpu", site.clones[0])
-    ended = site.command("run", "weights", "split", "--dispatch", "pools", check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr + site.logs()
-    assert len(site.ran("fetch")) == 1, "what was finished is not done again"
+        worker.wait(60)
+        assert run.poll() is None, "a lost worker is waited for"
+        site.worker(site.clones[1], "gpu")
+    said, _ = run.communicate(timeout=600)
+    assert run.returncode == (1 if fault == "flow cancelled" else 0), said + site.logs()
+    wait_until(lambda: not site.processes(), 60)
+    site.hold_no_lock()
+
+    again = site.command("run", "train@a", "--dispatch", "pools", check=False)
+    assert again.returncode == 0, again.stdout + again.stderr + site.logs()
+    assert [len(site.ran(stage)) for stage in ("fetch", "weights", "split", "train@a")] == [1, 1, 1, 2]
+    lock = read_entries(site.project.root / "dvc.lock")
+    (site.project.root / "dvc.lock").unlink()
+    site.project.dvc("repro", "train@a", "--force", "--no-run-cache")
+    assert read_entries(site.project.root / "dvc.lock") == lock
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_the_server_may_go_away_and_come_back_during_a_stage(site: Site) -> None:
-    for folder in (site.project.root, *site.clones):
-        Project(folder).order("weights", "sleep 15")
+@pytest.mark.timeout(1800)
+def test_a_dispatched_stage_that_fails_once_is_tried_again_and_one_that_hangs_is_stopped(site: Site) -> None:
+    site.order("fetch", "fail once")
+    site.order("weights", "hang")
     site.command("deploy")
-    site.worker("cpu", site.clones[0])
-    run = site.start("run", "weights", "--dispatch", "pools")
+    site.worker(site.clones[0], "cpu")
+    arguments = ("run", "split", "weights", "--dispatch", "pools", "--timeout", "weights=8")
+    ended = site.command(*arguments, check=False)
+    assert ended.returncode == 1
+    assert "weights: timed out: stopped after its limit of 8 s" in ended.stderr, ended.stdout + ended.stderr
+    assert [len(site.ran(stage)) for stage in ("fetch", "split", "weights")] == [2, 1, 1]
+    wait_until(lambda: not site.processes(), 10)
+    site.hold_no_lock()
+    site.relax("weights")
+    ended = site.command(*arguments, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr + site.logs()
+    assert [len(site.ran(stage)) for stage in ("fetch", "split", "weights")] == [2, 1, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_server_may_go_away_and_come_back_during_a_stage(site: Site) -> None:
+    """Of a run of a deployment that runs one at a time: the next run is not kept out by the place of the first."""
+    site.order("weights", "sleep 15")
+    site.command("deploy")
+    site.worker(site.clones[0], "cpu")
+    site.worker(site.project.root, "pipelines")
+    arguments = ("pipeline/pipeline", "--param", 'targets=["weights"]', "--param", "dispatch=pools")
+    run = site.deployment_run(*arguments)
     try:
-        wait_until(lambda: site.ran("weights"), 240)
+        wait_until(lambda: site.ran("weights"), 600)
         site.server.stop()
         time.sleep(5)
         site.server.start()
-        said, _ = run.communicate(timeout=200)
-        assert run.returncode == 0, said + site.logs()
+        run.communicate(timeout=400)
+        wait_until(lambda: "Completed" in site.statuses(), 200)
         assert len(site.ran("weights")) == 1
+        again = site.deployment_run(*arguments)
+        said, _ = again.communicate(timeout=400)
+        assert again.returncode == 0, said + site.logs()
+        assert len(site.ran("weights")) == 1
+        wait_until(lambda: not site.processes(), 10)
+        site.hold_no_lock()
     finally:
         run.kill()
         run.wait()
-        if site.server.process is None:
-            site.server.start()
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_an_unreachable_remote_fails_with_a_message_and_the_next_run_completes(site: Site) -> None:
     remote = site.project.root.parent / "remote"
     remote.write_text("not a folder")
     site.command("deploy")
-    site.worker("cpu", site.clones[0])
+    site.worker(site.clones[0], "cpu")
     ended = site.command("run", "weights", "--dispatch", "pools", check=False)
     assert ended.returncode == 1
     assert "remote" in ended.stderr, ended.stdout + ended.stderr
     made = len(site.ran("weights"))
+    wait_until(lambda: not site.processes(), 10)
+    site.hold_no_lock()
     remote.unlink()
     ended = site.command("run", "weights", "--dispatch", "pools", check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr + site.logs()
