@@ -7,7 +7,7 @@ export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 WORKERS ?= 2
 
-.PHONY: pipeline test test-all check format dag clean
+.PHONY: pipeline test test-all check format dag keep clean
 
 pipeline: $(INSTALLED)  ## Run every stage that is out of date, from sources to report.
 	@python -m tasks.pipeline
@@ -26,6 +26,12 @@ format: $(INSTALLED)
 
 dag: $(INSTALLED)  ## The graph as Mermaid, as it stands in the README.
 	@dvc dag --mermaid
+
+keep:  ## Copy what explains this run's numbers to docs/results/$(NAME), small enough to commit.
+	@test -n "$(NAME)" || { echo "say what the run is called: make keep NAME=my-run" >&2; exit 2; }
+	@mkdir -p docs/results/$(NAME)
+	@tar --exclude=.gitignore --exclude=log.lock -cf - params.yaml dvc.lock reports data/statements | tar -xf - -C docs/results/$(NAME)
+	@echo "docs/results/$(NAME)"
 
 clean:  ## Remove the environment and work in progress; data and reports stay.
 	rm -rf $(VENV) .work .pytest_cache .mypy_cache .ruff_cache
