@@ -34,7 +34,9 @@ class StageFailed(Exception):
 
 _EXITED_WITH = re.compile(r"failed to run: .*, exited with (-?\d+)")
 _OUT_OF_MEMORY = re.compile(r"\b(CUDA out of memory|OutOfMemoryError|MemoryError|Cannot allocate memory)\b")
-_BUSY = re.compile(r"is busy, it is being blocked by|Unable to acquire lock|is already running in process")
+_BUSY = re.compile(
+    r"is busy, it is being blocked by|Unable to acquire lock|is already running in process|Unable to read RWLock-file"
+)
 _REMOTE = re.compile(
     r"failed to (pull|push|fetch|transfer)|to the remote|from the remote|Checkout failed", re.IGNORECASE
 )

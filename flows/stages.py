@@ -20,6 +20,7 @@ from flows.artifacts import publish_progress, publish_stage
 from flows.failures import BACKOFF_SECONDS, FailureKind, StageFailed, classify, explain, retries_left
 from flows.graph import StageNode
 from flows.processes import Outcome, run_in_group
+from tasks.rwlock import mend_rwlock
 
 MADE, UP_TO_DATE, RESTORED = "made", "up to date", "restored from the run cache"
 # What DVC says to a person who typed the command; between the lines of a dozen stages it is noise.
@@ -93,6 +94,7 @@ def reproduce(stage: StageNode, run: StageRun, cancelled: threading.Event) -> St
 def _call(
     arguments: Sequence[str], stage: StageNode, run: StageRun, cancelled: threading.Event, **callbacks: Any
 ) -> Outcome:
+    mend_rwlock(run.root)
     return run_in_group(
         dvc_command(*arguments),
         cwd=run.root,

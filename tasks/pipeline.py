@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from tasks import paths
 from tasks.params import load_params
+from tasks.rwlock import mend_rwlock
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -41,6 +42,7 @@ def _repro(arguments: list[str]) -> int:
     load_params()
     lock = _locked()
     try:
+        mend_rwlock(Path())
         started = time.monotonic()
         process = subprocess.Popen([sys.executable, "-m", "dvc", "repro", *arguments])
         try:
