@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from gist_core.data.prompt import GIST_TOKEN
 
 FIELDS = ("instruction", "input", "output")
@@ -93,23 +95,16 @@ def read_json_records(path: Path) -> tuple[list[Record], Locate]:
 def _read_lines(name: str, text: str) -> tuple[list[Record], Locate]:
     records: list[Record] = []
     blank: list[int] = []  # numbers of the lines without a record
-    # The scanner inside json.loads, called alone, is half as slow; what it cannot take, json.loads takes or explains.
-    scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
     for number, line in enumerate(text.split("\n"), start=1):
         try:
-            record, end = scan(line, 0)
-        except (StopIteration, ValueError, RecursionError):
-            record, end = None, -1
-        if end != len(line):
+            record = _loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
             if not line.strip():
                 blank.append(number)
                 continue
-            try:
-                record = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                is_last = number == text.count("\n") + 1
-                hint = "; the file ends here without a line feed, so it looks cut off" if is_last else ""
-                raise ValueError(f"{name}, line {number}: not valid JSON: {error}{hint}") from None
+            is_last = number == text.count("\n") + 1
+            hint = "; the file ends here without a line feed, so it looks cut off" if is_last else ""
+            raise ValueError(f"{name}, line {number}: not valid JSON: {error}{hint}") from None
         if type(record) is not dict:
             raise ValueError(f"{name}, line {number}: a JSON object is needed, not {line.strip()!r:.60}")
         records.append(record)
@@ -121,6 +116,14 @@ def _read_lines(name: str, text: str) -> tuple[list[Record], Locate]:
         return f"{name}, line {number}"
 
     return records, locate
+
+
+def _loads(text: str) -> Any:
+    """`json.loads`, twice as fast where orjson takes the text. It is stricter (NaN, lone surrogates) and says less."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return json.loads(text)
 
 
 def read_text(path: Path) -> str:
@@ -214,7 +217,7 @@ def _problem(field: str, value: str) -> str | None:
 
 def _read_array(name: str, text: str) -> tuple[list[Record], Locate]:
     try:
-        records = json.loads(text)
+        records = _loads(text)
     except json.JSONDecodeError as error:
         hint = "; the file ends here, so it looks cut off" if not text[error.pos :].strip() else ""
         raise ValueError(f"{name}, line {error.lineno}: not valid JSON: {error}{hint}") from None

@@ -4,21 +4,18 @@ A row's id depends on the row's content alone, so it is the same on every machin
 size; what later stages write (generations, scores, verdicts) is joined to the rows on it."""
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
+import orjson
 
 if TYPE_CHECKING:
     import pyarrow
 
 SPLITS = ("train", "seen", "unseen", "human")
-_CANONICAL: dict[str, Any] = {"ensure_ascii": False, "separators": (",", ":")}
-_ROWS_AT_ONCE = 1000  # small enough for the processor's cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +44,27 @@ COLUMNS = tuple(field.name for field in fields(Row))
 def row_id(source: str, instruction: str, input: str, output: str, occurrence: int) -> str:
     """First 32 hex digits of the SHA-256 of the canonical JSON of [source, instruction, input, output, occurrence].
 
-    Canonical: UTF-8, no escapes but the necessary ones, no spaces; what
-    `json.dumps(..., ensure_ascii=False, separators=(",", ":"))` writes.
+    Canonical: UTF-8, no escapes but the necessary ones, no spaces. orjson writes no other form, and
+    `json.dumps(..., ensure_ascii=False, separators=(",", ":"))` the same.
     occurrence: 0 for the first row of the sources with this content, 1 for the next, ... Sources are counted in the
     order self_instruct, alpaca, user_oriented, each from its beginning, whatever split a row ends in.
 
     Raises:
-        UnicodeEncodeError: a text holds a lone surrogate, which UTF-8 cannot write.
+        TypeError: a text holds a lone surrogate, which UTF-8 cannot write.
     """
-    return _digest(json.dumps([source, instruction, input, output, occurrence], **_CANONICAL).encode())
+    return hashlib.sha256(orjson.dumps((source, instruction, input, output, occurrence))).hexdigest()[:32]
 
 
 def row_ids(
     sources: Sequence[str], instructions: Sequence[str], inputs: Sequence[str], outputs: Sequence[str]
 ) -> list[str]:
-    """`row_id` of every row, occurrences counted: the same ids, five times as fast as one call for each row."""
-    ids: list[str] = []
-    for start in range(0, len(sources), _ROWS_AT_ONCE):
-        part = slice(start, start + _ROWS_AT_ONCE)
-        rows = list(zip(sources[part], instructions[part], inputs[part], outputs[part], strict=True))
-        ids += map(_digest, _canonical(rows))
+    """`row_id` of every row, occurrences counted.
+
+    Raises:
+        TypeError: a text holds a lone surrogate, which UTF-8 cannot write.
+    """
+    columns = (sources, instructions, inputs, outputs)
+    ids = [row_id(*texts, occurrence=0) for texts in zip(*columns, strict=True)]
     if len(set(ids)) == len(ids):
         return ids
     times: Counter[str] = Counter()
@@ -75,25 +73,6 @@ def row_ids(
             ids[n] = row_id(sources[n], instructions[n], inputs[n], outputs[n], times[identity])
         times[identity] += 1
     return ids
-
-
-def _digest(canonical: bytes) -> str:
-    return hashlib.sha256(canonical).hexdigest()[:32]
-
-
-def _canonical(rows: Sequence[tuple[str, str, str, str]]) -> list[bytes]:
-    """The canonical JSON of every row with occurrence 0. All rows at once, because searching one long string for the few
-    characters that need an escape costs next to nothing, and searching many short ones does not."""
-    joined = "\1".join(map("\0".join, rows)).encode()
-    content = np.frombuffer(joined, np.uint8)
-    times = np.bincount(content[content < 0x20], minlength=2)
-    if (times[0], times[1]) != (3 * len(rows), len(rows) - 1):  # a text holds a separator
-        return [json.dumps([*texts, 0], **_CANONICAL).encode() for texts in rows]
-    present = np.flatnonzero(times).tolist()
-    for character in (*b'\\"', *(c for c in present if c > 1)):  # the backslash first: other escapes are made of it
-        joined = joined.replace(bytes([character]), json.dumps(chr(character))[1:-1].encode())
-    joined = joined.replace(b"\0", b'","').replace(b"\1", b'",0]\1["')
-    return (b'["' + joined + b'",0]').split(b"\1")
 
 
 def schema() -> "pyarrow.Schema":
@@ -152,8 +131,9 @@ def write_table(path: Path, table: "pyarrow.Table") -> None:
     was_disabled = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
-        # Content-defined chunks help stores that keep parts of files; here a changed file is another file.
-        dataset.to_parquet(path, use_content_defined_chunking=False)
+        # Content-defined chunks help stores that keep parts of files; here a changed file is another file. Nobody
+        # looks for rows by the least and greatest of their texts.
+        dataset.to_parquet(path, use_content_defined_chunking=False, write_statistics=False)
     finally:
         if not was_disabled:
             datasets.enable_progress_bars()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from gist_core.masks import CONDITIONS
 from gist_core.models.gist_model import GistModel
 from gist_core.training.collate import IGNORED, Collator
-from gist_core.training.examples import Example, Limits, make_examples, plan_micro_batches
+from gist_core.training.examples import Batching, Example, Limits, make_examples, plan_micro_batches
 from tests.tiny import tiny_gist_model
 
 ROWS = [
@@ -17,6 +17,7 @@ ROWS = [
     ("r3", "Say the same in fewer words, and keep every name and number that is in it.", "x" * 30, "short"),
     ("r4", "Count.", "a b c", "3"),
     ("r5", "Answer with yes or no.", "Is it late?", "no"),
+    ("r6", "Write the number in figures.", "twenty-three", "23"),
 ]
 
 
@@ -32,39 +33,54 @@ def examples_for(gist_model: GistModel) -> list[Example]:
 
 
 def loss_and_gradients(
-    gist_model: GistModel, batching: str, row_capacity: int = 150
+    gist_model: GistModel, batching: Batching, micro_batch_size: int, row_capacity: int = 150
 ) -> tuple[float, dict[str, torch.Tensor]]:
+    """Of one optimizer step over all rows: the mean over its labelled tokens, however they are cut into batches."""
     config = gist_model.model.config
     collator = Collator(
         condition=gist_model.settings.condition,
-        batching=batching,  # type: ignore[arg-type]
+        batching=batching,
         pad_token_id=0,
         row_capacity=row_capacity,
         decoder_start_token_id=config.decoder_start_token_id if gist_model.is_encoder_decoder else None,
     )
-    batch = collator(examples_for(gist_model))
-    labels = batch.pop("labels")
+    examples = examples_for(gist_model)
+    plan = plan_micro_batches(
+        examples, steps=1, batch_size=len(ROWS), micro_batch_size=micro_batch_size, batching=batching, seed=0
+    )
+    num_labelled = sum(len(example.answer) for example in examples)
+    total = 0.0
     gist_model.model.zero_grad()
-    logits = gist_model.model(**batch).logits
-    loss = torch.nn.functional.cross_entropy(logits[labels != IGNORED], labels[labels != IGNORED])
-    loss.backward()
-    return loss.item(), {n: p.grad.clone() for n, p in gist_model.model.named_parameters() if p.grad is not None}
+    for rows in plan:
+        batch = collator([examples[row] for row in rows])
+        labels = batch.pop("labels")
+        logits = gist_model.model(**batch).logits
+        loss = torch.nn.functional.cross_entropy(logits[labels != IGNORED], labels[labels != IGNORED], reduction="sum")
+        (loss / num_labelled).backward()
+        total += loss.item() / num_labelled
+    return total, {n: p.grad.clone() for n, p in gist_model.model.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
 @pytest.mark.parametrize("family", ["llama", "gemma3", "gpt_neox", "t5", "t5_v1_1"])
-def test_packed_and_padded_batches_give_the_same_loss_and_gradients(family: str, condition: str) -> None:
+def test_packed_grouped_and_padded_batches_give_the_same_loss_and_gradients(family: str, condition: str) -> None:
     # In double precision: only the norms, which transformers keeps in single precision, round.
     gist_model = tiny_gist_model(family, condition, 2, dtype=torch.float64)
     gist_model.model.train()
-    padded_loss, padded = loss_and_gradients(gist_model, "padded")
-    for capacity in (150, 10_000):
-        packed_loss, packed = loss_and_gradients(gist_model, "packed", capacity)
-        assert packed_loss == pytest.approx(padded_loss, abs=1e-5)
-        scale = max(float(gradient.abs().max()) for gradient in padded.values())
-        assert packed.keys() == padded.keys()
+    padded_loss, padded = loss_and_gradients(gist_model, "padded", len(ROWS))
+    scale = max(float(gradient.abs().max()) for gradient in padded.values())
+    for batching, micro_batch_size, capacity in (
+        ("packed", 6, 150),
+        ("packed", 6, 10_000),
+        ("packed", 3, 10_000),
+        ("grouped", 2, 150),
+        ("padded", 2, 150),
+    ):
+        loss, gradients = loss_and_gradients(gist_model, batching, micro_batch_size, capacity)  # type: ignore[arg-type]
+        assert loss == pytest.approx(padded_loss, abs=1e-5)
+        assert gradients.keys() == padded.keys()
         for name, gradient in padded.items():
-            assert float((packed[name] - gradient).abs().max()) < 1e-5 * scale, name
+            assert float((gradients[name] - gradient).abs().max()) < 1e-5 * scale, name
 
 
 def test_it_shows_when_documents_of_a_packed_row_see_each_other() -> None:
@@ -97,7 +113,7 @@ def test_rows_that_are_too_long_are_left_out_whole_and_named() -> None:
         ROWS, gist_model.tokenizer, num_gist_tokens=1, is_encoder_decoder=False, limits=Limits(total=80)
     )
     assert dropped == ["r3"]
-    assert [example.row_id for example in kept] == ["r1", "r2", "r4", "r5"]
+    assert [example.row_id for example in kept] == ["r1", "r2", "r4", "r5", "r6"]
 
 
 def fake(n: int, length: int = 5) -> Example:

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,17 +47,21 @@ def finish(job: Job) -> str:
     return output
 
 
-def kill_at_step(job: Job, step: int) -> None:
-    """Starts a training and kills its whole process group once the curve has reached a step."""
+def kill_when(job: Job, reached: Callable[[], bool]) -> None:
+    """Starts a training and kills its whole process group as soon as `reached` says so."""
     process = start(job)
-    curve = Path(job.work_dir) / "curve.jsonl"
     deadline = time.monotonic() + 200
-    while not (curve.exists() and curve.read_text().count("\n") >= step):
+    while not reached():
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
-        time.sleep(0.002)
+        time.sleep(0.0005)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def kill_at_step(job: Job, step: int) -> None:
+    curve = Path(job.work_dir) / "curve.jsonl"
+    kill_when(job, lambda: curve.exists() and curve.read_text().count("\n") >= step)
 
 
 def test_training_learns_and_reports_its_curve(uninterrupted: Job) -> None:
@@ -83,6 +88,24 @@ def test_a_killed_training_goes_on_to_the_same_weights_to_the_bit(folder: Path, 
     output = finish(killed)
     if step > 3:
         assert "resuming from" in output
+    ours, theirs = weights(killed), weights(uninterrupted)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert losses(killed) == losses(uninterrupted)
+
+
+def test_killed_while_it_writes_a_checkpoint_it_goes_on_from_the_one_before(folder: Path, uninterrupted: Job) -> None:
+    for trial in range(5):
+        killed = job(folder, f"killed-writing-{trial}")
+        cut_short = Path(killed.work_dir) / "checkpoint-6"
+        kill_when(killed, cut_short.exists)
+        if not (cut_short / MARKER).exists():
+            break
+    else:
+        pytest.fail("five kills, and none of them while the checkpoint was being written")
+    output = finish(killed)
+    assert "resuming from" in output
+    assert "checkpoint-3" in output
+    assert "checkpoint-6" in output, "it says which one it left"
     ours, theirs = weights(killed), weights(uninterrupted)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert losses(killed) == losses(uninterrupted)
