@@ -6,6 +6,7 @@ import signal
 import subprocess
 import threading
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from flows.guard import Guard, kill_all
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 5.0  # between TERM and KILL: time to close files, not to finish work
 TAIL_LINES = 200
+CALL_VARIABLE = "GIST_FLOW_CALL"  # in the environment of everything that one command started: which command
 
 _guard = Guard()
 
@@ -92,10 +94,11 @@ def group_of(
     stderr: int | None = None,
 ) -> "Iterator[subprocess.Popen[str]]":
     """A command in a process group of its own. When the block ends, and when this process is killed, all of it ends."""
+    call = uuid.uuid4().hex
     process = subprocess.Popen(
         command,
         cwd=cwd,
-        env=dict(env),
+        env={**env, CALL_VARIABLE: call},
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=stderr,
@@ -108,6 +111,7 @@ def group_of(
             yield process
         finally:
             stop_group(process, grace_s)
+            _kill_orphans(call)
 
 
 def stop_group(process: "subprocess.Popen[str]", grace_s: float = GRACE_SECONDS) -> None:
@@ -129,6 +133,15 @@ def stop_group(process: "subprocess.Popen[str]", grace_s: float = GRACE_SECONDS)
             descendant.kill()
     kill_all(process.pid, group=True)
     process.wait()
+
+
+def _kill_orphans(call: str) -> None:
+    """Kills what a command started in other process groups and nobody is the parent of any more: the workers of a launcher
+    that was killed, say. Their environment tells where they come from."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(CALL_VARIABLE) == call:
+                process.kill()
 
 
 def guard_children(name: str) -> None:

@@ -72,6 +72,14 @@ def test_children_that_a_finished_command_left_behind_are_ended(tmp_path: Path) 
     assert wait_until(lambda: gone(int(outcome.tail[0])), 2)
 
 
+def test_when_a_launcher_is_killed_its_workers_end_too(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    program = FAMILY.replace("time.sleep(300)\n", "import os; os.kill(os.getpid(), 9)\n")
+    outcome = run_in_group([sys.executable, "-c", program, str(pid_file)], cwd=tmp_path, env=environment())
+    assert outcome.returncode == -9
+    assert wait_until(lambda: gone(int(pid_file.read_text())), 2)
+
+
 def test_killing_the_flow_ends_what_it_had_started(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     flow = f"""
