@@ -149,3 +149,6 @@ if __name__ == "__main__":
         (Path(job.work_dir) / ERROR_FILE).write_text(str(error), encoding="utf-8")
         print(f"tasks.train_worker: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    from gist_core.training.engine import leave_processes
+
+    leave_processes()

@@ -4,6 +4,7 @@ Rajbhandari et al. 2020 (arXiv 1910.02054): stage 1 shards optimizer state over 
 parameters. Numbers left "auto" are filled in by transformers from the training arguments, so they are written once.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,21 @@ def init_processes(*, use_cpu: bool) -> None:
 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend="gloo" if use_cpu else None, verbose=False)
+
+
+def leave_processes() -> None:
+    """Ends this process, well, once all that `init_processes` joined are here; returns in a process that is alone.
+
+    It ends at once, without Python's and C++'s own clearing up: in that, one process in twenty was aborted on two busy
+    cores ("terminate called without an active exception"), with everything written, and took the launcher with it.
+    """
+    import torch
+
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def launch_command(module: str, arguments: list[str], *, processes: int, hostfile: str | None) -> list[str]:
