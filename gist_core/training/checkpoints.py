@@ -4,6 +4,7 @@ transformers writes `checkpoint-N` in place and resumes from the highest N unche
 be picked up. Here a marker is written last, and only a checkpoint with its marker is resumed from.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -36,6 +37,8 @@ def last_complete_checkpoint(folder: Path) -> tuple[Path | None, list[str]]:
     )
     cut_short = [path for path in found if not (path / MARKER).exists()]
     for path in cut_short:
-        shutil.rmtree(path)
+        while path.exists():
+            with contextlib.suppress(FileNotFoundError):  # every process of a training removes it at the same time
+                shutil.rmtree(path)
     whole = [path for path in found if (path / MARKER).exists()]
     return (whole[-1] if whole else None), [path.name for path in cut_short]

@@ -234,7 +234,8 @@ def train(
     if checkpoint is not None:
         _check_world_size(work_dir, processes, settings.micro_batch_size)
         logger.warning("resuming from %s", checkpoint)
-    (work_dir / "world_size.json").write_text(json.dumps(processes), encoding="utf-8")
+    elif trainer.is_world_process_zero():  # before the first checkpoint, and never again: other processes read it
+        (work_dir / "world_size.json").write_text(json.dumps(processes), encoding="utf-8")
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if adapted is not None:
         merge_lora(adapted)
