@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from gist_core.lineage.diff import compare, difference
 from gist_core.lineage.ledger import Ledger, Statement
@@ -18,13 +19,14 @@ OUT = "data/generations/gist-1/human.jsonl"
 
 def test_two_revisions_differ_where_a_parameter_changed(toy: Path) -> None:
     params = toy / "params.yaml"
-    params.write_text(params.read_text().replace("learning_rate: 0.0003", "learning_rate: 0.5"))
+    before = yaml.safe_load(params.read_text())["train"]["learning_rate"]
+    params.write_text(params.read_text().replace(f"learning_rate: {before}", "learning_rate: 0.5"))
     project.repro(toy, "--single-item", "train@gist-1", "generate@gist-1", "rouge")
     project.commit(toy, "Another rate")
     found = difference(toy, "HEAD~1", "HEAD", [cache_of(toy)], "reports/metrics.json")
     assert [change.stage for change in found.stages] == ["train@gist-1", "generate@gist-1", "rouge"]
     assert [change.stage for change in found.roots] == ["train@gist-1"]
-    assert [cause.what for cause in found.stages[0].causes] == ["train.learning_rate: 0.0003 -> 0.5"]
+    assert [cause.what for cause in found.stages[0].causes] == [f"train.learning_rate: {before} -> 0.5"]
     assert {cause.kind for cause in found.stages[1].causes} == {"upstream"}
     assert found.numbers
     assert all("gist-1" in number.name or "significance" in number.name for number in found.numbers)

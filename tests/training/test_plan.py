@@ -167,7 +167,10 @@ def test_what_cannot_fit_is_refused_without_a_network_with_what_would(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["engine=zero2", "engine.processes=3"], "train.batch_size 8 is not a multiple of"),
+        (
+            ["engine=zero2", "engine.processes=3", "train.batch_size=8", "train.micro_batch_size=8"],
+            "train.batch_size 8 is not a multiple of",
+        ),
         (["model.source=folder", "model.location=nowhere"], "'nowhere' has no config.json"),
         (["shape=null"], "the shape of smollm2-135m is not known"),
     ],
