@@ -118,6 +118,8 @@ class RunParams(Section):
         the stage takes its hash into its statement and its work in progress, and needs it to be there.
     teacher_weight: of the KL divergence from the teacher; the cross-entropy has the rest. None is one half.
     drawn_gist_tokens: train one model for several k: each row draws one of these. Answers are given at num_gist_tokens.
+    frozen_layers: so many first layers of a decoder stay as they are; None trains all.
+    learning_rate: in place of the one in `train`, which LoRA, say, needs ten times as high.
     """
 
     condition: Condition
@@ -126,6 +128,8 @@ class RunParams(Section):
     teacher: str | None = None
     teacher_weight: float | None = Field(default=None, gt=0, le=1)
     drawn_gist_tokens: list[PositiveInt] = []
+    frozen_layers: PositiveInt | None = None
+    learning_rate: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _gist_only(self) -> "RunParams":

@@ -63,7 +63,7 @@ def _run_job(job: Job) -> None:
         steps=params.steps,
         batch_size=params.batch_size,
         micro_batch_size=params.micro_batch_size,
-        learning_rate=params.learning_rate,
+        learning_rate=job.run.learning_rate or params.learning_rate,
         lr_schedule=params.lr_schedule,
         warmup_ratio=params.warmup_ratio,
         weight_decay=params.weight_decay,
@@ -76,6 +76,7 @@ def _run_job(job: Job) -> None:
         bf16=params.bf16,
         select=params.select,
         lora_rank=job.run.lora_rank,
+        frozen_layers=job.run.frozen_layers or 0,
     )
     deepspeed = None
     if job.engine.zero_stage is not None:

@@ -49,6 +49,7 @@ class TrainSettings:
     bf16: compute in bfloat16 where autocast does; weights and optimizer stay in float32.
     select: the weights of the last step, or of the checkpoint whose loss on the development rows is least.
     lora_rank: train LoRA matrices of this rank on frozen weights; None trains the weights.
+    frozen_layers: leave so many first layers of a decoder as they are.
     """
 
     steps: int
@@ -67,6 +68,7 @@ class TrainSettings:
     bf16: bool = False
     select: Literal["last", "dev_loss"] = "last"
     lora_rank: int | None = None
+    frozen_layers: int = 0
 
 
 class GistTrainer(Trainer):
@@ -205,6 +207,8 @@ def train(
     if settings.freeze_embeddings:
         gist_model.model.get_input_embeddings().requires_grad_(False)
     adapted = add_lora(gist_model.model, settings.lora_rank) if settings.lora_rank is not None else None
+    if settings.frozen_layers:
+        _freeze_first_layers(gist_model.model, settings.frozen_layers)
     gist_model.model.train()
     checkpoint, cut_short = last_complete_checkpoint(work_dir)
     if checkpoint is None:
@@ -317,6 +321,17 @@ def _collate(collator: Collator, teacher: Teacher | None, items: list[list[Examp
     if teacher is not None:
         batch["teacher"] = teacher.batch([examples[i] for i in collator.order(examples)])
     return batch
+
+
+def _freeze_first_layers(model: PreTrainedModel, count: int) -> None:
+    layers = getattr(model.base_model, "layers", [])
+    if count >= len(layers):
+        raise ValueError(
+            f"frozen_layers {count} leaves no layer to train: {model.config.model_type} has {len(layers)} decoder layers "
+            "that can be frozen so"
+        )
+    for layer in layers[:count]:
+        layer.requires_grad_(False)
 
 
 def _world_size() -> int:

@@ -119,6 +119,28 @@ def test_lora_under_zero_2_is_lora_on_one_process(folder: Path) -> None:
     assert all(float((tensor - theirs[name]).abs().max()) < 1e-4 for name, tensor in weights(sharded.output).items())
 
 
+def test_frozen_layers_stay_what_they_were_and_the_others_learn(folder: Path) -> None:
+    later = with_run(job(folder, "later", freeze=["embeddings"]), frozen_layers=1)
+    run_job(later)
+    base, trained = weights(str(folder / "base")), weights(later.output)
+    learnt = {name for name, before in base.items() if not torch.equal(before, trained[name])}
+    assert learnt == {name for name in base if not name.startswith(("model.layers.0.", "model.embed_tokens."))}
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_frozen_layers_that_leave_nothing_to_train_are_refused(tmp_path: Path, family: str) -> None:
+    write_base_and_rows(tmp_path, family)
+    with pytest.raises(ValueError, match="frozen_layers 99 leaves no layer to train"):
+        run_job(with_run(job(tmp_path, "frozen"), frozen_layers=99))
+
+
+def test_a_run_may_have_a_learning_rate_of_its_own(folder: Path, plain: Job) -> None:
+    slower = with_run(job(folder, "slower"), learning_rate=plain.train.learning_rate / 10)
+    run_job(slower)
+    rates = [[point["learning_rate"] for point in curve(which)] for which in (slower, plain)]
+    assert rates[0] == pytest.approx([rate / 10 for rate in rates[1]])
+
+
 @pytest.fixture(scope="module")
 def teacher(folder: Path) -> Job:
     teacher = job(folder, "teacher", condition="pos_control", steps=30, learning_rate=3e-3)
