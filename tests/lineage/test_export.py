@@ -1,11 +1,12 @@
 """The exports validate against what their standards publish.
 
 The packages that carry the schemas are in the `dev` extra: `openlineage-python` (classes generated from
-OpenLineage.json, spec 2-0-2; the JSON file itself is in no package), `prov` (the schema of the PROV-JSON
-submission), `in-toto-attestation` (protobuf of Statement v1 and SLSA provenance v1), `mlcroissant`,
-`huggingface_hub`."""
+OpenLineage.json, spec 2-0-2; the JSON file itself is in no package, OPENLINEAGE_SPEC names a copy of it),
+`prov` (the schema of the PROV-JSON submission), `in-toto-attestation` (protobuf of Statement v1 and SLSA
+provenance v1), `mlcroissant`, `huggingface_hub`."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,24 @@ def test_openlineage_events_fit_the_classes_of_the_specification(built: Path) ->
         _openlineage_event(base, events[0] | {"run": {"runId": "no uuid", "facets": {}}})
     with pytest.raises(TypeError):
         _openlineage_event(base, events[0] | {"surplus": 1})
+
+
+def test_openlineage_events_validate_against_the_published_schema(built: Path) -> None:
+    """OPENLINEAGE_SPEC=spec/OpenLineage.json of a checkout of OpenLineage at its spec 2-0-2."""
+    if "OPENLINEAGE_SPEC" not in os.environ:
+        pytest.skip("OPENLINEAGE_SPEC does not name a copy of OpenLineage.json")
+    import jsonschema
+
+    schema = json.loads(Path(os.environ["OPENLINEAGE_SPEC"]).read_text(encoding="utf-8"))
+    schema["oneOf"] = [{"$ref": "#/$defs/RunEvent"}]  # of the events that it defines, ours are these
+    validator = jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
+    for line in export(built, "openlineage").splitlines():
+        event = json.loads(line)
+        assert event["schemaURL"] == f"{schema['$id']}#/$defs/RunEvent"
+        assert list(validator.iter_errors(event)) == []
+        for key in ("run", "job", "eventTime"):
+            assert list(validator.iter_errors({name: event[name] for name in event if name != key}))
+        assert list(validator.iter_errors(event | {"run": {"runId": "no uuid"}}))
 
 
 def test_openlineage_datasets_link_the_stages(built: Path) -> None:
