@@ -114,8 +114,8 @@ class RunParams(Section):
     """A model that is trained, and how, beyond what `train` says for all of them.
 
     lora_rank: train LoRA matrices of this rank on frozen weights (gist_core/training/lora.py); None trains the weights.
-    teacher: folder of a trained pos_control model to distil from, e.g. data/models/pos_control. DVC does not see it:
-        the stage takes its hash into its statement and its work in progress, and needs it to be there.
+    teacher: folder of a trained pos_control model to distil from, e.g. data/models/pos_control. DVC does not see it;
+        the statement does. It must be there.
     teacher_weight: of the KL divergence from the teacher; the cross-entropy has the rest. None is one half.
     drawn_gist_tokens: train one model for several k: each row draws one of these. Answers are given at num_gist_tokens.
     frozen_layers: so many first layers of a decoder stay as they are; None trains all.

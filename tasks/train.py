@@ -13,7 +13,6 @@ import statistics
 import subprocess
 from pathlib import Path
 
-from gist_core.lineage.hashing import sha256_of_path
 from tasks import paths
 from tasks.stage import Stage, stage_main
 from tasks.train_worker import ERROR_FILE, Job, run_job
@@ -22,7 +21,9 @@ from tasks.train_worker import ERROR_FILE, Job, run_job
 def run(stage: Stage) -> None:
     from gist_core.training.engine import launch_command
 
-    work_dir = _work_dir(stage)
+    if stage.run_params.teacher is not None:
+        stage.undeclared_dep(Path(stage.run_params.teacher), named_by=f"runs.{stage.run_name}.teacher")
+    work_dir = stage.work_dir
     dev_rows = paths.ALPACA_PLUS / "dev.parquet"
     curve = paths.CURVES / f"{stage.run_name}.jsonl"
     with stage.out(paths.MODELS / str(stage.run_name)) as model_folder, stage.out(curve) as curve_file:
@@ -61,24 +62,6 @@ def run(stage: Stage) -> None:
     speeds = [json.loads(line)["tokens_per_s"] for line in (work_dir / "speed.jsonl").read_text("utf-8").splitlines()]
     stage.run_facts["tokens_per_s_median"] = round(statistics.median(speeds), 1) if speeds else None
     shutil.rmtree(work_dir)
-
-
-def _work_dir(stage: Stage) -> Path:
-    """The stage's, and with a teacher one in it that is that teacher's: DVC does not know of this input.
-
-    Raises:
-        ValueError: the teacher is not there.
-    """
-    if stage.run_params.teacher is None:
-        return stage.work_dir
-    teacher = Path(stage.run_params.teacher)
-    if not teacher.is_dir():
-        raise ValueError(
-            f"runs.{stage.run_name}.teacher {str(teacher)!r} is not there; train it first, e.g. `dvc repro train@pos_control`"
-        )
-    folder = stage.work_dir / sha256_of_path(teacher)[:16]
-    folder.mkdir(exist_ok=True)
-    return folder
 
 
 if __name__ == "__main__":

@@ -129,8 +129,6 @@ def _run_job(job: Job) -> None:
         }
         if settings.select == "dev_loss":
             summary |= {"selected_step": trainer.selected_step, "dev_rows": len(dev_examples)}
-        if teacher is not None:
-            summary |= {"teacher_sha256": teacher.gist_model.fingerprint}
         (Path(job.work_dir) / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
 
 

@@ -28,6 +28,7 @@ def write_statement(
     stage: str,
     command: list[str],
     inputs: Mapping[str, Artifact],
+    undeclared: Mapping[str, Artifact],
     outputs: Mapping[str, Artifact],
     parameters: Mapping[str, Any],
     facts: Mapping[str, Any],
@@ -37,8 +38,8 @@ def write_statement(
 ) -> None:
     """Writes the statement of one finished stage.
 
-    inputs, outputs: by path relative to `root`, as dvc.yaml declares them. parameters: by dotted key. facts: what
-    only the stage knows.
+    inputs, outputs: by path relative to `root`, as dvc.yaml declares them. undeclared: inputs that it does not.
+    parameters: by dotted key. facts: what only the stage knows.
     source: see source.py. environment: see environment.py. not_reproducible: why another run may give other bytes;
     None if it may not.
     """
@@ -66,7 +67,7 @@ def write_statement(
                 "resolvedDependencies": [
                     *(
                         {"name": name, "digest": digest, "annotations": {"size": size}}
-                        for name, digest, size in _files(inputs)
+                        for name, digest, size in _files({**inputs, **undeclared})
                     ),
                     *([{"name": "git", "digest": {"gitCommit": source["commit"]}}] if source["commit"] else []),
                 ],

@@ -162,8 +162,10 @@ class Tracer:
         statement = self.ledger.statements[name]
         # A split narrows what evaluation stages read; training reads the train split whatever the number is about.
         wanted = splits if not name.startswith(("train@", "alpaca_plus")) else frozenset()
-        if name.startswith("baseline@"):  # answered by another run's model, fitted to the train split
-            runs, wanted = frozenset(), wanted and wanted | {"train"}
+        if name.startswith("baseline@"):  # fitted to the train split
+            wanted = wanted and wanted | {"train"}
+        if name.startswith(("train@", "baseline@")):  # what they read of another run is their teacher or their model
+            runs = frozenset()
         inputs = tuple(
             (path, digest["sha256"], self.ledger.producers.get(path))
             for path, digest in statement.inputs.items()

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from gist_core.lineage import numbers
 from gist_core.lineage.audit import every_number
@@ -13,6 +14,8 @@ from gist_core.lineage.hashing import sha256_of_path
 from gist_core.lineage.page import page
 from gist_core.lineage.rowdiff import differing_rows
 from gist_core.lineage.rows import history
+from gist_core.lineage.store import cache_of
+from gist_core.lineage.verify import verify
 from gist_core.lineage.why import Tracer
 from tests.lineage import project
 
@@ -54,6 +57,25 @@ def test_a_score_rests_on_its_run_its_split_and_their_weights_alone(built: Path)
         "generate@gist-1"
     ].inputs
     assert pedigree.sources["data/sources/tasks.json"] == sha256_of_path(built / "data/sources/tasks.json")
+
+
+def test_a_score_rests_on_the_teacher_that_dvc_does_not_know_of(toy: Path) -> None:
+    params = yaml.safe_load((toy / "params.yaml").read_text())
+    params["runs"]["gist-1"]["teacher"] = "data/models/pos_control"
+    (toy / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    project.repro(toy)
+    pedigree = Tracer(toy).why("reports/metrics.json:human.rouge_l.gist-1.mean_pct")
+    teacher = "data/models/pos_control/model.safetensors"
+    assert (teacher, sha256_of_path(toy / teacher), "train@pos_control") in pedigree.origins["train@gist-1"].inputs
+    assert "train@pos_control" in pedigree.origins
+    assert pedigree.problems == ()
+    assert verify(toy, [cache_of(toy)]).findings == []
+
+    params["runs"]["pos_control"]["num_gist_tokens"] = 2
+    (toy / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    project.repro(toy, "train@pos_control")
+    said = {f"{found.path}: {found.problem}" for found in verify(toy, [cache_of(toy)]).findings}
+    assert f"{teacher}: train@gist-1 read other bytes than train@pos_control states to have made" in said
 
 
 @pytest.mark.parametrize(

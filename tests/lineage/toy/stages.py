@@ -5,6 +5,7 @@ One file per stage is written from this one (see project.py): `python -m tasks.N
 import hashlib
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -53,6 +54,8 @@ def base_model(stage: Stage) -> None:
 def train(stage: Stage) -> None:
     base = (stage.dep(paths.BASE_MODEL) / "model.safetensors").read_bytes()
     rows = stage.dep(paths.ALPACA_PLUS / "train.parquet").read_bytes()
+    if stage.run_params.teacher:
+        base += (stage.undeclared_dep(Path(stage.run_params.teacher), "teacher") / "model.safetensors").read_bytes()
     noise = os.urandom(8) if stage.params.train.seed == 999 else b""
     settings = json.dumps([stage.run_params.model_dump(), stage.params.train.model_dump()]).encode()
     with stage.out(paths.MODELS / str(stage.run_name)) as folder:
