@@ -26,7 +26,7 @@ def run(stage: Stage) -> None:
             dtype=getattr(torch, params.dtype),
             scratch=Path(scratch),
         )
-    gist_token_id = add_gist_token(model, tokenizer)
+    gist_token_id = add_gist_token(model, tokenizer, params.gist_init)
     origin = params.model_dump(mode="json") | {
         "gist_token_id": gist_token_id,
         "num_parameters": model.num_parameters(),

@@ -75,12 +75,15 @@ class DataParams(Section):
 
 
 class ModelParams(Section):
+    """gist_init: the token whose embedding the gist token starts with; None is the mean of all (see add_gist_token)."""
+
     name: str
     source: Literal["wheel", "hub", "folder"]
     location: str
     file: str | None = None
     revision: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    gist_init: str | None = None
 
 
 class TrainParams(Section):

@@ -74,24 +74,40 @@ def _from_pretrained(
     return model, tokenizer
 
 
-def add_gist_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+def add_gist_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, init: str | None = None) -> int:
     """Adds the gist token to tokenizer and model, and returns its id.
 
-    Its embedding, and its row of the language-model head where that is a matrix of its own, are the mean of the rows
-    that are there (the paper, section 4.3). Also gives a tokenizer without a padding token its end-of-text token for one.
+    Its embedding is that of the token `init`, or without one the mean of all rows (the paper, section 4.3). Its row of
+    the language-model head, where that is a matrix of its own, is the mean. Also gives a tokenizer without a padding
+    token its end-of-text token for one.
+
+    Why `init`: under the gist mask the first gist token is the first thing that all later tokens see, in the place of
+    the text's first token, on which a decoder rests the attention that it has no use for (an attention sink; Xiao et
+    al. 2023, arXiv 2309.17453). The embedding of a token that serves as one spares the training from learning it.
+
+    Raises:
+        ValueError: `init` is not one token of the vocabulary, or the gist token is there already.
     """
-    if GIST_TOKEN in tokenizer.get_vocab():
+    vocabulary = tokenizer.get_vocab()
+    if GIST_TOKEN in vocabulary:
         raise ValueError(f"the tokenizer already has a token {GIST_TOKEN!r}; this model was prepared before")
+    if init is not None and init not in vocabulary:
+        raise ValueError(
+            f"model.gist_init {init!r} is not a token of this vocabulary ({len(vocabulary):,} tokens); "
+            "write it as tokenizer.convert_ids_to_tokens does, e.g. with its mark for a leading space"
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.add_special_tokens({"additional_special_tokens": [GIST_TOKEN]}, replace_extra_special_tokens=False)
     gist_token_id = tokenizer.get_vocab()[GIST_TOKEN]
     with torch.no_grad():
-        means = [matrix.float().mean(dim=0) for matrix in _token_matrices(model)]
+        rows = [matrix.float().mean(dim=0) for matrix in _token_matrices(model)]
+        if init is not None:
+            rows[0] = _token_matrices(model)[0][vocabulary[init]].float()
         if gist_token_id >= len(_token_matrices(model)[0]):
             model.resize_token_embeddings(gist_token_id + 1, mean_resizing=False)
-        for matrix, mean in zip(_token_matrices(model), means, strict=True):
-            matrix[gist_token_id] = mean.to(matrix.dtype)
+        for matrix, row in zip(_token_matrices(model), rows, strict=True):
+            matrix[gist_token_id] = row.to(matrix.dtype)
     return gist_token_id
 
 
