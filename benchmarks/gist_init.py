@@ -34,6 +34,7 @@ def mean_loss(gist_model: GistModel, examples: list[Example], max_length: int) -
         labels = batch.pop("labels")
         labelled = labels != IGNORED
         logits = gist_model.model(**batch, use_cache=False).logits[labelled].float()
+        logits[:, gist_model.gist_token_id] = -torch.inf  # as in training: the gist token is never an answer
         total += float(nn.functional.cross_entropy(logits, labels[labelled], reduction="sum"))
         count += int(labelled.sum())
     return total / count

@@ -90,6 +90,8 @@ class GistModel:
             gist_token_id=self.gist_token_id,
             num_gist_tokens=settings.num_gist_tokens,
         )
+        # Never part of an answer; a tied head would else rate it as high as the token whose embedding it started with.
+        model.generation_config.suppress_tokens = [self.gist_token_id]
 
     @classmethod
     def from_pretrained(

@@ -72,4 +72,5 @@ class Teacher:
             logits = self.gist_model.model(**inputs, use_cache=False).logits
         finally:
             hook.remove()
+        logits[:, self.gist_model.gist_token_id] = torch.finfo(logits.dtype).min
         return nn.functional.log_softmax(logits.float(), dim=-1)

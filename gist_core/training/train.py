@@ -72,15 +72,18 @@ class TrainSettings:
 
 
 class GistTrainer(Trainer):
-    """Trainer over planned micro-batches whose head sees only the hidden states that have a label."""
+    """Trainer over planned micro-batches whose head sees only the hidden states that have a label, and never predicts
+    the gist token."""
 
-    def __init__(self, *, teacher: Teacher | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, gist_token_id: int, teacher: Teacher | None = None, **kwargs: Any) -> None:
         super().__init__(compute_loss_func=self._loss, **kwargs)
         assert isinstance(self.model, PreTrainedModel)
+        self._gist_token_id = gist_token_id
         self._teacher = teacher
         self._labelled: torch.Tensor | None = None
         self._teachers_log_probabilities: torch.Tensor | None = None
         self.model.get_output_embeddings().register_forward_pre_hook(self._keep_labelled)
+        self.model.get_output_embeddings().register_forward_hook(self._exclude_gist_token)
 
     @property
     def selected_step(self) -> int:
@@ -104,6 +107,10 @@ class GistTrainer(Trainer):
 
     def _keep_labelled(self, head: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         return args if self._labelled is None else (args[0][self._labelled],)
+
+    def _exclude_gist_token(self, head: nn.Module, args: tuple[torch.Tensor, ...], logits: torch.Tensor) -> None:
+        if self._labelled is not None:
+            logits[:, self._gist_token_id] = torch.finfo(logits.dtype).min  # probability 0, and finite for the KL
 
     def _loss(
         self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
@@ -222,6 +229,7 @@ def train(
         train_dataset=[[examples[i] for i in batch] for batch in plan],
         eval_dataset=[dev_order[i : i + size] for i in range(0, len(dev_order), size)] or None,
         data_collator=lambda items: _collate(collator, teacher, items),
+        gist_token_id=gist_model.gist_token_id,
         teacher=teacher,
         callbacks=[
             EvaluateCheckpoints(),

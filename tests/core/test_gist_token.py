@@ -1,10 +1,11 @@
-"""What the gist token starts with in the embedding and in the head."""
+"""What the gist token starts with in the embedding and in the head, and that it is never an answer."""
 
 import pytest
 import torch
 
+from gist_core.cache import compress, generate
 from gist_core.models.base import add_gist_token
-from tests.tiny import FAMILIES, byte_tokenizer, tiny_model
+from tests.tiny import FAMILIES, byte_tokenizer, tiny_gist_model, tiny_model
 
 
 @pytest.mark.parametrize("init", [None, "q"])
@@ -36,3 +37,16 @@ def test_a_start_that_is_no_token_is_refused_before_anything_changes() -> None:
         add_gist_token(model, tokenizer, "The")
     assert tokenizer.get_vocab() == vocabulary
     assert torch.equal(model.get_input_embeddings().weight, before)
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_the_gist_token_is_never_part_of_an_answer(family: str) -> None:
+    gist_model = tiny_gist_model(family, "gist", 1)
+    with torch.no_grad():  # the head rates it above all others
+        gist_model.model.get_output_embeddings().weight[gist_model.gist_token_id] *= 50
+    prompts, length = ["Add 1.", "Name it."] * 8, {"max_new_tokens": 20, "do_sample": True, "top_k": 0}
+    torch.manual_seed(0)
+    from_cache = generate(gist_model, compress(gist_model, prompts), [""] * len(prompts), **length)
+    masked = gist_model.generate_masked(prompts, [""] * len(prompts), **length)
+    assert not (from_cache == gist_model.gist_token_id).any()
+    assert not (masked == gist_model.gist_token_id).any()

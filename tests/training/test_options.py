@@ -66,12 +66,14 @@ def examples_of(gist_model: GistModel, rows: Path, **how: object) -> list[Exampl
 
 
 def logits_of(gist_model: GistModel, examples: list[Example]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits and labels where there is a label, of one packed batch in eval mode."""
+    """Logits and labels where there is a label, of one packed batch in eval mode; the gist token is no candidate."""
     start = gist_model.model.config.decoder_start_token_id if gist_model.is_encoder_decoder else None
     batch = Collator(gist_model.settings.condition, "packed", 0, 400, start)(examples)
     labels = batch.pop("labels")
     with torch.inference_mode():
-        return gist_model.model(**batch).logits[labels != IGNORED], labels[labels != IGNORED]
+        logits = gist_model.model(**batch).logits[labels != IGNORED]
+        logits[:, gist_model.gist_token_id] = torch.finfo(logits.dtype).min
+        return logits, labels[labels != IGNORED]
 
 
 def loss_of(gist_model: GistModel, examples: list[Example]) -> float:
