@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from gist_core.data.rows import read_rows
+from gist_core.data.rows import Row, read_rows
 from gist_core.masks import Condition
 from gist_core.models.gist_model import GistModel, GistSettings
 from gist_core.training.collate import IGNORED, Collator
@@ -40,12 +40,17 @@ def mean_loss(gist_model: GistModel, examples: list[Example], max_length: int) -
     return total / count
 
 
+def by_row_id(split: Path) -> list[Row]:
+    """In an order that has nothing to do with where the rows came from: a row id is a hash."""
+    return sorted(read_rows(split), key=lambda row: row.row_id)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=Path, required=True, help="a split that the alpaca_plus stage wrote")
     parser.add_argument("--model", type=Path, default=Path("data/base_model"), help="what the base_model stage made")
     parser.add_argument("--tokens", nargs="+", default=TOKENS, help="as convert_ids_to_tokens writes them")
-    parser.add_argument("--num-rows", type=int, default=64, help="the first so many rows that are short enough")
+    parser.add_argument("--num-rows", type=int, default=64, help="as many rows, by row id, that are short enough")
     parser.add_argument("--max-length", type=int, default=96, help="longest row, in tokens")
     args = parser.parse_args()
 
@@ -54,7 +59,7 @@ def main() -> None:
     if unknown := [token for token in args.tokens if token not in vocabulary]:
         raise SystemExit(f"not in the vocabulary of {args.model}: {', '.join(map(repr, unknown))}")
     examples, _ = make_examples(
-        ((row.row_id, row.instruction, row.input, row.output) for row in read_rows(args.rows)),
+        ((row.row_id, row.instruction, row.input, row.output) for row in by_row_id(args.rows)),
         tokenizer,
         num_gist_tokens=1,
         is_encoder_decoder=False,
