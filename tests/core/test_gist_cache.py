@@ -22,13 +22,16 @@ MIXED = [("Sort.", "pear, fig"), ("a" * 300, ""), ("Say it in French, please.", 
 
 
 class Record(LogitsProcessor):
-    """Keeps the logits of every step of a generation, as the model gave them."""
+    """Keeps the logits of every step of a generation, without that of the gist token, which is excluded (-inf)."""
 
-    def __init__(self) -> None:
+    def __init__(self, gist_token_id: int) -> None:
+        self.gist_token_id = gist_token_id
         self.steps: list[torch.Tensor] = []
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        self.steps.append(scores.clone())
+        assert bool(scores[:, self.gist_token_id].isneginf().all())
+        others = torch.arange(scores.shape[1]) != self.gist_token_id
+        self.steps.append(scores[:, others])
         return scores
 
 
@@ -40,7 +43,7 @@ def model(family: str, k: int, bos: bool = False) -> GistModel:
 def both_ways(gist_model: GistModel, prompts: list[tuple[str, str]], **kwargs: object) -> tuple[bool, float]:
     """Whether cached and masked generation give the same tokens, and the largest difference of their logits (relative)."""
     instructions, inputs = [p[0] for p in prompts], [p[1] for p in prompts]
-    masked, cached = Record(), Record()
+    masked, cached = Record(gist_model.gist_token_id), Record(gist_model.gist_token_id)
     kwargs = {"max_new_tokens": 8, "do_sample": False} | kwargs
     a = gist_model.generate_masked(instructions, inputs, logits_processor=LogitsProcessorList([masked]), **kwargs)
     cache = compress(gist_model, instructions)
