@@ -88,7 +88,6 @@ def _state(root: Path, artifact: Artifact) -> None:
         root=root,
         stage="make",
         command=["make"],
-        undeclared={},
         inputs={},
         outputs={"data/artifacts": artifact},
         parameters={},

@@ -116,31 +116,37 @@ class EngineParams(Section):
 class RunParams(Section):
     """A model that is trained, and how, beyond what `train` says for all of them.
 
+    start: the folder of the model that the training starts from: data/base_model, or data/models/RUN of another run, which
+        DVC then trains first.
     lora_rank: train LoRA matrices of this rank on frozen weights (gist_core/training/lora.py); None trains the weights.
-    teacher: folder of a trained pos_control model to distil from, e.g. data/models/pos_control. DVC does not see it;
-        the statement does. It must be there.
-    teacher_weight: of the KL divergence from the teacher; the cross-entropy has the rest. None is one half.
+    teacher_weight: distil from the pos_control model that the training starts from (gist_core/training/distill.py): the
+        weight of the KL divergence from it; the cross-entropy has the rest.
     drawn_gist_tokens: train one model for several k: each row draws one of these. Answers are given at num_gist_tokens.
     frozen_layers: so many first layers of a decoder stay as they are; None trains all.
-    learning_rate: in place of the one in `train`, which LoRA, say, needs ten times as high.
+    steps, learning_rate, seed: in place of those in `train`: LoRA, say, needs ten times the rate; a run that starts from
+        another one sees other rows with another seed.
     """
 
     condition: Condition
     num_gist_tokens: PositiveInt
+    start: Annotated[str, Field(pattern=r"^data/(base_model|models/[A-Za-z0-9][A-Za-z0-9_.-]*)$")]
     lora_rank: PositiveInt | None = None
-    teacher: str | None = None
     teacher_weight: float | None = Field(default=None, gt=0, le=1)
     drawn_gist_tokens: list[PositiveInt] = []
     frozen_layers: PositiveInt | None = None
+    steps: PositiveInt | None = None
     learning_rate: float | None = Field(default=None, gt=0)
+    seed: int | None = None
 
     @model_validator(mode="after")
     def _gist_only(self) -> "RunParams":
         problems = []
         if self.condition != "gist":
             problems += [
-                f"{key} needs condition: gist" for key in ("teacher", "drawn_gist_tokens") if getattr(self, key)
+                f"{key} needs condition: gist" for key in ("teacher_weight", "drawn_gist_tokens") if getattr(self, key)
             ]
+        if self.teacher_weight and self.start == "data/base_model":
+            problems.append("teacher_weight needs a teacher to start from: start: data/models/pos_control")
         if self.drawn_gist_tokens and self.num_gist_tokens not in self.drawn_gist_tokens:
             problems.append(f"num_gist_tokens {self.num_gist_tokens} is not among drawn_gist_tokens")
         if problems:
@@ -272,6 +278,11 @@ class Params(Section):
                 f"human_eval.run is {self.human_eval.run!r}, which is not under judge.runs "
                 f"({', '.join(self.judge.runs)}); add it there; people are compared with the judge"
             )
+        problems += [
+            f"runs.{name}.start names the run {start!r}, which is not one of {', '.join(trained)}"
+            for name, run in self.runs.items()
+            if run.start != "data/base_model" and (start := run.start.removeprefix("data/models/")) not in trained
+        ]
         problems += [
             f"runs.{name}.drawn_gist_tokens needs train.batching: packed, not {self.train.batching}"
             for name, run in self.runs.items()

@@ -79,7 +79,6 @@ class Stage:
         self.facts: dict[str, Any] = {}
         self.run_facts: dict[str, Any] = {}
         self._declared = _declaration(root, name)
-        self._undeclared: dict[str, Artifact] = {}
 
     @property
     def run_params(self) -> RunParams:
@@ -95,7 +94,7 @@ class Stage:
     @property
     def input_hashes(self) -> dict[str, str]:
         """SHA-256 of every dependency (files and folders), by path."""
-        return {path: artifact.sha256 for path, artifact in (self.inputs | self._undeclared).items()}
+        return {path: artifact.sha256 for path, artifact in self.inputs.items()}
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -109,19 +108,6 @@ class Stage:
             raise ValueError(f"stage {self.name} reads {path}, which dvc.yaml does not declare among its deps")
         if not (self.root / path).exists():
             raise ValueError(f"stage {self.name} needs {path}, which is missing; `dvc repro {self.name}` makes it")
-        return self.root / path
-
-    def undeclared_dep(self, path: Path, named_by: str) -> Path:
-        """The absolute path of an input that dvc.yaml cannot declare, because a parameter of one run alone names it.
-
-        DVC does not run the stage again when it changes; statement and `work_dir` (asked for afterwards) know it.
-        named_by: that parameter. Raises ValueError if the input is missing.
-        """
-        if not (self.root / path).exists():
-            raise ValueError(
-                f"stage {self.name} needs {path}, which {named_by} names and which is not there; make it first"
-            )
-        self._undeclared[path.as_posix()] = digest_path(self.root / path)
         return self.root / path
 
     @contextmanager
@@ -175,7 +161,6 @@ class Stage:
                 stage=self.name,
                 command=self.command,
                 inputs=inputs,
-                undeclared=self._undeclared,
                 outputs={
                     path: digest_path(self.root / path)
                     for path in self._declared["outs"]

@@ -21,14 +21,12 @@ from tasks.train_worker import ERROR_FILE, Job, run_job
 def run(stage: Stage) -> None:
     from gist_core.training.engine import launch_command
 
-    if stage.run_params.teacher is not None:
-        stage.undeclared_dep(Path(stage.run_params.teacher), named_by=f"runs.{stage.run_name}.teacher")
     work_dir = stage.work_dir
     dev_rows = paths.ALPACA_PLUS / "dev.parquet"
     curve = paths.CURVES / f"{stage.run_name}.jsonl"
     with stage.out(paths.MODELS / str(stage.run_name)) as model_folder, stage.out(curve) as curve_file:
         job = Job(
-            base_model=str(stage.dep(paths.BASE_MODEL)),
+            start=str(stage.dep(Path(stage.run_params.start))),
             rows=str(stage.dep(paths.ALPACA_PLUS / "train.parquet")),
             dev_rows=str(stage.dep(dev_rows)) if (stage.root / dev_rows).exists() else None,
             output=str(model_folder),
@@ -58,7 +56,7 @@ def run(stage: Stage) -> None:
                 )
         shutil.copyfile(work_dir / "curve.jsonl", curve_file)
     summary = json.loads((work_dir / "summary.json").read_text(encoding="utf-8"))
-    stage.facts |= summary | {"seed": stage.params.train.seed}
+    stage.facts |= summary
     speeds = [json.loads(line)["tokens_per_s"] for line in (work_dir / "speed.jsonl").read_text("utf-8").splitlines()]
     stage.run_facts["tokens_per_s_median"] = round(statistics.median(speeds), 1) if speeds else None
     shutil.rmtree(work_dir)

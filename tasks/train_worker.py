@@ -22,10 +22,10 @@ ERROR_FILE = "error.txt"
 class Job(Section):
     """All that a worker needs to know. Paths are absolute; `output` gets the trained model.
 
-    dev_rows: rows held out of train; None where there are none.
+    start: folder of the model that training starts from. dev_rows: rows held out of train; None where there are none.
     """
 
-    base_model: str
+    start: str
     rows: str
     dev_rows: str | None = None
     output: str
@@ -57,13 +57,14 @@ def _run_job(job: Job) -> None:
     from gist_core.training.examples import Limits
     from gist_core.training.train import TrainSettings, train
 
-    params, use_cpu = job.train, not torch.cuda.is_available()
-    config = AutoConfig.from_pretrained(job.base_model)
+    own = {key: value for key in ("steps", "learning_rate", "seed") if (value := getattr(job.run, key)) is not None}
+    params, use_cpu = job.train.model_copy(update=own), not torch.cuda.is_available()
+    config = AutoConfig.from_pretrained(job.start)
     settings = TrainSettings(
         steps=params.steps,
         batch_size=params.batch_size,
         micro_batch_size=params.micro_batch_size,
-        learning_rate=job.run.learning_rate or params.learning_rate,
+        learning_rate=params.learning_rate,
         lr_schedule=params.lr_schedule,
         warmup_ratio=params.warmup_ratio,
         weight_decay=params.weight_decay,
@@ -85,8 +86,8 @@ def _run_job(job: Job) -> None:
     torch.manual_seed(params.seed)
     auto_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     # DeepSpeed keeps the optimizer's own fp32 weights; without it the model itself must hold them, or small updates are lost.
-    model = auto_class.from_pretrained(job.base_model, dtype=config.dtype if deepspeed else torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(job.base_model)
+    model = auto_class.from_pretrained(job.start, dtype=config.dtype if deepspeed else torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(job.start)
     gist_model = GistModel(model, tokenizer, GistSettings(job.run.condition, job.run.num_gist_tokens))
     examples_of = partial(
         _examples,
@@ -100,9 +101,9 @@ def _run_job(job: Job) -> None:
     examples, too_long = examples_of(job.rows)
     dev_examples, _ = examples_of(job.dev_rows) if job.dev_rows else ([], [])
     teacher = None
-    if job.run.teacher is not None:
+    if job.run.teacher_weight is not None:
         device = "cpu" if use_cpu else f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-        teacher = Teacher.load(Path(job.run.teacher), tokenizer, weight=job.run.teacher_weight or 0.5, device=device)
+        teacher = Teacher.load(Path(job.start), weight=job.run.teacher_weight, device=device)
     trainer = train(
         gist_model,
         examples,
@@ -125,6 +126,7 @@ def _run_job(job: Job) -> None:
             "rows_trained_on": len(examples),
             "rows_too_long": len(too_long),
             "row_ids_sha256": hashlib.sha256(ids.encode()).hexdigest(),
+            "seed": params.seed,
             "device": "cpu" if use_cpu else torch.cuda.get_device_name(),
         }
         if settings.select == "dev_loss":

@@ -77,7 +77,10 @@ def uncached_outs(root: Path) -> list[str]:
     path = root / "dvc.yaml"
     stages = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("stages", {}) if path.exists() else {}
     entries = [
-        entry for stage in stages.values() for kind in ("outs", "metrics", "plots") for entry in stage.get(kind) or []
+        entry
+        for stage in stages.values()
+        for kind in ("outs", "metrics", "plots")
+        for entry in stage.get("do", stage).get(kind) or []
     ]
     uncached = [
         out for entry in entries if isinstance(entry, dict) for out in entry if entry[out].get("cache") is False

@@ -28,7 +28,6 @@ def write_statement(
     stage: str,
     command: list[str],
     inputs: Mapping[str, Artifact],
-    undeclared: Mapping[str, Artifact],
     outputs: Mapping[str, Artifact],
     parameters: Mapping[str, Any],
     facts: Mapping[str, Any],
@@ -38,7 +37,7 @@ def write_statement(
 ) -> None:
     """Writes the statement of one finished stage.
 
-    inputs, outputs: by path relative to `root`, as dvc.yaml declares them. undeclared: inputs that it does not.
+    inputs, outputs: by path relative to `root`, as dvc.yaml declares them.
     parameters: by dotted key. facts: what only the stage knows.
     source: see source.py. environment: see environment.py. not_reproducible: why another run may give other bytes;
     None if it may not.
@@ -67,7 +66,7 @@ def write_statement(
                 "resolvedDependencies": [
                     *(
                         {"name": name, "digest": digest, "annotations": {"size": size}}
-                        for name, digest, size in _files({**inputs, **undeclared})
+                        for name, digest, size in _files(inputs)
                     ),
                     *([{"name": "git", "digest": {"gitCommit": source["commit"]}}] if source["commit"] else []),
                 ],

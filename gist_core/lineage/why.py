@@ -164,7 +164,9 @@ class Tracer:
         wanted = splits if not name.startswith(("train@", "alpaca_plus")) else frozenset()
         if name.startswith("baseline@"):  # fitted to the train split
             wanted = wanted and wanted | {"train"}
-        if name.startswith(("train@", "baseline@")):  # what they read of another run is their teacher or their model
+        if name.startswith(
+            ("train@", "baseline@")
+        ):  # what they read of another run is the model they start from or ask
             runs = frozenset()
         inputs = tuple(
             (path, digest["sha256"], self.ledger.producers.get(path))

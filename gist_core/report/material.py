@@ -78,7 +78,8 @@ def run_table(inputs: ReportInputs) -> Table:
     for name in inputs.trained_runs:
         params = inputs.params["runs"][name]
         curve = inputs.curves.get(name) or []
-        extra = ", ".join(f"{k} {v}" for k, v in params.items() if k not in ("condition", "num_gist_tokens") and v)
+        usual = {"condition", "num_gist_tokens"} | ({"start"} if params.get("start") == "data/base_model" else set())
+        extra = ", ".join(f"{k} {v}" for k, v in params.items() if k not in usual and v is not None and v != [])
         rows.append(
             row(
                 name,

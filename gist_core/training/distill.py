@@ -1,6 +1,7 @@
 """Distillation (Hinton et al. 2015, arXiv 1503.02531) from the model that sees the whole instruction.
 
-A gist model learns, beside the answer's tokens, pos_control's distribution over each of them.
+A gist model that starts from a trained pos_control model learns, beside the answer's tokens, the distribution that model
+gives over each of them.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import PreTrainedTokenizerBase
 
 from gist_core.models.gist_model import GistModel
 from gist_core.training.collate import IGNORED, Batch, Collator
@@ -24,17 +24,13 @@ class Teacher:
     weight: float
 
     @classmethod
-    def load(cls, folder: Path, tokenizer: PreTrainedTokenizerBase, *, weight: float, device: str) -> "Teacher":
-        """Raises ValueError if the folder holds no pos_control model with the student's vocabulary."""
+    def load(cls, folder: Path, *, weight: float, device: str) -> "Teacher":
+        """Raises ValueError if the folder holds no pos_control model."""
         gist_model = GistModel.from_pretrained(folder, device=device)
         if gist_model.settings.condition != "pos_control":
             raise ValueError(
                 f"the teacher {folder} was trained as {gist_model.settings.condition}; distillation needs the model "
                 "that sees the instruction, a run with condition: pos_control"
-            )
-        if gist_model.tokenizer.get_vocab() != tokenizer.get_vocab():
-            raise ValueError(
-                f"the teacher {folder} has another vocabulary than the base model; take one of the same base"
             )
         gist_model.model.requires_grad_(False)
         return cls(gist_model, weight)

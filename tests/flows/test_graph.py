@@ -99,9 +99,16 @@ def test_overrides_reach_the_graph_and_wrong_ones_leave_params_as_they_were(tmp_
     with pytest.raises(ValueError, match="nowhere"):
         make_plan(tmp_path, PipelineParameters(overrides=("train.steps=3",), targets=("nowhere",)))
     assert (tmp_path / "params.yaml").read_bytes() == before
-    new_run = "+runs.gist-2={condition: gist, num_gist_tokens: 2}"
+    without_start = "+runs.gist-2={condition: gist, num_gist_tokens: 2}"
+    with pytest.raises(ValueError, match=r"runs.gist-2.start: Field required"):
+        make_plan(tmp_path, PipelineParameters(overrides=(without_start,)))
+    from_nowhere = "+runs.gist-2={condition: gist, num_gist_tokens: 2, start: data/models/gist-3}"
+    with pytest.raises(ValueError, match=r"runs.gist-2.start names the run 'gist-3', which is not one of pos_control"):
+        make_plan(tmp_path, PipelineParameters(overrides=(from_nowhere,)))
+    new_run = "+runs.gist-2={condition: gist, num_gist_tokens: 2, start: data/models/pos_control}"
     plan = make_plan(tmp_path, PipelineParameters(overrides=(new_run,), targets=("train@gist-2",)))
-    assert "train@gist-2" in plan.graph.stages
+    assert plan.graph.stages["train@gist-2"].upstream == ("alpaca_plus", "train@pos_control")
+    assert list(plan.graph.stages)[-2:] == ["train@pos_control", "train@gist-2"]
 
 
 def test_pull_and_push_need_a_remote(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ STAGES: dict[str, dict[str, Any]] = {
     "base_model": {"deps": [], "outs": ["data/base_model"], "params": ["model"]},
     "train": {
         "runs": EACH_RUN,
-        "deps": ["data/alpaca_plus", "data/base_model"],
+        "deps": ["data/alpaca_plus", "${item.start}"],
         "outs": ["data/models/RUN", {"reports/curves/RUN.jsonl": {"cache": True}}],
         "params": ["train", "runs.RUN"],
     },
@@ -130,7 +130,7 @@ def run(root: Path, *command: str, **variables: str) -> str:
 
 def _params() -> dict[str, Any]:
     params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
-    runs = {run: {"condition": run.split("-")[0], "num_gist_tokens": 1} for run in RUNS}
+    runs = {run: {"condition": run.split("-")[0], "num_gist_tokens": 1, "start": "data/base_model"} for run in RUNS}
     return params | {"runs": runs, "judge": {"provider": "reference_rule", "runs": ["gist-1"]}}
 
 
@@ -138,13 +138,14 @@ def _entry(name: str, stage: dict[str, Any]) -> dict[str, Any]:
     def named(value: object) -> object:
         if isinstance(value, dict):
             return {named(key): inner for key, inner in value.items()}
-        return value.replace("RUN", "${item.run}") if isinstance(value, str) else value
+        return value.replace("RUN", run) if isinstance(value, str) else value
 
-    matrix = "runs" in stage
+    runs = stage.get("runs")
+    run = "${key}" if runs == EACH_RUN else "${item}"
     entry = {
-        "cmd": f"python -m tasks.{name}" + (" --run ${item.run}" if matrix else ""),
+        "cmd": f"python -m tasks.{name}" + (f" --run {run}" if runs else ""),
         "deps": [f"tasks/{name}.py", "tasks/toy_stages.py", *map(named, stage["deps"])],
         "params": [named(key) for key in stage["params"]],
-        "outs": [*map(named, stage["outs"]), f"data/statements/{name}{'@${item.run}' if matrix else ''}.json"],
+        "outs": [*map(named, stage["outs"]), f"data/statements/{name}{f'@{run}' if runs else ''}.json"],
     }
-    return {"matrix": {"run": stage["runs"]}, **entry} if matrix else entry
+    return {"foreach": runs, "do": entry} if runs else entry

@@ -44,7 +44,10 @@ def test_a_statement_names_rows_commit_parameters_and_environment(built: Path) -
     statement = Ledger.of_workspace(built).statements["train@gist-1"]
     assert statement.source["commit"] == project.run(built, "git", "rev-parse", "HEAD~1").strip()
     assert not statement.source["dirty"]
-    assert statement.parameters["runs.gist-1"] == RunParams(condition="gist", num_gist_tokens=1).model_dump()
+    assert (
+        statement.parameters["runs.gist-1"]
+        == RunParams(condition="gist", num_gist_tokens=1, start="data/base_model").model_dump()
+    )
     assert statement.environment["lock_file"]["digest"]["sha256"] == sha256_of_path(built / "requirements.lock")
     assert "dvc" in statement.environment["packages"]
     assert statement.environment["variables"] == {"OMP_NUM_THREADS": "1"}

@@ -59,14 +59,14 @@ def test_a_score_rests_on_its_run_its_split_and_their_weights_alone(built: Path)
     assert pedigree.sources["data/sources/tasks.json"] == sha256_of_path(built / "data/sources/tasks.json")
 
 
-def test_a_score_rests_on_the_teacher_that_dvc_does_not_know_of(toy: Path) -> None:
+def test_a_score_rests_on_the_run_that_its_training_started_from(toy: Path) -> None:
     params = yaml.safe_load((toy / "params.yaml").read_text())
-    params["runs"]["gist-1"]["teacher"] = "data/models/pos_control"
+    params["runs"]["gist-1"]["start"] = "data/models/pos_control"
     (toy / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     project.repro(toy)
     pedigree = Tracer(toy).why("reports/metrics.json:human.rouge_l.gist-1.mean_pct")
-    teacher = "data/models/pos_control/model.safetensors"
-    assert (teacher, sha256_of_path(toy / teacher), "train@pos_control") in pedigree.origins["train@gist-1"].inputs
+    first = "data/models/pos_control/model.safetensors"
+    assert (first, sha256_of_path(toy / first), "train@pos_control") in pedigree.origins["train@gist-1"].inputs
     assert "train@pos_control" in pedigree.origins
     assert pedigree.problems == ()
     assert verify(toy, [cache_of(toy)]).findings == []
@@ -75,7 +75,7 @@ def test_a_score_rests_on_the_teacher_that_dvc_does_not_know_of(toy: Path) -> No
     (toy / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     project.repro(toy, "train@pos_control")
     said = {f"{found.path}: {found.problem}" for found in verify(toy, [cache_of(toy)]).findings}
-    assert f"{teacher}: train@gist-1 read other bytes than train@pos_control states to have made" in said
+    assert f"{first}: train@gist-1 read other bytes than train@pos_control states to have made" in said
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from gist_core.benchmark.summary import summarise
 from gist_core.data.rows import Row, row_id, write_rows
 
 RUNS = {
-    "pos_control": {"condition": "pos_control", "num_gist_tokens": 1},
-    "neg_control": {"condition": "neg_control", "num_gist_tokens": 1},
-    "gist-1": {"condition": "gist", "num_gist_tokens": 1},
-    "gist-5": {"condition": "gist", "num_gist_tokens": 5},
+    "pos_control": {"condition": "pos_control", "num_gist_tokens": 1, "start": "data/base_model"},
+    "neg_control": {"condition": "neg_control", "num_gist_tokens": 1, "start": "data/base_model"},
+    "gist-1": {"condition": "gist", "num_gist_tokens": 1, "start": "data/base_model"},
+    "gist-5": {"condition": "gist", "num_gist_tokens": 5, "start": "data/models/pos_control"},
 }
 PARAMS: dict[str, Any] = {
     "data": {"kind": "embedded", "num_seen": 12, "num_unseen": 12},

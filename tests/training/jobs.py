@@ -45,13 +45,13 @@ def job(folder: Path, name: str, *, engine: dict[str, Any] | None = None, condit
     work_dir = folder / name / "work"
     work_dir.mkdir(parents=True, exist_ok=True)
     return Job(
-        base_model=str(folder / "base"),
+        start=str(folder / "base"),
         rows=str(folder / "train.parquet"),
         output=str(folder / name / "model"),
         work_dir=str(work_dir),
         train=TrainParams(**TRAIN | train),
         engine=EngineParams(**engine or {}),
-        run=RunParams(condition=condition, num_gist_tokens=1),
+        run=RunParams(condition=condition, num_gist_tokens=1, start="data/base_model"),
     )
 
 

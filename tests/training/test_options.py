@@ -150,9 +150,14 @@ def teacher(folder: Path) -> Job:
     return teacher
 
 
-def test_a_student_comes_nearer_to_its_teacher(folder: Path, plain: Job, teacher: Job) -> None:
-    student = with_run(job(folder, "student"), teacher=teacher.output, teacher_weight=1.0)
-    run_job(student)
+def test_a_student_comes_nearer_to_its_teacher(folder: Path, teacher: Job) -> None:
+    from_teacher = {"start": teacher.output}
+    untaught = job(folder, "untaught").model_copy(update=from_teacher)
+    student = with_run(job(folder, "student"), start="data/models/teacher", teacher_weight=1.0).model_copy(
+        update=from_teacher
+    )
+    for trained in (untaught, student):
+        run_job(trained)
     ours, theirs = GistModel.from_pretrained(student.output), GistModel.from_pretrained(teacher.output)
     rows = folder / "train.parquet"
     target = logits_of(theirs, examples_of(theirs, rows))[0].log_softmax(-1)
@@ -161,7 +166,7 @@ def test_a_student_comes_nearer_to_its_teacher(folder: Path, plain: Job, teacher
         student = logits_of(gist_model, examples_of(gist_model, rows))[0].log_softmax(-1)
         return float(nn.functional.kl_div(student, target, reduction="batchmean", log_target=True))
 
-    assert divergence(ours) < divergence(GistModel.from_pretrained(plain.output))
+    assert divergence(ours) < divergence(GistModel.from_pretrained(untaught.output))
 
 
 @pytest.mark.parametrize("family", ["llama", "t5"])
@@ -183,8 +188,9 @@ def test_teacher_and_student_predict_the_same_tokens_in_the_same_order(
 
 
 def test_a_teacher_that_is_no_pos_control_is_refused(folder: Path, plain: Job) -> None:
+    wrong = with_run(job(folder, "wrong-teacher"), start="data/models/plain", teacher_weight=0.5)
     with pytest.raises(ValueError, match="was trained as gist; distillation needs"):
-        run_job(with_run(job(folder, "wrong-teacher"), teacher=plain.output))
+        run_job(wrong.model_copy(update={"start": plain.output}))
 
 
 def test_each_row_draws_its_k_by_its_id_and_the_seed(folder: Path) -> None:
@@ -224,10 +230,26 @@ def test_one_model_trained_for_several_k_answers_at_each(folder: Path, plain: Jo
 
 
 def test_options_that_do_not_belong_to_a_run_are_refused() -> None:
-    with pytest.raises(ValidationError, match="teacher needs condition: gist"):
-        RunParams(condition="pos_control", num_gist_tokens=1, teacher="x")
+    usual = {"num_gist_tokens": 1, "start": "data/base_model"}
+    with pytest.raises(ValidationError, match="teacher_weight needs condition: gist"):
+        RunParams(condition="pos_control", **usual, teacher_weight=0.5)
+    with pytest.raises(ValidationError, match="teacher_weight needs a teacher to start from"):
+        RunParams(condition="gist", **usual, teacher_weight=0.5)
     with pytest.raises(ValidationError, match="num_gist_tokens 1 is not among drawn_gist_tokens"):
-        RunParams(condition="gist", num_gist_tokens=1, drawn_gist_tokens=[2, 5])
+        RunParams(condition="gist", **usual, drawn_gist_tokens=[2, 5])
+
+
+def test_a_run_goes_on_from_another_run_with_steps_rows_and_rate_of_its_own(folder: Path, plain: Job) -> None:
+    later = job(folder, "goes-on").model_copy(update={"start": plain.output})
+    run_job(with_run(later, steps=1, learning_rate=1e-12, seed=3))
+    ours, theirs = weights(later.output), weights(plain.output)
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-9) for name in theirs)
+    assert [point["step"] for point in curve(later)] == [1]
+    again = job(folder, "goes-on-twice", seed=3).model_copy(update={"start": plain.output})
+    run_job(with_run(again, steps=1))
+    assert curve(later)[0]["loss"] == curve(again)[0]["loss"] != curve(plain)[0]["loss"]
+    summary = json.loads((Path(later.work_dir) / "summary.json").read_text(encoding="utf-8"))
+    assert summary["seed"] == 3
 
 
 def test_the_dev_loss_is_that_of_the_saved_weights_and_changes_no_training(folder: Path, plain: Job) -> None:

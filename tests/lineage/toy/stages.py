@@ -52,10 +52,8 @@ def base_model(stage: Stage) -> None:
 
 
 def train(stage: Stage) -> None:
-    base = (stage.dep(paths.BASE_MODEL) / "model.safetensors").read_bytes()
+    base = (stage.dep(Path(stage.run_params.start)) / "model.safetensors").read_bytes()
     rows = stage.dep(paths.ALPACA_PLUS / "train.parquet").read_bytes()
-    if stage.run_params.teacher:
-        base += (stage.undeclared_dep(Path(stage.run_params.teacher), "teacher") / "model.safetensors").read_bytes()
     noise = os.urandom(8) if stage.params.train.seed == 999 else b""
     settings = json.dumps([stage.run_params.model_dump(), stage.params.train.model_dump()]).encode()
     with stage.out(paths.MODELS / str(stage.run_name)) as folder:
