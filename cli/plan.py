@@ -42,6 +42,7 @@ def plan(
     tokens = row_tokens or longest
     flops = p.training_flops(config, setup, tokens)
     gpu_hours = flops / (gpu_tflops * 1e12 * utilisation) / 3600
+    all_steps = sum(run.steps or setup.steps for run in params.runs.values())
     checkpoint = p.checkpoint_bytes(count, setup)
     how = "at most" if row_tokens is None else f"at {row_tokens} a row"
     rows = [
@@ -57,7 +58,7 @@ def plan(
         (
             "time",
             f"{gpu_hours / setup.processes:,.1f} h a run on {setup.processes} GPU(s) of {gpu_tflops:g} TFLOP/s at "
-            f"{100 * utilisation:g} % utilisation; {len(params.runs)} runs {len(params.runs) * gpu_hours:,.1f} GPU hours",
+            f"{100 * utilisation:g} % utilisation; {len(params.runs)} runs {all_steps / setup.steps * gpu_hours:,.1f} GPU hours",
         ),
         (
             "disk",

@@ -87,13 +87,12 @@ def origin_of(gist_model: GistModel) -> CacheOrigin:
 
 def _decode(gist_model: GistModel, batch: Any, positions: torch.Tensor) -> tuple[DynamicCache, None]:
     cache = DynamicCache()
-    gist_model.model(
+    gist_model.model.base_model(  # without the head: nothing is predicted here
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,
         position_ids=positions,
         past_key_values=cache,
         use_cache=True,
-        logits_to_keep=1,
     )
     return cache, None
 
