@@ -69,10 +69,14 @@ def attach_gist_attention(
         ValueError: the model's attention implementation or layer types cannot carry the mask.
     """
     implementation = model.config._attn_implementation
-    if implementation not in SUPPORTED_IMPLEMENTATIONS:
+    supported = SUPPORTED_IMPLEMENTATIONS
+    if model.config.is_encoder_decoder:
+        # transformers (5.23) adds a T5's position bias, which has one row, by batch row under FlexAttention.
+        supported = tuple(name for name in supported if name != "flex_attention")
+    if implementation not in supported:
         raise ValueError(
-            f"attention implementation {implementation!r} cannot carry a gist mask; "
-            f"load the model with attn_implementation set to one of {', '.join(SUPPORTED_IMPLEMENTATIONS)}"
+            f"attention implementation {implementation!r} cannot carry a gist mask in {model.config.model_type}; "
+            f"load the model with attn_implementation set to one of {', '.join(supported)}"
         )
     layer_types = set(getattr(model.config, "layer_types", None) or ["full_attention"])
     if unknown := layer_types - {"full_attention", "sliding_attention"}:

@@ -123,8 +123,16 @@ def test_pos_control_is_the_unmasked_model(family: str) -> None:
         )
 
 
-@pytest.mark.parametrize("implementation", ["eager", pytest.param("flex_attention", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("family", ["llama", "gemma3", "t5"])
+@pytest.mark.parametrize(
+    ("family", "implementation"),
+    [
+        ("llama", "eager"),
+        ("gemma3", "eager"),
+        ("t5", "eager"),
+        pytest.param("llama", "flex_attention", marks=pytest.mark.slow),
+        pytest.param("gemma3", "flex_attention", marks=pytest.mark.slow),
+    ],
+)
 def test_eager_and_flex_attention_agree_with_sdpa(family: str, implementation: str) -> None:
     expected, _ = pair(family, "gist", 2)
     other = tiny_gist_model(family, "gist", 2, attn_implementation=implementation)
@@ -155,9 +163,10 @@ def test_a_batch_that_cannot_be_masked_is_refused(family: str, ids: list[list[in
         gist_model.model(input_ids=torch.tensor(ids), **extra)
 
 
-def test_an_attention_implementation_without_masks_is_refused() -> None:
-    model = tiny_model("llama")
-    model.config._attn_implementation = "flash_attention_2"
+@pytest.mark.parametrize(("family", "implementation"), [("llama", "flash_attention_2"), ("t5", "flex_attention")])
+def test_an_attention_implementation_that_cannot_carry_the_mask_is_refused(family: str, implementation: str) -> None:
+    model = tiny_model(family)
+    model.config._attn_implementation = implementation
     with pytest.raises(ValueError, match="cannot carry a gist mask"):
         attention.attach_gist_attention(model, condition="gist", gist_token_id=5, num_gist_tokens=1)
 
