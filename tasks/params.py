@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 
 Condition = Literal["gist", "pos_control", "neg_control"]
 Split = Literal["seen", "unseen", "human"]
-RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # a dot would part the keys that DVC reads
 
 
 class Section(BaseModel):
@@ -129,7 +129,7 @@ class RunParams(Section):
 
     condition: Condition
     num_gist_tokens: PositiveInt
-    start: Annotated[str, Field(pattern=r"^data/(base_model|models/[A-Za-z0-9][A-Za-z0-9_.-]*)$")]
+    start: Annotated[str, Field(pattern=r"^data/(base_model|models/[A-Za-z0-9][A-Za-z0-9_-]*)$")]
     lora_rank: PositiveInt | None = None
     teacher_weight: float | None = Field(default=None, gt=0, le=1)
     drawn_gist_tokens: list[PositiveInt] = []
@@ -278,11 +278,7 @@ class Params(Section):
                 f"human_eval.run is {self.human_eval.run!r}, which is not under judge.runs "
                 f"({', '.join(self.judge.runs)}); add it there; people are compared with the judge"
             )
-        problems += [
-            f"runs.{name}.start names the run {start!r}, which is not one of {', '.join(trained)}"
-            for name, run in self.runs.items()
-            if run.start != "data/base_model" and (start := run.start.removeprefix("data/models/")) not in trained
-        ]
+        problems += [problem for name in self.runs for problem in self._problems_of_start(name)]
         problems += [
             f"runs.{name}.drawn_gist_tokens needs train.batching: packed, not {self.train.batching}"
             for name, run in self.runs.items()
@@ -294,6 +290,19 @@ class Params(Section):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _problems_of_start(self, name: str) -> list[str]:
+        passed, at = [name], name
+        while (start := self.runs[at].start) != "data/base_model":
+            at = start.removeprefix("data/models/")
+            if at not in self.runs:
+                return [f"runs.{passed[-1]}.start names the run {at!r}, which is not one of {', '.join(self.runs)}"]
+            if at in passed:
+                return [f"runs.{name}.start leads in a circle: {' -> '.join([*passed, at])}"]
+            passed.append(at)
+        if self.runs[name].teacher_weight and self.runs[passed[1]].condition != "pos_control":
+            return [f"runs.{name}.teacher_weight: its start {passed[1]!r} is no pos_control run, and cannot teach it"]
+        return []
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:

@@ -22,11 +22,14 @@ DECODERS: dict[str, tuple[str, dict]] = {
     "gemma3": ("Gemma3TextConfig", _GROUPED | {"head_dim": 8, "sliding_window": WINDOW, "sliding_window_pattern": 2}),
     "phi": ("PhiConfig", _SMALL | {"max_position_embeddings": 1024}),
     "gpt_neox": ("GPTNeoXConfig", _SMALL | {"max_position_embeddings": 1024}),
+    # Its decoder is not its base model, which its own forward pass goes around.
+    "opt": ("OPTConfig", _SMALL | {"ffn_dim": 48, "word_embed_proj_dim": 32, "max_position_embeddings": 1024}),
 }
 ENCODER_DECODERS: dict[str, tuple[str, dict]] = {
     "t5": ("T5Config", _T5),
     "t5_v1_1": ("T5Config", _T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),
     "mt5": ("MT5Config", _T5 | {"feed_forward_proj": "gated-gelu"}),
+    "umt5": ("UMT5Config", _T5 | {"feed_forward_proj": "gated-gelu"}),
 }
 FAMILIES = DECODERS | ENCODER_DECODERS
 

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from transformers import DynamicCache
 
 from gist_core.cache.gist_cache import CacheOrigin, GistCache, Keeps
-from gist_core.models.gist_model import GistModel
+from gist_core.models.gist_model import GistModel, refuse_text
 
 
 @torch.inference_mode()
@@ -28,9 +28,10 @@ def compress(
     batch_size: prompts per forward pass; prompts of similar length share one.
 
     Raises:
-        ValueError: no instructions, an empty one, one with the literal gist token, or a model whose gist tokens were
+        ValueError: no list of instructions, an empty one, one with the literal gist token, or a model whose gist tokens were
             never trained to stand for the prompt.
     """
+    refuse_text(instructions, "instructions")
     if not instructions:
         raise ValueError("no prompts to compress")
     if keep == "gist" and gist_model.settings.condition != "gist":
@@ -87,7 +88,7 @@ def origin_of(gist_model: GistModel) -> CacheOrigin:
 
 def _decode(gist_model: GistModel, batch: Any, positions: torch.Tensor) -> tuple[DynamicCache, None]:
     cache = DynamicCache()
-    gist_model.model.base_model(  # without the head: nothing is predicted here
+    gist_model.model.get_decoder()(  # without the head: nothing is predicted here
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,
         position_ids=positions,

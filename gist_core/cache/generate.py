@@ -10,7 +10,7 @@ from gist_core.cache.compress import origin_of
 from gist_core.cache.encoder import encode_with_cache
 from gist_core.cache.gist_cache import GistCache
 from gist_core.masks import Bounds
-from gist_core.models.gist_model import GistModel
+from gist_core.models.gist_model import GistModel, refuse_text
 
 
 @torch.inference_mode()
@@ -24,8 +24,10 @@ def generate(gist_model: GistModel, cache: GistCache, inputs: Sequence[str], **g
     Returns: token ids of the answers, shape (batch, new_tokens), padded on the right; `GistModel.decode` makes text of them.
 
     Raises:
-        ValueError: the cache belongs to another model, or has another number of rows than there are inputs.
+        ValueError: the cache belongs to another model, or has another number of rows than there are inputs; or a
+            generate argument that cannot be served (see GistModel.generate_answers).
     """
+    refuse_text(inputs, "inputs")
     check_origin(gist_model, cache)
     if len(cache) == 1 and len(inputs) > 1:
         cache = cache.repeat(len(inputs))
@@ -34,12 +36,9 @@ def generate(gist_model: GistModel, cache: GistCache, inputs: Sequence[str], **g
             f"{len(cache)} cached prompts for {len(inputs)} inputs; give one prompt for each input, or one for all"
         )
     cache = cache.to(gist_model.device, gist_model.model.dtype)
-    copies = max(generate_kwargs.get("num_beams", 1), generate_kwargs.get("num_return_sequences", 1))
-    arguments = continuation(gist_model, cache, inputs, copies=copies)
-    output = gist_model.model.generate(  # type: ignore[operator]
-        **arguments, **{"pad_token_id": gist_model.tokenizer.pad_token_id, **generate_kwargs}
-    )
-    return output[:, 1:] if gist_model.is_encoder_decoder else output[:, arguments["input_ids"].shape[1] :]
+    asked = generate_kwargs.get("generation_config", gist_model.model.generation_config)
+    copies = max(generate_kwargs.get(key, getattr(asked, key)) or 1 for key in ("num_beams", "num_return_sequences"))
+    return gist_model.generate_answers(continuation(gist_model, cache, inputs, copies=copies), generate_kwargs)
 
 
 def check_origin(gist_model: GistModel, cache: GistCache) -> None:

@@ -74,11 +74,14 @@ class GistCache:
         """The given rows, in the given order; a row may come more than once (one prompt for many inputs).
 
         Raises:
-            ValueError: a row is out of range.
+            ValueError: a row is out of range, or `rows` is a mask.
         """
-        index = torch.as_tensor(rows, dtype=torch.long)
-        if len(index) and (int(index.min()) < 0 or int(index.max()) >= len(self)):
-            raise ValueError(f"row {int(index.max())} is out of range for a cache of {len(self)} prompts")
+        index = torch.as_tensor(rows)
+        if index.dtype == torch.bool:
+            raise ValueError("rows must be row numbers, not a mask of true and false")
+        index = index.long()
+        if outside := [row for row in index.tolist() if not 0 <= row < len(self)]:
+            raise ValueError(f"row {outside[0]} is out of range for a cache of {len(self)} prompts")
         return self._map(
             lambda tensor: tensor.index_select(0, index.to(tensor.device)), [self.prompt_hashes[i] for i in index]
         )

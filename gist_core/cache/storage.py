@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from gist_core.cache.gist_cache import CacheOrigin, GistCache
+from gist_core.models.gist_model import GIST_FILE
 
 FORMAT = "gist-cache/1"
 
@@ -18,9 +19,13 @@ def save_cache(cache: GistCache, path: str | Path) -> None:
     """Writes the cache whole, by rename; an existing file is replaced.
 
     Raises:
-        ValueError: the folder does not exist or cannot be written.
+        ValueError: the folder does not exist, cannot be written, or is a model's, of whose fingerprint the file would be part.
     """
     path = Path(path)
+    if (path.parent / GIST_FILE).exists():
+        raise ValueError(
+            f"{path.parent} is a model's folder, all of which its fingerprint covers; save the cache elsewhere"
+        )
     tensors = {"mask": cache.mask, "positions": cache.positions, "prompt_tokens": cache.prompt_tokens}
     for layer, (keys, values) in enumerate(zip(cache.keys, cache.values, strict=True)):
         tensors |= {f"layers.{layer}.keys": keys, f"layers.{layer}.values": values}

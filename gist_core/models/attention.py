@@ -9,6 +9,7 @@ stock, so `generate`, `Trainer`, gradient checkpointing, PEFT and DeepSpeed need
 What later steps need is kept with what they continue: on the KV cache of a decoder, on the encoder output of a T5.
 """
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
-from transformers import PreTrainedModel
+from transformers import Cache, PreTrainedModel
 from transformers.masking_utils import (
     ALL_MASK_ATTENTION_FUNCTIONS,
     AttentionMaskInterface,
@@ -31,6 +32,7 @@ from transformers.masking_utils import (
 from gist_core.masks import Bounds, Condition, GistSpan, cross_bounds, decoder_bounds, encoder_bounds, find_gist_span
 
 SUPPORTED_IMPLEMENTATIONS = ("sdpa", "eager", "flex_attention")
+SUPPORTED_ENCODER_DECODERS = ("t5", "mt5", "umt5")
 PACKED_KEYS = ("first_visible", "encoder_first", "encoder_end", "decoder_first", "cross_first", "cross_end")
 
 
@@ -58,6 +60,9 @@ class _Layout:
 
 
 _active: ContextVar[_Layout | None] = ContextVar("gist_attention_layout", default=None)
+_decoder_ran: ContextVar[bool] = ContextVar("gist_attention_decoder_ran", default=False)
+_encoder_alone: ContextVar[bool] = ContextVar("gist_attention_encoder_alone", default=False)
+_encoder_cache: ContextVar[Cache | None] = ContextVar("gist_attention_encoder_cache", default=None)
 
 
 def attach_gist_attention(
@@ -69,10 +74,10 @@ def attach_gist_attention(
         ValueError: the model's attention implementation or layer types cannot carry the mask.
     """
     implementation = model.config._attn_implementation
-    supported = SUPPORTED_IMPLEMENTATIONS
-    if model.config.is_encoder_decoder:
-        # transformers (5.23) adds a T5's position bias, which has one row, by batch row under FlexAttention.
-        supported = tuple(name for name in supported if name != "flex_attention")
+    # transformers (5.23) adds a T5's position bias, which has one row, by batch row under FlexAttention.
+    supported = [
+        i for i in SUPPORTED_IMPLEMENTATIONS if not (model.config.is_encoder_decoder and i == "flex_attention")
+    ]
     if implementation not in supported:
         raise ValueError(
             f"attention implementation {implementation!r} cannot carry a gist mask in {model.config.model_type}; "
@@ -82,6 +87,17 @@ def attach_gist_attention(
     if unknown := layer_types - {"full_attention", "sliding_attention"}:
         raise ValueError(
             f"{model.config.model_type} has layers of type {sorted(unknown)}, for which no gist mask is defined"
+        )
+    if model.config.is_encoder_decoder:
+        if model.config.model_type not in SUPPORTED_ENCODER_DECODERS:
+            raise ValueError(
+                f"no gist attention is known for the encoder of {model.config.model_type}; "
+                f"encoder-decoders that have it are {', '.join(SUPPORTED_ENCODER_DECODERS)}"
+            )
+    elif "position_ids" not in inspect.signature(model.get_decoder().forward).parameters:
+        raise ValueError(
+            f"{model.config.model_type} takes no position_ids (it counts cache slots), so nothing can follow a compressed "
+            "prompt at its own position; take a decoder with rotary or learned positions"
         )
     _wrap_mask_functions()
     hooks = (_EncoderDecoderHooks if model.config.is_encoder_decoder else _DecoderHooks)(
@@ -108,16 +124,28 @@ class _Hooks:
 
 
 class _DecoderHooks(_Hooks):
-    """Hooks on the base model (e.g. LlamaModel), so that a call that goes past the language-model head is masked too."""
+    """Hooks on the decoder itself (e.g. LlamaModel), so that a call that goes past the language-model head is masked too;
+    and on the whole model, to see that its own call came through the decoder."""
 
     def register(self, model: PreTrainedModel) -> list[RemovableHandle]:
+        decoder = model.get_decoder()
         return [
-            model.base_model.register_forward_pre_hook(self.before, with_kwargs=True),
-            model.base_model.register_forward_hook(self.after, with_kwargs=True, always_call=True),
+            decoder.register_forward_pre_hook(self.before, with_kwargs=True),
+            decoder.register_forward_hook(self.after, with_kwargs=True, always_call=True),
+            model.register_forward_pre_hook(self.before_model),
+            model.register_forward_hook(self.after_model),
         ]
+
+    def before_model(self, module: nn.Module, args: tuple) -> None:
+        _decoder_ran.set(False)
+
+    def after_model(self, module: nn.Module, args: tuple, output: Any) -> None:
+        if not _decoder_ran.get():
+            raise RuntimeError(f"{type(module).__name__} does not call its decoder's forward, so nothing was masked")
 
     def before(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         _require_wrapped(module)
+        _decoder_ran.set(True)
         input_ids = _input_ids(args, kwargs)
         first_visible = kwargs.pop("first_visible", None)
         cache = kwargs.get("past_key_values")
@@ -157,11 +185,14 @@ class _DecoderHooks(_Hooks):
 
 
 class _EncoderDecoderHooks(_Hooks):
-    """Hooks on the whole model (training, decoding steps) and on its encoder (which `generate` calls by itself)."""
+    """Hooks on the whole model (training, decoding steps), on its encoder (which `generate` calls by itself), and on the
+    encoder's attention, to which a cache is handed (`encoder_continues_from`)."""
 
     def register(self, model: PreTrainedModel) -> list[RemovableHandle]:
         encoder = model.get_encoder()
+        attentions = [block.layer[0].SelfAttention for block in encoder.block]
         return [
+            *(attention.register_forward_pre_hook(_hand_in_cache, with_kwargs=True) for attention in attentions),
             model.register_forward_pre_hook(self.before_model, with_kwargs=True),
             model.register_forward_hook(self.after_model, with_kwargs=True, always_call=True),
             encoder.register_forward_pre_hook(self.before_encoder, with_kwargs=True),
@@ -199,7 +230,7 @@ class _EncoderDecoderHooks(_Hooks):
     def before_encoder(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
         if _active.get() is None:
             _active.set(self._layout(args, kwargs))
-            module.__dict__["_gist_called_alone"] = True
+            _encoder_alone.set(True)
 
     def _layout(self, args: tuple, kwargs: dict[str, Any]) -> _Layout:
         """Bounds of a forward pass that starts from tokens."""
@@ -212,18 +243,30 @@ class _EncoderDecoderHooks(_Hooks):
         layout = _active.get()
         if layout is not None and output is not None:
             output.gist_cross = layout.cross
-        if module.__dict__.pop("_gist_called_alone", False):
+        if _encoder_alone.get():
+            _encoder_alone.set(False)
             _active.set(None)
 
 
 @contextmanager
-def nothing_hidden() -> Iterator[None]:
-    """For an encoder that continues from cached gist tokens: what its tokens must not see is not there any more."""
-    token = _active.set(_Layout())
+def encoder_continues_from(cache: Cache) -> Iterator[None]:
+    """A T5 encoder called herein reads from and appends to a cache, and its tokens see all of it: what they must not see
+    is not there any more.
+
+    `T5Stack` drops `past_key_values` for encoders, but its attention layers still take them, with the right offset of the
+    relative position bias.
+    """
+    layout, handed_in = _active.set(_Layout()), _encoder_cache.set(cache)
     try:
         yield
     finally:
-        _active.reset(token)
+        _active.reset(layout)
+        _encoder_cache.reset(handed_in)
+
+
+def _hand_in_cache(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]] | None:
+    cache = _encoder_cache.get()
+    return None if cache is None else (args, kwargs | {"past_key_values": cache})
 
 
 def _input_ids(args: tuple, kwargs: dict[str, Any]) -> torch.Tensor:

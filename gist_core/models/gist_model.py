@@ -13,6 +13,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -90,8 +91,14 @@ class GistModel:
             gist_token_id=self.gist_token_id,
             num_gist_tokens=settings.num_gist_tokens,
         )
-        # Never part of an answer; a tied head would else rate it as high as the token whose embedding it started with.
-        model.generation_config.suppress_tokens = [self.gist_token_id]
+        # What the base model's authors set for generation (penalties, beams, other ends of text) is not what is trained
+        # and measured here, and a repetition penalty sees a prompt but not its cache.
+        model.generation_config = GenerationConfig(
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            decoder_start_token_id=model.config.decoder_start_token_id if self.is_encoder_decoder else None,
+        )
 
     @classmethod
     def from_pretrained(
@@ -169,19 +176,43 @@ class GistModel:
 
         Returns: token ids of the answers, shape (batch, new_tokens), padded on the right.
         """
+        refuse_text(instructions, "instructions")
+        refuse_text(inputs, "inputs")
         prompts = [
             self.encode_instruction(instruction) + self.encode_input(text)
             for instruction, text in zip(instructions, inputs, strict=True)
         ]
         side = "right" if self.is_encoder_decoder else "left"
         batch = self.pad(prompts, side)
-        output = self.model.generate(  # type: ignore[operator]
-            input_ids=batch.input_ids,
-            attention_mask=batch.attention_mask,
-            pad_token_id=self.tokenizer.pad_token_id,
-            **generate_kwargs,
-        )
-        return output[:, 1:] if self.is_encoder_decoder else output[:, batch.input_ids.shape[1] :]
+        return self.generate_answers(vars(batch), generate_kwargs)
+
+    def generate_answers(self, arguments: dict[str, Any], generate_kwargs: dict[str, Any]) -> torch.Tensor:
+        """Answers from transformers' `generate`, of which the gist token is never a part: a tied head would rate it as
+        high as the token whose embedding it started with.
+
+        arguments: what is continued. generate_kwargs: how; as a user gave it.
+
+        Returns: token ids of the answers alone, shape (batch, new_tokens), padded on the right.
+
+        Raises:
+            ValueError: `use_cache=False` or `return_dict_in_generate=True`.
+        """
+        asked = {**vars(generate_kwargs.get("generation_config", self.model.generation_config)), **generate_kwargs}
+        if asked["use_cache"] is False or asked["return_dict_in_generate"]:
+            raise ValueError(
+                "answers are generated with a key-value cache and returned as token ids: use_cache=False and "
+                "return_dict_in_generate=True cannot be served"
+            )
+        suppressed = [self.gist_token_id, *(asked["suppress_tokens"] or [])]
+        options = {**generate_kwargs, "use_cache": True, "suppress_tokens": suppressed}
+        output = self.model.generate(**arguments, **options)  # type: ignore[operator]
+        return output[:, 1:] if self.is_encoder_decoder else output[:, arguments["input_ids"].shape[1] :]
+
+
+def refuse_text(texts: Sequence[str], what: str) -> None:
+    """Raises ValueError for one text where a list of them is expected: it would be taken letter by letter."""
+    if isinstance(texts, str):
+        raise ValueError(f"{what} must be a list of texts; write [{texts[:40]!r}] for a single one")
 
 
 def encode_instruction(

@@ -256,7 +256,13 @@ def train(
 
 
 class StopOnBadLoss(TrainerCallback):
-    """Ends a training whose loss is not a number, before a checkpoint of it replaces a good one."""
+    """Ends a training whose loss or weights are no numbers, before a checkpoint of it replaces a good one."""
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if control.should_save:
+            control.should_log = True  # the loss since the last log is checked before anything is saved
+            if not all(bool(p.isfinite().all()) for p in kwargs["model"].parameters() if p.requires_grad):
+                raise ValueError(_stopped("the weights are no numbers any more", args, state))
 
     def on_log(
         self,
@@ -268,18 +274,22 @@ class StopOnBadLoss(TrainerCallback):
     ) -> None:
         loss = (logs or {}).get("loss", 0.0)
         if not math.isfinite(loss):
-            raise ValueError(
-                f"the training loss is {loss} at step {state.global_step}; lower train.learning_rate "
-                f"({args.learning_rate}) or raise train.warmup_ratio. The last good checkpoint is kept"
-            )
+            raise ValueError(_stopped(f"the training loss is {loss}", args, state))
+
+
+def _stopped(why: str, args: TrainingArguments, state: TrainerState) -> str:
+    return (
+        f"{why} at step {state.global_step}; lower train.learning_rate ({args.learning_rate}) or raise "
+        "train.warmup_ratio. The last good checkpoint is kept"
+    )
 
 
 class EvaluateCheckpoints(TrainerCallback):
-    """Gives every checkpoint its loss on the development rows, the last one too, and a line of the curve to stand in."""
+    """Gives every checkpoint its loss on the development rows, the last one too."""
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if control.should_save and args.eval_strategy != "no":
-            control.should_evaluate = control.should_log = True
+            control.should_evaluate = True
 
 
 def _arguments(
@@ -291,7 +301,7 @@ def _arguments(
     *,
     with_dev: bool,
 ) -> TrainingArguments:
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(work_dir),
         max_steps=settings.steps,
         # One item of the data set is one planned micro-batch.
@@ -321,6 +331,11 @@ def _arguments(
         ddp_backend="gloo" if use_cpu and _world_size() > 1 else None,
         deepspeed=deepspeed,
     )
+    if arguments.n_gpu > 1:
+        # One process trains on one GPU: Trainer would else spread each forward pass over all that it sees (DataParallel),
+        # which packed rows cannot be.
+        arguments._n_gpu = 1
+    return arguments
 
 
 def _collate(collator: Collator, teacher: Teacher | None, items: list[list[Example]]) -> dict[str, Any]:

@@ -129,19 +129,27 @@ def test_a_t5_pass_on_a_cached_prompt_is_what_torch_counts(t5):
     """10 prompt tokens cached, 20 new ones; the decoder attends to the hidden states of all 30."""
     import torch
     from transformers import DynamicCache
+    from transformers.modeling_outputs import BaseModelOutput
 
     from gist_core.cache.encoder import encode_with_cache
+    from gist_core.masks import Bounds
+    from gist_core.models.attention import attach_gist_attention
 
+    hooks = attach_gist_attention(t5, condition="gist", gist_token_id=96, num_gist_tokens=10)
     cache, ids, mask = DynamicCache(), torch.ones(1, 30, dtype=torch.long), torch.ones(1, 30, dtype=torch.long)
     with torch.no_grad():
         prompt = encode_with_cache(t5, cache, ids[:, :10], mask[:, :10])
 
     def cached_pass():
         hidden = torch.cat([prompt, encode_with_cache(t5, cache, ids[:, 10:], mask)], dim=1)
-        t5(encoder_outputs=(hidden,), decoder_input_ids=ids[:, :1])
+        encoded = BaseModelOutput(last_hidden_state=hidden)
+        encoded.gist_cross = Bounds(torch.zeros(1, 1, dtype=torch.long))
+        t5(encoder_outputs=encoded, decoder_input_ids=ids[:, :1])
 
-    formula = encoder_decoder_flops(shape_of(t5.config), 20, 10)
-    assert formula == pytest.approx(counted(cached_pass), rel=0.01)
+    formula, measured = encoder_decoder_flops(shape_of(t5.config), 20, 10), counted(cached_pass)
+    for hook in hooks:
+        hook.remove()
+    assert formula == pytest.approx(measured, rel=0.01)
     assert formula != pytest.approx(encoder_decoder_flops(shape_of(t5.config), 20), rel=0.01)
 
 

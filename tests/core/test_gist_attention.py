@@ -4,6 +4,7 @@ import functools
 
 import pytest
 import torch
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedModel
@@ -169,6 +170,30 @@ def test_an_attention_implementation_that_cannot_carry_the_mask_is_refused(famil
     model.config._attn_implementation = implementation
     with pytest.raises(ValueError, match="cannot carry a gist mask"):
         attention.attach_gist_attention(model, condition="gist", gist_token_id=5, num_gist_tokens=1)
+
+
+@pytest.mark.parametrize(
+    ("config_class", "arguments", "message"),
+    [
+        ("MptConfig", {"d_model": 32, "n_heads": 4, "n_layers": 2}, "mpt takes no position_ids"),
+        ("LongT5Config", {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}, "encoder of longt5"),
+    ],
+)
+def test_a_family_whose_positions_or_masks_cannot_be_set_is_refused(
+    config_class: str, arguments: dict[str, int], message: str
+) -> None:
+    config = getattr(transformers, config_class)(vocab_size=260, **arguments)
+    auto = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
+    with pytest.raises(ValueError, match=message):
+        attention.attach_gist_attention(auto.from_config(config), condition="gist", gist_token_id=5, num_gist_tokens=1)
+
+
+def test_it_shows_when_a_model_goes_around_the_decoder_that_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("opt")
+    monkeypatch.setattr(type(model), "get_decoder", lambda self: self.model)  # which OPT's forward pass goes around
+    attention.attach_gist_attention(model, condition="gist", gist_token_id=5, num_gist_tokens=1)
+    with pytest.raises(RuntimeError, match="nothing was masked"):
+        model(input_ids=torch.tensor([[3, 4, 5, 6]]))
 
 
 def test_a_mask_that_is_already_expanded_is_refused() -> None:

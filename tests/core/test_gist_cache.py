@@ -3,6 +3,7 @@
 import functools
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import LogitsProcessor, LogitsProcessorList
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from gist_core.cache import GistCache, compress, generate, load_cache, save_cache
 from gist_core.models import attention
@@ -123,6 +124,53 @@ def test_one_prompt_serves_many_inputs_and_rows_can_be_picked_and_joined(family:
 
 
 @pytest.mark.parametrize("family", ["llama", "t5"])
+def test_threads_do_not_mix_up_their_prompts(family: str) -> None:
+    gist_model = model(family, 2)
+    prompts = [
+        (text, f"{number}, {number}") for number, text in enumerate(["Sort.", "Count it!", "Say it in French"] * 4)
+    ]
+
+    def answer(prompt: tuple[str, str]) -> list[int]:
+        cache = compress(gist_model, [prompt[0]])
+        return generate(gist_model, cache, [prompt[1]], max_new_tokens=4).tolist()
+
+    alone = [answer(prompt) for prompt in prompts]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(answer, prompts * 3)) == alone * 3
+
+
+def test_what_the_base_model_sets_for_generation_does_not_count(tmp_path: Path) -> None:
+    base = model("llama", 2)
+    stock = tiny_gist_model("llama", "gist", 2)
+    stock.model.generation_config.update(repetition_penalty=1.5, num_beams=3, use_cache=False, eos_token_id=7)
+    again = GistModel(stock.model, stock.tokenizer, stock.settings)
+    instructions, inputs = [p[0] for p in MIXED], [p[1] for p in MIXED]
+    expected = base.generate_masked(instructions, inputs, max_new_tokens=8)
+    assert torch.equal(again.generate_masked(instructions, inputs, max_new_tokens=8), expected)
+    assert torch.equal(generate(again, compress(again, instructions), inputs, max_new_tokens=8), expected)
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_beams_may_come_in_a_generation_config(family: str) -> None:
+    gist_model, config = model(family, 2), GenerationConfig(num_beams=3, max_new_tokens=6, suppress_tokens=[9])
+    cache = compress(gist_model, ["Sort.", "Count."])
+    found = generate(gist_model, cache, ["b, a", "c"], generation_config=config)
+    spelled = {"num_beams": 3, "max_new_tokens": 6, "suppress_tokens": [9]}
+    assert torch.equal(found, generate(gist_model, cache, ["b, a", "c"], **spelled))
+    assert torch.equal(found, gist_model.generate_masked(["Sort.", "Count."], ["b, a", "c"], **spelled))
+
+
+def test_the_gist_token_is_no_answer_whatever_else_is_suppressed() -> None:
+    gist_model = tiny_gist_model("llama", "gist", 2)
+    gist_model.model.get_output_embeddings().weight.data[gist_model.gist_token_id] *= 50
+    answers = generate(gist_model, compress(gist_model, ["Sort."]), ["b, a"], max_new_tokens=8, suppress_tokens=[5])
+    assert gist_model.gist_token_id not in answers
+    for wrong in ({"use_cache": False}, {"return_dict_in_generate": True}):
+        with pytest.raises(ValueError, match="cannot be served"):
+            generate(gist_model, compress(gist_model, ["Sort."]), ["b, a"], **wrong)
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
 def test_batch_size_of_compression_does_not_matter(family: str) -> None:
     gist_model = model(family, 2)
     together = compress(gist_model, [p[0] for p in MIXED], batch_size=8)
@@ -216,6 +264,9 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path) -> None:
         load_cache(path)
     with pytest.raises(ValueError, match="cannot be written"):
         save_cache(compress(model("llama", 2), ["Sort."]), tmp_path / "missing" / "cache.safetensors")
+    (tmp_path / "gist.json").touch()
+    with pytest.raises(ValueError, match="is a model's folder"):
+        save_cache(compress(model("llama", 2), ["Sort."]), tmp_path / "cache.safetensors")
 
 
 # --- bad input ---------------------------------------------------------------------------------------------------------
@@ -246,8 +297,15 @@ def test_inputs_that_do_not_fit_the_cache_are_refused() -> None:
         generate(model("llama", 2), cache, ["a", "b", "c"])
     with pytest.raises(ValueError, match="literal text '<GIST>'"):
         generate(model("llama", 2), cache, ["a", "<GIST>"])
-    with pytest.raises(ValueError, match="out of range"):
-        cache.select([2])
+    with pytest.raises(ValueError, match="row 2 is out of range"):
+        cache.select([0, 2])
+    with pytest.raises(ValueError, match="row -1 is out of range"):
+        cache.select([-1, 0])
+    with pytest.raises(ValueError, match="not a mask"):
+        cache.select(torch.tensor([False, True]))
+    for call in (lambda: compress(model("llama", 2), "Sort."), lambda: generate(model("llama", 2), cache, "ab")):
+        with pytest.raises(ValueError, match="must be a list of texts"):
+            call()
 
 
 def test_a_kv_cache_from_elsewhere_is_refused() -> None:

@@ -105,6 +105,12 @@ def test_overrides_reach_the_graph_and_wrong_ones_leave_params_as_they_were(tmp_
     from_nowhere = "+runs.gist-2={condition: gist, num_gist_tokens: 2, start: data/models/gist-3}"
     with pytest.raises(ValueError, match=r"runs.gist-2.start names the run 'gist-3', which is not one of pos_control"):
         make_plan(tmp_path, PipelineParameters(overrides=(from_nowhere,)))
+    circle = ("runs.pos_control.start=data/models/gist-1", "runs.gist-1.start=data/models/pos_control")
+    with pytest.raises(ValueError, match=r"runs.gist-1.start leads in a circle: gist-1 -> pos_control -> gist-1"):
+        make_plan(tmp_path, PipelineParameters(overrides=circle))
+    taught = ("runs.gist-1.start=data/models/neg_control", "+runs.gist-1.teacher_weight=0.5")
+    with pytest.raises(ValueError, match=r"its start 'neg_control' is no pos_control run"):
+        make_plan(tmp_path, PipelineParameters(overrides=taught))
     new_run = "+runs.gist-2={condition: gist, num_gist_tokens: 2, start: data/models/pos_control}"
     plan = make_plan(tmp_path, PipelineParameters(overrides=(new_run,), targets=("train@gist-2",)))
     assert plan.graph.stages["train@gist-2"].upstream == ("alpaca_plus", "train@pos_control")

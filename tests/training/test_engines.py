@@ -1,5 +1,6 @@
 """Every engine trains the same model; a killed training goes on to the same weights."""
 
+import functools
 import json
 import os
 import signal
@@ -125,6 +126,35 @@ def test_a_checkpoint_that_was_cut_short_is_skipped_and_said(tmp_path: Path) -> 
 def test_a_loss_that_is_not_a_number_stops_the_training(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"training loss is (nan|inf).*lower train.learning_rate"):
         run_job(job(folder, "diverging", learning_rate=1e30, warmup_ratio=0.0))
+
+
+def test_no_checkpoint_is_kept_and_no_model_saved_whose_weights_are_no_numbers(folder: Path) -> None:
+    seldom = {"learning_rate": 1e30, "warmup_ratio": 0.0, "log_every": 50}
+    for name, how in (("broken-checkpoint", {"save_every": 3}), ("broken-end", {"steps": 4, "save_every": 50})):
+        broken = job(folder, name, **seldom, **how)
+        with pytest.raises(ValueError, match=r"weights are no numbers any more at step \d"):
+            run_job(broken)
+        assert not Path(broken.output).exists()
+        assert last_complete_checkpoint(Path(broken.work_dir))[0] is None
+
+
+def test_one_process_trains_on_one_of_several_gpus(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if two GPUs were seen: what TrainingArguments counts once, on a machine that has them."""
+    from transformers import TrainingArguments
+
+    count = vars(TrainingArguments)["_setup_devices"].func
+
+    def two_devices(arguments: TrainingArguments) -> torch.device:
+        device: torch.device = count(arguments)
+        arguments._n_gpu = 2
+        return device
+
+    counted = functools.cached_property(two_devices)
+    counted.__set_name__(TrainingArguments, "_setup_devices")
+    monkeypatch.setattr(TrainingArguments, "_setup_devices", counted)
+    alone = job(folder, "two-gpus", steps=2)
+    run_job(alone)
+    assert len(losses(alone)) == 2
 
 
 def test_a_batch_that_does_not_divide_among_processes_is_refused(folder: Path) -> None:
