@@ -34,7 +34,7 @@ class Hardware:
 class Setup:
     """A training. Batch sizes are rows; `source` and `target` are the longest row in tokens (a decoder has no target).
 
-    zero_stage: None is one process without DeepSpeed. lora_rank: None trains all weights.
+    zero_stage: None is one process without DeepSpeed. lora_rank: None trains all weights. teacher: distils from a second model.
     """
 
     steps: int
@@ -48,6 +48,7 @@ class Setup:
     offload: bool = False
     processes: int = 1
     lora_rank: int | None = None
+    teacher: bool = False
 
     @property
     def engine(self) -> str:
@@ -112,11 +113,13 @@ def memory(config: PretrainedConfig, count: Parameters, setup: Setup) -> Memory:
     One process without DeepSpeed holds float32 weights, gradients and Adam's two moments; under bf16, autocast keeps a
     16-bit copy too. DeepSpeed in bf16 holds 2 + 2 + 12 bytes for each parameter (float32 copy and moments), in float32
     4 + 4 + 12, and divides by the number of processes: the 12 from stage 1 on, gradients from 2 on, weights in 3. Offload
-    puts the optimizer's part (and from stage 2 on the gradients', in 3 the weights') in CPU memory.
+    puts the optimizer's part (and from stage 2 on the gradients', in 3 the weights') in CPU memory. A teacher's float32
+    weights are whole on each GPU.
     """
     activations = activation_bytes(config, setup)
+    teacher = 4 * count.all if setup.teacher else 0
     if setup.zero_stage is None:
-        weights = 4 * count.all + (2 * count.all if setup.bf16 else 0)
+        weights = 4 * count.all + (2 * count.all if setup.bf16 else 0) + teacher
         return Memory(weights, 4 * count.trained, 8 * count.trained, activations, 0)
     stage, shards = setup.zero_stage, setup.processes
     width = 2 if setup.bf16 else 4
@@ -132,7 +135,7 @@ def memory(config: PretrainedConfig, count: Parameters, setup: Setup) -> Memory:
             host, parameters = host + parameters, 0
     if stage == 3:
         parameters += width * min(count.all, LIVE_PARAMETERS)
-    return Memory(parameters, gradients, optimizer, activations, host)
+    return Memory(parameters + teacher, gradients, optimizer, activations, host)
 
 
 def activation_bytes(config: PretrainedConfig, setup: Setup) -> int:

@@ -1,5 +1,6 @@
 """The plan of a training: parameters as published, memory as in the ZeRO paper, activations as autograd saves them."""
 
+import re
 import socket
 import sys
 from dataclasses import replace
@@ -65,6 +66,26 @@ def test_model_states_are_those_of_the_zero_papers_figure_1(stage: int, gigabyte
     gathered = 2_000_000_000 if stage == 3 else 0
     total = states.parameters + states.gradients + states.optimizer - gathered
     assert total / 1e9 == pytest.approx(gigabytes, abs=0.05)
+
+
+@pytest.mark.parametrize("stage", [None, 1, 3])
+def test_a_teacher_is_whole_on_every_gpu(stage: int | None) -> None:
+    count, setup = Parameters(1_000_000, 1_000_000), replace(PAPER, zero_stage=stage)
+    assert memory(LLAMA, count, replace(setup, teacher=True)).gpu == memory(LLAMA, count, setup).gpu + 4_000_000
+
+
+def test_a_run_with_steps_of_its_own_is_planned_with_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+
+    def gpu_hours(*overrides: str) -> float:
+        plan(["model=llama-7b", "engine=zero3", "engine.processes=4", *overrides], 80, 312, 0.4, None)
+        found = re.search(r"3 runs ([\d.]+) GPU hours", capsys.readouterr().out)
+        assert found is not None
+        return float(found[1])
+
+    assert gpu_hours("+runs.gist-1.steps=9000") == pytest.approx(gpu_hours() * (3 + 3 + 9) / 9, rel=0.01)
 
 
 def test_offload_moves_states_and_loses_none() -> None:
