@@ -4,6 +4,7 @@ moved."""
 import dataclasses
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -37,7 +38,7 @@ def why(
     from gist_core.lineage.runlog import runs_of
     from gist_core.lineage.why import Tracer
 
-    root = Path.cwd()
+    root = _root()
     pedigree = Tracer(root).why(number)
     if as_json:
         _print_json(dataclasses.asdict(pedigree) | {"keys": list(pedigree.keys)})
@@ -48,7 +49,10 @@ def why(
         from gist_core.lineage.statement import FOLDER
 
         runs = {
-            stage: runs_of(root, sha256_of_path(root / FOLDER / f"{stage}.json"))[-1:] for stage in pedigree.origins
+            stage: [
+                run for run in runs_of(root, sha256_of_path(root / FOLDER / f"{stage}.json"))[-1:] if "started" in run
+            ]
+            for stage in pedigree.origins
         }
         _console().print(_tree(pedigree, runs, files))
     if pedigree.problems:
@@ -62,13 +66,22 @@ def row(
     """Everything that ever happened to one row."""
     from gist_core.lineage.rows import history
 
-    found = history(Path.cwd(), row_id)
+    found = history(_root(), row_id)
     if as_json:
         _print_json(dataclasses.asdict(found))
-        return
-    tree = Tree(f"[bold]{found.row_id}[/] in {escape(found.row_file)}")
-    for key, value in found.row.items():
-        tree.add(f"{key}: {escape(str(value))}")
+    else:
+        _console().print(_row_tree(found))
+    if found.problems:
+        raise typer.Exit(1)
+
+
+def _row_tree(found: Any) -> Tree:
+    tree = Tree(f"[bold]{found.row_id}[/]")
+    _add_problems(tree, found.problems)
+    for file, columns in found.rows.items():
+        branch = tree.add(f"in {escape(file)}")
+        for key, value in columns.items():
+            branch.add(f"{escape(str(key))}: {escape(str(value))}")
     for path, sha256 in found.source.items():
         tree.add(f"source {escape(path)}  [dim]{sha256}[/]")
     for stage in found.trained:
@@ -79,7 +92,7 @@ def row(
         for key, value in (event.record or {}).items():
             if key != "row_id":
                 branch.add(f"{escape(str(key))}: {escape(str(value))}")
-    _console().print(tree)
+    return tree
 
 
 @app.command()
@@ -97,7 +110,7 @@ def verify(
 
     from gist_core.lineage.verify import verify as check
 
-    root = Path.cwd()
+    root = _root()
     stores: list[ObjectStore] = [cache_of(root)]
     if not no_remote:
         stores += _remotes(root, remote)
@@ -129,12 +142,19 @@ def diff(
     """Why a number changed: data, code, parameters, environment, weights, or nothing that was stated."""
     from gist_core.lineage.diff import difference
 
-    root = Path.cwd()
+    root = _root()
     found = difference(root, old, new, [cache_of(root)], number)
     if as_json:
         _print_json(dataclasses.asdict(found) | {"roots": [change.stage for change in found.roots]})
-        return
+    else:
+        _console().print(_diff_tree(found, old, new))
+    if found.problems:
+        raise typer.Exit(1)
+
+
+def _diff_tree(found: Any, old: str, new: str) -> Tree:
     tree = Tree(f"[bold]{escape(old)} -> {escape(new)}[/]")
+    _add_problems(tree, found.problems)
     roots = {change.stage for change in found.roots}
     changed = tree.add(f"{len(found.numbers)} numbers changed")
     for value in found.numbers[:40]:
@@ -149,7 +169,7 @@ def diff(
             tree.add(f"{escape(label)}: {escape(', '.join(names))}")
     if not found.stages:
         tree.add("no statement differs")
-    _console().print(tree)
+    return tree
 
 
 @app.command()
@@ -161,12 +181,15 @@ def sign(
     from gist_core.lineage import signing
     from gist_core.lineage.statement import FOLDER
 
-    names = stages or sorted(path.stem for path in (Path.cwd() / FOLDER).glob("*.json"))
+    root = _root()
+    names = stages or sorted(path.stem for path in (root / FOLDER).glob("*.json"))
+    if not names:
+        raise ValueError(f"there are no statements under {FOLDER} to sign; `dvc pull` or `dvc repro` brings them")
     for name in names:
-        statement = Path.cwd() / FOLDER / f"{name}.json"
+        statement = root / FOLDER / f"{name}.json"
         if not statement.exists():
             raise ValueError(f"there is no statement of {name!r} ({FOLDER / name}.json)")
-        signing.sign(statement, key, Path.cwd() / signing.FOLDER / f"{name}.json.sig")
+        signing.sign(statement, key, root / signing.FOLDER / f"{name}.json.sig")
     typer.echo(f"{len(names)} statement(s) signed in {signing.FOLDER}")
 
 
@@ -179,7 +202,7 @@ def export(
     """Export the lineage as OpenLineage events, W3C PROV (PROV-JSON), a model card, or Croissant."""
     from gist_core.lineage.export import export as write
 
-    text = write(Path.cwd(), form, run)
+    text = write(_root(), form, run)
     if output:
         output.write_text(text, encoding="utf-8")
         typer.echo(f"{output} written")
@@ -220,8 +243,7 @@ def _remotes(root: Path, name: str | None) -> list[ObjectStore]:
 def _tree(pedigree: Any, runs: dict[str, list[dict[str, Any]]], files: bool) -> Tree:
     value = "" if pedigree.value is None else f" = [bold]{escape(str(pedigree.value))}[/]"
     tree = Tree(f"{escape(pedigree.name)}{value}")
-    for problem in pedigree.problems:
-        tree.add(f"[bold red]{escape(problem)}[/]")
+    _add_problems(tree, pedigree.problems)
     tree.add(f"{escape(pedigree.file)}  [dim]sha256 {pedigree.sha256}[/]")
     again = pedigree.recounted
     if again:
@@ -229,6 +251,11 @@ def _tree(pedigree: Any, runs: dict[str, list[dict[str, Any]]], files: bool) -> 
         tree.add(f"{len(again.row_ids)} rows of {escape(again.file)}{same}")
     _add_stage(tree, next(iter(pedigree.origins)), pedigree, runs, files, set())
     return tree
+
+
+def _add_problems(tree: Tree, problems: Iterable[str]) -> None:
+    for problem in problems:
+        tree.add(f"[bold red]{escape(problem)}[/]")
 
 
 def _add_stage(
@@ -257,7 +284,7 @@ def _add_stage(
     if origin.not_reproducible:
         branch.add(f"not the same bytes in another run: {escape(origin.not_reproducible)}")
     for run in runs[name]:
-        branch.add(f"run {run['started']} for {run['duration_s']} s on {escape(str(run['host']))}")
+        branch.add(escape(f"run {run['started']} for {run.get('duration_s')} s on {run.get('host')}"))
     code = {path: sha256 for path, sha256, maker in origin.inputs if maker is None and path.endswith(".py")}
     if code and not files:
         branch.add(f"code {len(code)} files, dirHash [dim]{dir_hash(code)}[/]")
@@ -272,6 +299,14 @@ def _add_stage(
             branch.add(f"source {escape(path)}  [dim]sha256 {sha256}[/]")
     for other in origin.upstream:
         _add_stage(branch, other, pedigree, runs, files, shown)
+
+
+def _root() -> Path:
+    """The current folder. Raises ValueError if it is not the root of a DVC project: every path is relative to that."""
+    root = Path.cwd()
+    if not any((root / name).is_file() for name in ("dvc.yaml", "dvc.lock")):
+        raise ValueError(f"{root} is not the root of the project: it has neither dvc.yaml nor dvc.lock; change to that")
+    return root
 
 
 def _console() -> Console:

@@ -5,6 +5,7 @@ import sys
 import typer
 
 from cli import cache, data, flow, human_eval, judge, lineage, params, plan
+from gist_core.lineage.intact import NotIntactError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("params")(params.compose)
@@ -24,11 +25,19 @@ def gist() -> None:
 
 
 def main() -> None:
-    """Console entry point. A user's mistake (ValueError) is one message and exit code 2."""
+    """Console entry point. A user's mistake (ValueError, or a file that cannot be read or written) is one message and
+    exit code 2; a file that is not what its statement says is one for each problem and exit code 1."""
     try:
         app()
+    except NotIntactError as error:
+        for problem in error.problems:
+            print(f"gist: {problem}", file=sys.stderr)
+        raise SystemExit(1) from None
     except ValueError as error:
         print(f"gist: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        print(f"gist: {error.filename}: {error.strerror}" if error.filename else f"gist: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
 

@@ -4,21 +4,18 @@ For each stage that has another statement, its own causes are told from those it
 because an earlier stage made something else points to that stage. A result that changed though nothing it depends on
 did is said to be so."""
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gist_core.lineage import numbers
+from gist_core.lineage.intact import NotIntactError
 from gist_core.lineage.ledger import Ledger, Statement
-from gist_core.lineage.lockfile import LOCK, parse_lock
-from gist_core.lineage.source import git
-from gist_core.lineage.statement import FOLDER
+from gist_core.lineage.revision import Side, ledger_at
 from gist_core.lineage.store import ObjectStore
+from gist_core.lineage.walk import Walk
 
-WORKSPACE = "workspace"
 WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
 
 
@@ -52,10 +49,13 @@ class NumberChange:
 
 @dataclass(frozen=True)
 class Difference:
+    """problems: result files that were not compared, since their bytes are not here; empty if all were."""
+
     numbers: tuple[NumberChange, ...]
     stages: tuple[StageChange, ...]
     only_in_old: tuple[str, ...]
     only_in_new: tuple[str, ...]
+    problems: tuple[str, ...] = ()
 
     @property
     def roots(self) -> tuple[StageChange, ...]:
@@ -63,72 +63,116 @@ class Difference:
         return tuple(s for s in self.stages if (s.outs and any(c.kind != "upstream" for c in s.causes)) or not s.causes)
 
 
-def ledger_at(root: Path, revision: str, stores: Sequence[ObjectStore]) -> Ledger:
-    """The statements that belong to dvc.lock of a revision (or of the `workspace`).
+@dataclass(frozen=True)
+class Basis:
+    """What a number rests on in either revision. inputs: the paths that count, by stage. outs: those and its own file.
+    moved: the stage that made the file, if the number has changed."""
 
-    Raises:
-        ValueError: there is no such revision, or statements of it are neither in the workspace nor in a store.
-    """
-    if revision == WORKSPACE:
-        return Ledger.of_workspace(root)
-    text = git(root, "show", f"{revision}:./{LOCK}")
-    if text is None:
-        raise ValueError(f"{revision!r} is no revision of this repository with a {LOCK}")
-    statements, missing = {}, []
-    for name, stage in parse_lock(text).items():
-        entry = stage.outs.get(f"{FOLDER}/{name}.json")
-        if entry is None:
-            continue
-        data = _statement_bytes(root, name, entry.md5, stores)
-        if data is None:
-            missing.append(name)
-        else:
-            statements[name] = Statement.parse(data)
-    if missing:
-        command = "`dvc fetch --all-commits` brings them"
-        raise ValueError(f"the statements of {', '.join(missing)} at {revision} are not in the cache; {command}")
-    return Ledger(statements)
+    inputs: Mapping[str, frozenset[str]]
+    outs: frozenset[str]
+    moved: str | None
 
 
-def compare(old: Ledger, new: Ledger) -> tuple[StageChange, ...]:
-    """The stages whose statements differ, in the order of the graph."""
-    both = [name for name in new.in_order() if name in old.statements]
-    changes = (_stage_change(old.statements[name], new.statements[name], new) for name in both)
+def compare(old: Ledger, new: Ledger, basis: Basis | None = None) -> tuple[StageChange, ...]:
+    """The stages whose statements differ, in the order of the graph. basis: of a number; what it does not rest on is
+    left out."""
+    both = [name for name in new.in_order() if name in old.statements and (basis is None or name in basis.inputs)]
+    changes = (_stage_change(name, old.statements[name], new.statements[name], new, basis) for name in both)
     return tuple(change for change in changes if change.causes or change.outs)
 
 
 def difference(root: Path, old: str, new: str, stores: Sequence[ObjectStore], only: str | None = None) -> Difference:
-    """Compares two revisions. only: a number (`FILE:dotted.path`) or file; stages that it does not rest on are left
-    out.
+    """Compares two revisions. only: a number (`FILE:dotted.path`) or file; what it does not rest on, by the walk of
+    `why`, is left out.
 
     Raises:
         ValueError: see `ledger_at`; or `only` is in neither revision.
+        NotIntactError: see `ledger_at`; or the file of `only` is not here as its statement names it.
     """
-    before, after = ledger_at(root, old, stores), ledger_at(root, new, stores)
-    changes = compare(before, after)
-    changed = tuple(_numbers(root, old, new, before, after))
-    if only:
-        file = only.partition(":")[0]
-        maker = (after.producers | before.producers if file not in after.producers else after.producers).get(file)
-        if maker is None:
-            raise ValueError(f"no statement of {old} or {new} accounts for {file}")
-        ledger = after if maker in after.statements else before
-        behind = _behind(ledger, maker)
-        changes = tuple(change for change in changes if change.stage in behind)
-        changed = tuple(n for n in changed if n.name == only or n.name.startswith((only + ":", only + ".")))
+    sides = [Side(root, revision, ledger_at(root, revision, stores), stores) for revision in (old, new)]
+    before, after = (side.ledger for side in sides)
     names_old, names_new = set(before.statements), set(after.statements)
-    return Difference(changed, changes, tuple(sorted(names_old - names_new)), tuple(sorted(names_new - names_old)))
+    if only:
+        changed, basis = _narrowed(sides, only)
+        problems: list[str] = []
+        names_old, names_new = names_old & basis.inputs.keys(), names_new & basis.inputs.keys()
+    else:
+        (changed, problems), basis = _all_numbers(sides), None
+    gone, added = (
+        tuple(sorted(names_old - after.statements.keys())),
+        tuple(sorted(names_new - before.statements.keys())),
+    )
+    return Difference(tuple(changed), compare(before, after, basis), gone, added, tuple(problems))
 
 
-def _stage_change(old: Statement, new: Statement, ledger: Ledger) -> StageChange:
+def _narrowed(sides: Sequence[Side], only: str) -> tuple[list[NumberChange], Basis]:
+    """The changes of a number or of the numbers of a file, and what it rests on in the revisions that have it."""
+    file, _, dotted = only.partition(":")
+    having = [side for side in sides if file in side.ledger.producers]
+    revisions = " or ".join(side.revision for side in sides)
+    if not having:
+        raise ValueError(f"no statement of {revisions} accounts for {file}")
+    contents = [side.content(file) if dotted or file.endswith((".json", ".jsonl")) else None for side in sides]
+    places: dict[str, tuple[str | int, ...]] = {}
+    reason = ""
+    for side, content in zip(sides, contents, strict=True):
+        try:
+            if side in having:
+                places[side.revision], _ = numbers.lookup(content, dotted)
+        except ValueError as error:
+            reason = str(error)
+    if not places:
+        raise ValueError(f"{file} of {revisions}: {reason}")
+    found = [
+        change for keys in dict.fromkeys(places.values()) for change in _changes(file, contents[0], contents[1], keys)
+    ]
+    inputs: dict[str, frozenset[str]] = {}
+    for side, content in zip(sides, contents, strict=True):
+        if side.revision in places:
+            walk = Walk(side.ledger)
+            runs, splits = walk.concerns(file, places[side.revision], content)
+            for name, origin in walk.behind(side.ledger.producers[file], runs, splits).items():
+                inputs[name] = inputs.get(name, frozenset()) | {path for path, _, _ in origin.inputs}
+    outs = frozenset({file}.union(*inputs.values()))
+    return found, Basis(inputs, outs, having[-1].ledger.producers[file] if found else None)
+
+
+def _all_numbers(sides: Sequence[Side]) -> tuple[list[NumberChange], list[str]]:
+    """The changes of every number of the result files, and why files were not compared."""
+    changes: list[NumberChange] = []
+    problems: list[str] = []
+    for file in sorted({file for side in sides for file in side.ledger.producers if numbers.is_result(file)}):
+        try:
+            old, new = (side.content(file) for side in sides)
+            changes += _changes(file, old, new, ())
+        except NotIntactError as error:
+            problems += error.problems
+    return changes, problems
+
+
+def _changes(file: str, old: Any, new: Any, under: tuple[str | int, ...]) -> Iterator[NumberChange]:
+    a, b = (dict(numbers.leaves(content)) for content in (old, new))
+    for keys in [*b, *(k for k in a if k not in b)]:
+        if a.get(keys) != b.get(keys) and keys[: len(under)] == under:
+            yield NumberChange(f"{file}:{'.'.join(map(str, keys))}", a.get(keys), b.get(keys))
+
+
+def _stage_change(name: str, old: Statement, new: Statement, ledger: Ledger, basis: Basis | None) -> StageChange:
     causes = tuple(_causes(old, new, ledger))
     outs = tuple(sorted(p for p in old.outputs.keys() | new.outputs.keys() if _differs(old.outputs, new.outputs, p)))
-    return StageChange(new.stage, causes, outs, _verdict(causes, outs, old, new))
+    if basis is not None:
+        here = tuple(_causes(old, new, ledger, basis.inputs[name]))
+        outs = tuple(path for path in outs if path in basis.outs)
+        if causes and not here and name != basis.moved:
+            outs = ()  # they differ for what the number does not rest on
+        causes = here or (causes if name == basis.moved else ())
+    return StageChange(name, causes, outs, _verdict(causes, outs, old, new))
 
 
-def _causes(old: Statement, new: Statement, ledger: Ledger) -> Iterator[Cause]:
+def _causes(old: Statement, new: Statement, ledger: Ledger, read: Collection[str] | None = None) -> Iterator[Cause]:
+    """read: the only inputs that count; default: all."""
     for path in sorted(old.inputs.keys() | new.inputs.keys()):
-        if _differs(old.inputs, new.inputs, path):
+        if _differs(old.inputs, new.inputs, path) and (read is None or path in read):
             maker = ledger.producers.get(path)
             how = "" if path in old.inputs and path in new.inputs else " (new)" if path in new.inputs else " (gone)"
             if maker:
@@ -169,44 +213,6 @@ def _verdict(causes: Sequence[Cause], outs: Sequence[str], old: Statement, new: 
             f"other result from the same declared inputs; the commit differs ({' -> '.join(commits)}): undeclared code?"
         )
     return "OTHER RESULT FROM THE SAME INPUTS, though its statement promises the same bytes"
-
-
-def _numbers(root: Path, old: str, new: str, before: Ledger, after: Ledger) -> Iterator[NumberChange]:
-    files = sorted(p for p in before.producers.keys() | after.producers.keys() if p.startswith("reports/"))
-    for file in (file for file in files if file.endswith(".json")):
-        a, b = (dict(numbers.leaves(_content(root, revision, file))) for revision in (old, new))
-        for keys in [*b, *(k for k in a if k not in b)]:
-            if a.get(keys) != b.get(keys):
-                yield NumberChange(f"{file}:{'.'.join(map(str, keys))}", a.get(keys), b.get(keys))
-
-
-def _content(root: Path, revision: str, file: str) -> Any:
-    if revision == WORKSPACE:
-        path = root / file
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-    text = git(root, "show", f"{revision}:./{file}")
-    return json.loads(text) if text else None
-
-
-def _statement_bytes(root: Path, name: str, md5: str, stores: Sequence[ObjectStore]) -> bytes | None:
-    for store in stores:
-        source = store.open(md5)
-        if source:
-            with source:
-                return source.read()
-    path = root / FOLDER / f"{name}.json"
-    data = path.read_bytes() if path.exists() else b""
-    return data if hashlib.md5(data, usedforsecurity=False).hexdigest() == md5 else None
-
-
-def _behind(ledger: Ledger, name: str) -> set[str]:
-    found, queue = set(), [name]
-    while queue:
-        stage = queue.pop()
-        if stage not in found:
-            found.add(stage)
-            queue += ledger.upstream(stage)
-    return found
 
 
 def _differs(old: Mapping[str, Mapping[str, str]], new: Mapping[str, Mapping[str, str]], path: str) -> bool:

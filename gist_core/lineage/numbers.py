@@ -5,6 +5,7 @@ that it fits the file. In a `.jsonl` file the first part is the line, from 0."""
 
 import json
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,28 @@ RESULTS = ("reports/**/*.json", "reports/**/*.jsonl", "data/alpaca_plus/facts.js
 
 def load(path: Path) -> Any:
     """The content of a .json file, or the list of lines of a .jsonl file. Raises ValueError if it is neither."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, so no number can be looked up in it; name one of its files")
+    if not path.exists():
+        raise ValueError(f"{path} does not exist; give the path from the project's root, e.g. reports/metrics.json")
+    return parse(path.read_bytes(), path.as_posix())
+
+
+def parse(data: bytes, name: str) -> Any:
+    """As `load`, of bytes. name: the file's, for its suffix and for messages."""
     try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".json":
+        text = data.decode("utf-8")
+        if name.endswith(".json"):
             return json.loads(text)
         # Not splitlines(): a text may hold U+2028, which JSON leaves as it is.
-        return [json.loads(line) for line in text.split("\n") if line]
-    except FileNotFoundError:
-        raise ValueError(
-            f"{path} does not exist; give the path from the project's root, e.g. reports/metrics.json"
-        ) from None
+        return [json.loads(line) for line in text.split("\n") if line.strip()]
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} holds no JSON, so no number can be looked up in it: {error}") from None
+        raise ValueError(f"{name} holds no JSON, so no number can be looked up in it: {error}") from None
+
+
+def is_result(file: str) -> bool:
+    """Whether a path, relative to the root, is one of RESULTS."""
+    return any(fnmatchcase(file, pattern.replace("**/", "*")) for pattern in RESULTS)
 
 
 def lookup(content: Any, dotted: str) -> tuple[tuple[str | int, ...], Any]:

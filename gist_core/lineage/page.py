@@ -4,7 +4,8 @@ import html
 import json
 from collections.abc import Sequence
 
-from gist_core.lineage.why import Origin, Pedigree
+from gist_core.lineage.walk import Origin
+from gist_core.lineage.why import Pedigree
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1c1c1c; }

@@ -1,12 +1,16 @@
 """Everything that ever happened to one row: its source, who trained on it, every generation, score and verdict."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gist_core.lineage.ledger import Ledger, Statement
+from gist_core.lineage.intact import Intact, NotIntactError
+from gist_core.lineage.ledger import Ledger
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SHORTEST_PREFIX = 6
 TEXT = (".jsonl", ".json", ".csv", ".html", ".md")
@@ -25,15 +29,15 @@ class RowEvent:
 
 @dataclass(frozen=True)
 class RowHistory:
-    """row: its columns. source: SHA-256 by path of the upstream file it came from. trained: training stages that
-    read it."""
+    """rows: its columns, by each split file that holds it. source: SHA-256 by path of the upstream file it came from.
+    trained: training stages that read it. problems: why the history cannot be trusted; empty if it can."""
 
     row_id: str
-    row: dict[str, Any]
-    row_file: str
+    rows: dict[str, dict[str, Any]]
     source: dict[str, str]
     trained: tuple[str, ...]
     events: tuple[RowEvent, ...]
+    problems: tuple[str, ...]
 
 
 def history(root: Path, row_id: str) -> RowHistory:
@@ -42,28 +46,43 @@ def history(root: Path, row_id: str) -> RowHistory:
     Raises:
         ValueError: no row or more than one has this id.
     """
-    ledger = Ledger.of_workspace(root)
     if len(row_id) < SHORTEST_PREFIX:
         raise ValueError(f"{row_id!r} is too short for a row id; give at least its first {SHORTEST_PREFIX} digits")
-    found = {(file, row["row_id"]): row for file, row in _data_rows(root, ledger, row_id)}
-    ids = sorted({identity for _, identity in found})
+    ledger = Ledger.of_workspace(root)
+    intact = Intact(root, ledger)
+    splits = [path.relative_to(root).as_posix() for path in sorted((root / "data/alpaca_plus").glob("*.parquet"))]
+    searched = [
+        file for name in ledger.in_order() for file in ledger.statements[name].outputs if _searchable(root, file)
+    ]
+    problems = list(intact.problems(intact.stages, dict.fromkeys([*splits, *searched])))
+    found = [(file, row) for file in splits for row in _data_rows(root, file, row_id, problems)]
+    ids = sorted({row["row_id"] for _, row in found})
     if not ids:
-        raise ValueError(f"no row of data/alpaca_plus has an id that begins with {row_id!r}")
+        message = f"no row of data/alpaca_plus has an id that begins with {row_id!r}"
+        raise NotIntactError([message, *problems]) if problems else ValueError(message)
     if len(ids) > 1:
         raise ValueError(f"{len(ids)} rows have an id that begins with {row_id!r}: {', '.join(ids[:5])}")
-    (file, full_id), row = next(iter(found.items()))
-    events = [event for name in ledger.in_order() for event in _events(root, ledger.statements[name], full_id, file)]
-    return RowHistory(full_id, row, file, _source(ledger, row), _trained(ledger, file), tuple(events))
+    rows = dict(found)
+    events = [
+        event
+        for file in searched
+        if file not in rows
+        for event in _events(root, file, ledger.producers[file], ids[0], problems)
+    ]
+    source = {path: sha256 for row in rows.values() for path, sha256 in _source(ledger, row).items()}
+    return RowHistory(ids[0], rows, source, _trained(ledger, rows), tuple(events), tuple(dict.fromkeys(problems)))
 
 
-def _data_rows(root: Path, ledger: Ledger, prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _searchable(root: Path, file: str) -> bool:
+    return file.endswith((".parquet", *TEXT)) and (root / file).is_file()
+
+
+def _data_rows(root: Path, file: str, prefix: str, problems: list[str]) -> Iterator[dict[str, Any]]:
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    for path in sorted((root / "data/alpaca_plus").glob("*.parquet")):
-        table = pq.read_table(path)
-        for row in table.filter(pc.starts_with(table["row_id"], prefix)).to_pylist():
-            yield path.relative_to(root).as_posix(), row
+    table = _table(root, file, problems)
+    if table is not None:
+        yield from table.filter(pc.starts_with(table["row_id"], prefix)).to_pylist()
 
 
 def _source(ledger: Ledger, row: dict[str, Any]) -> dict[str, str]:
@@ -73,34 +92,40 @@ def _source(ledger: Ledger, row: dict[str, Any]) -> dict[str, str]:
     return {path: sha256 for path, sha256 in sorted(known.items()) if Path(path).name == name}
 
 
-def _trained(ledger: Ledger, file: str) -> tuple[str, ...]:
-    if Path(file).stem != "train":
-        return ()
+def _trained(ledger: Ledger, files: Iterable[str]) -> tuple[str, ...]:
+    read = {file for file in files if Path(file).stem == "train"}
     return tuple(
-        name for name in ledger.in_order() if name.startswith("train@") and file in ledger.statements[name].inputs
+        name for name in ledger.in_order() if name.startswith("train@") and read & ledger.statements[name].inputs.keys()
     )
 
 
-def _events(root: Path, statement: Statement, row_id: str, row_file: str) -> Iterator[RowEvent]:
-    for file in statement.outputs:
-        path = root / file
-        if file == row_file or not path.is_file():
-            continue
-        if path.suffix == ".parquet":
-            yield from _in_parquet(path, file, statement.stage, row_id)
-        elif path.suffix in TEXT:
-            yield from _in_text(path, file, statement.stage, row_id)
+def _events(root: Path, file: str, stage: str, row_id: str, problems: list[str]) -> Iterator[RowEvent]:
+    if file.endswith(".parquet"):
+        yield from _in_parquet(root, file, stage, row_id, problems)
+    else:
+        yield from _in_text(root / file, file, stage, row_id)
 
 
-def _in_parquet(path: Path, file: str, stage: str, row_id: str) -> Iterator[RowEvent]:
+def _in_parquet(root: Path, file: str, stage: str, row_id: str, problems: list[str]) -> Iterator[RowEvent]:
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    if "row_id" not in pq.read_schema(path).names:
+    table = _table(root, file, problems)
+    if table is None:
         return
-    table = pq.read_table(path)
     for index in pc.indices_nonzero(pc.equal(table["row_id"], row_id)).to_pylist():
         yield RowEvent(stage, file, index + 1, table.slice(index, 1).to_pylist()[0])
+
+
+def _table(root: Path, file: str, problems: list[str]) -> "pa.Table | None":
+    """A Parquet file with rows; None if it has none, or cannot be read, which is a problem."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(root / file) if "row_id" in pq.read_schema(root / file).names else None
+    except (pa.ArrowException, OSError) as error:
+        problems.append(f"{file} cannot be read as Parquet, so its rows are left out: {error}")
+        return None
 
 
 def _in_text(path: Path, file: str, stage: str, row_id: str) -> Iterator[RowEvent]:

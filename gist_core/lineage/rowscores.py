@@ -27,11 +27,21 @@ def recount(root: Path, keys: tuple[str | int, ...], value: Any) -> Recount | No
     """The rows of a number `split.metric.run....` and, for `mean_pct` and `n`, its value counted from them.
 
     None if the keys do not name a metric of a run, or the scores are not here.
+
+    Raises:
+        ValueError: the scores cannot be read.
     """
+    import pyarrow as pa
+
     if len(keys) < 3 or keys[1] not in COLUMNS or not (root / SCORES).exists():
         return None
     split, metric, run = (str(key) for key in keys[:3])
-    rows = _scores(root / SCORES, (root / SCORES).stat().st_mtime_ns).get((split, run))
+    try:
+        rows = _scores(root / SCORES, (root / SCORES).stat().st_mtime_ns).get((split, run))
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{SCORES} cannot be read, so {'.'.join(map(str, keys))} is not counted again: {error}"
+        ) from None
     if rows is None:
         return None
     ids, columns = rows
@@ -41,8 +51,13 @@ def recount(root: Path, keys: tuple[str | int, ...], value: Any) -> Recount | No
     elif keys[3:] == ("mean_pct",):
         scores = columns[COLUMNS[metric]]
         again = math.fsum(scores) / len(scores) * (100 if metric == "exact_match" else 1)
-    agrees = again is None or rounded(again) == value or math.isclose(again, value, rel_tol=1e-9, abs_tol=1e-9)
-    return Recount(SCORES, ids, again, agrees)
+    return Recount(SCORES, ids, again, again is None or _agrees(again, value))
+
+
+def _agrees(again: float, value: Any) -> bool:
+    if not isinstance(value, int | float):
+        return False
+    return rounded(again) == value or math.isclose(again, value, rel_tol=1e-9, abs_tol=1e-9)
 
 
 @lru_cache(maxsize=1)

@@ -7,6 +7,7 @@ dependencies and command of a stage are in its statement. The commit is the last
 counts, so that committing results or a text does not make the same code look like other code, and two executions of
 the graph agree whatever they have written meanwhile."""
 
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,17 +43,50 @@ class SourceState:
 
 
 def source_state(root: Path) -> SourceState:
-    """The commit that holds the code below `root`, and the files below `root` that differ from it."""
+    """The commit that holds the code below `root`, and the files below `root` that differ from it.
+
+    Raises:
+        ValueError: there is a git repository, but git cannot say what differs.
+    """
     head = git(root, "rev-parse", "--verify", "HEAD")
     if head is None:
+        if _in_repository(root):
+            _demand(root, "status", "--porcelain=v1")  # works where only the first commit is missing
         return SourceState(None, {})
-    commit = git(root, "rev-list", "-1", "HEAD", "--", *PATHSPECS) or head
-    prefix = (git(root, "rev-parse", "--show-prefix") or "").strip()
+    commit = _demand(root, "rev-list", "-1", "HEAD", "--", *PATHSPECS) or head
+    prefix = _demand(root, "rev-parse", "--show-prefix").strip()
     options = ("--porcelain=v1", "-z", "--no-renames", "--untracked-files=all")
-    status = git(root, "status", *options, "--", *PATHSPECS) or ""
-    names = sorted(entry[3:].removeprefix(prefix) for entry in status.split("\0") if entry)
-    changed = {name: sha256_of_path(root / name) if (root / name).is_file() else None for name in names}
+    status = _demand(root, "status", *options, "--", *PATHSPECS)
+    names = {entry[3:].removeprefix(prefix) for entry in status.split("\0") if entry} | _hidden_changes(root)
+    changed = {name: sha256_of_path(root / name) if (root / name).is_file() else None for name in sorted(names)}
     return SourceState(commit.strip(), changed)
+
+
+def _hidden_changes(root: Path) -> set[str]:
+    """Files that differ from HEAD, though git was told to take them for unchanged (assume-unchanged: a lower-case tag;
+    skip-worktree: S)."""
+    entries = [entry for entry in _demand(root, "ls-files", "-v", "-z", "--", *PATHSPECS).split("\0") if entry]
+    marked = [entry[2:] for entry in entries if entry[0].islower() or entry[0] == "S"]
+    return {
+        name
+        for name in marked
+        if not (root / name).is_file()
+        or git(root, "hash-object", "--", name) != git(root, "rev-parse", "--verify", f"HEAD:./{name}")
+    }
+
+
+def _in_repository(root: Path) -> bool:
+    """Whether `root` is in a git repository and git is installed."""
+    around = (root.resolve(), *root.resolve().parents)
+    return shutil.which("git") is not None and any((folder / ".git").exists() for folder in around)
+
+
+def _demand(root: Path, *arguments: str) -> str:
+    output = git(root, *arguments)
+    if output is None:
+        command = f"git {arguments[0]}"
+        raise ValueError(f"{command} failed in {root}, so the state of the code is unknown; run it there to see why")
+    return output
 
 
 def git(root: Path, *arguments: str) -> str | None:

@@ -5,15 +5,26 @@ import json
 from pathlib import Path
 
 from gist_core.data.croissant import HEAD, file_object, record_set
+from gist_core.lineage.intact import Intact
 from gist_core.lineage.ledger import Ledger
 from gist_core.lineage.why import statement_of
 
+STAGE = "alpaca_plus"
 OWN = Path("data/alpaca_plus/croissant.json")
 
 
 def document(root: Path) -> str:
-    """The JSON-LD text. Raises ValueError if the data set has no statement."""
-    statement = statement_of(Ledger.of_workspace(root), "alpaca_plus")
+    """The JSON-LD text.
+
+    Raises:
+        ValueError: the data set has no statement.
+        NotIntactError: its statement or its own description is not the one that dvc.lock and the statement name.
+    """
+    ledger = Ledger.of_workspace(root)
+    intact = Intact(root, ledger)
+    if STAGE in intact.stages:
+        intact.demand([STAGE], [OWN.as_posix()] if (root / OWN).exists() else [])
+    statement = statement_of(ledger, STAGE)
     if (root / OWN).exists():
         return (root / OWN).read_text(encoding="utf-8")
     files = {Path(path).stem: path for path in statement.outputs if path.endswith(".parquet")}

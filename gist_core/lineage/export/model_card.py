@@ -8,11 +8,15 @@ import yaml
 
 from gist_core.lineage import numbers
 from gist_core.lineage.hashing import sha256_of_path
+from gist_core.lineage.intact import Intact, NotIntactError
 from gist_core.lineage.ledger import Ledger
 from gist_core.lineage.statement import FOLDER
 from gist_core.lineage.why import statement_of
 
 METRICS = {"rouge_1": ("rouge1", "ROUGE-1"), "rouge_2": ("rouge2", "ROUGE-2"), "rouge_l": ("rougeL", "ROUGE-L")}
+
+TRAIN, BASE = "train@", "base_model"
+FACTS, RESULTS = "data/alpaca_plus/facts.json", "reports/metrics.json"
 
 
 def card(root: Path, run: str | None) -> str:
@@ -20,22 +24,28 @@ def card(root: Path, run: str | None) -> str:
 
     Raises:
         ValueError: no run is named, or it has no training statement.
+        NotIntactError: what the card would present is not what the statements and dvc.lock say.
     """
     ledger = Ledger.of_workspace(root)
-    runs = [name.removeprefix("train@") for name in ledger.statements if name.startswith("train@")]
+    intact = Intact(root, ledger)
+    runs = [name.removeprefix(TRAIN) for name in intact.stages if name.startswith(TRAIN)]
     if run not in runs:
         raise ValueError(f"a model card needs --run, one of {', '.join(runs) or '(none trained yet)'}; got {run!r}")
-    statement = statement_of(ledger, f"train@{run}")
-    facts = _load(root, "data/alpaca_plus/facts.json")
-    metrics = _load(root, "reports/metrics.json")
+    intact.demand([f"{TRAIN}{run}"], [])
+    trained = _started_from(ledger, f"{TRAIN}{run}")
+    _demand_intact(intact, trained)
+    statement = statement_of(ledger, f"{TRAIN}{run}")
+    facts = _load(root, FACTS)
+    metrics = _load(root, RESULTS)
     weights = {path: digest["sha256"] for path, digest in statement.outputs.items() if path.startswith("data/models/")}
-    base = ledger.statements.get("base_model")
+    base = ledger.statements.get(BASE)
     metadata = {
         "library_name": "transformers",
         "tags": ["gist-tokens", "prompt-compression"],
         "model-index": [{"name": run, "results": _results(metrics, run, str(facts.get("label") or "Alpaca+"))}],
     }
     model = (base.parameters if base else {}).get("model", {})
+    through = [f"the run {name.removeprefix(TRAIN)}, and through it from " for name in trained[1:]]
     digest = sha256_of_path(root / FOLDER / f"{statement.stage}.json")
     lines = [
         "---",
@@ -43,7 +53,7 @@ def card(root: Path, run: str | None) -> str:
         "---",
         f"# {run}",
         "",
-        f"Trained from {model.get('name', 'a base model')} ({model.get('location', 'unknown')}, "
+        f"Trained from {''.join(through)}{model.get('name', 'a base model')} ({model.get('location', 'unknown')}, "
         f"revision {model.get('revision')}) by `{statement.command}` at commit `{statement.source['commit']}`.",
         f"Statement `{FOLDER}/{statement.stage}.json`, SHA-256 `{digest}`.",
         "",
@@ -64,6 +74,31 @@ def card(root: Path, run: str | None) -> str:
         "```",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _started_from(ledger: Ledger, stage: str) -> list[str]:
+    """The training stage, the one whose model it started from, and so on to the one that started from the base."""
+    stages = [stage]
+    while before := [
+        name
+        for name in (ledger.upstream(stages[-1]) if stages[-1] in ledger.statements else ())
+        if name.startswith(TRAIN) and name not in stages
+    ]:
+        stages.append(before[0])
+    return stages
+
+
+def _demand_intact(intact: Intact, trained: list[str]) -> None:
+    """Raises NotIntactError unless the results, and the statements that the card names, are intact and fit together."""
+    stages = [*trained, *({BASE} & set(intact.stages))]
+    links = (
+        f"{name} read other bytes of {path} than {maker} states to have made"
+        for name in trained
+        for path, maker in intact.ledger.broken_links(name)
+        if maker in stages
+    )
+    if problems := [*intact.problems(stages, [FACTS, RESULTS]), *links]:
+        raise NotIntactError(problems)
 
 
 def _results(metrics: dict[str, Any], run: str, label: str) -> list[dict[str, Any]]:

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from gist_core.lineage.export import run_times
 from gist_core.lineage.hashing import sha256_of_path
-from gist_core.lineage.ledger import Ledger, Statement
-from gist_core.lineage.runlog import runs_of
+from gist_core.lineage.intact import whole_ledger
+from gist_core.lineage.ledger import Statement
 from gist_core.lineage.source import git
 from gist_core.lineage.statement import FOLDER
 
@@ -22,20 +23,18 @@ EPOCH = "1970-01-01T00:00:00+00:00"
 
 
 def events(root: Path) -> str:
-    """All events, in the order of the graph. Raises ValueError if there are no statements."""
-    ledger = Ledger.of_workspace(root)
-    if not ledger.statements:
-        raise ValueError(f"there are no statements under {FOLDER}; `dvc pull` or `dvc repro` brings them")
+    """All events, in the order of the graph. Raises as `whole_ledger` does."""
+    ledger = whole_ledger(root)
     lines = [event for name in ledger.in_order() for event in _of_stage(root, ledger.statements[name])]
     return "".join(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n" for line in lines)
 
 
 def _of_stage(root: Path, statement: Statement) -> list[dict[str, Any]]:
     sha256 = sha256_of_path(root / FOLDER / f"{statement.stage}.json")
-    records = runs_of(root, sha256)
-    started, finished = _times(root, statement, records)
+    times = run_times(root, sha256)
+    started, finished = times or _times_of_commit(root, statement)
     facets = {
-        "gist_statement": _facet({"sha256": sha256, "timesAreOfCommit": not records}),
+        "gist_statement": _facet({"sha256": sha256, "timesAreOfCommit": times is None}),
         "gist_provenance": _facet(
             {
                 "parameters": statement.parameters,
@@ -65,9 +64,7 @@ def _of_stage(root: Path, statement: Statement) -> list[dict[str, Any]]:
     ]
 
 
-def _times(root: Path, statement: Statement, records: list[dict[str, Any]]) -> tuple[str, str]:
-    if records:
-        return records[-1]["started"], records[-1]["finished"]
+def _times_of_commit(root: Path, statement: Statement) -> tuple[str, str]:
     made = git(root, "show", "-s", "--format=%ct", str(statement.source["commit"]))
     time = datetime.fromtimestamp(int(made), UTC).isoformat() if made else EPOCH
     return time, time

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from gist_core.lineage.export import run_times
 from gist_core.lineage.hashing import sha256_of_path
-from gist_core.lineage.ledger import Ledger
-from gist_core.lineage.runlog import runs_of
+from gist_core.lineage.intact import whole_ledger
 from gist_core.lineage.statement import FOLDER
 
 PREFIXES = {"file": "urn:x-gist-pipeline:file:", "stage": "urn:x-gist-pipeline:stage:", "gist": "urn:x-gist-pipeline:"}
@@ -17,12 +17,9 @@ PREFIXES = {"file": "urn:x-gist-pipeline:file:", "stage": "urn:x-gist-pipeline:s
 def document(root: Path) -> str:
     """The document. An entity is a file with its content: the same path with other bytes is another entity.
 
-    Raises:
-        ValueError: there are no statements.
+    Raises as `whole_ledger` does.
     """
-    ledger = Ledger.of_workspace(root)
-    if not ledger.statements:
-        raise ValueError(f"there are no statements under {FOLDER}; `dvc pull` or `dvc repro` brings them")
+    ledger = whole_ledger(root)
     kinds = ("entity", "activity", "used", "wasGeneratedBy", "wasAssociatedWith")
     found: dict[str, dict[str, Any]] = {kind: {} for kind in kinds}
     agent = {"gist:pipeline": {"prov:type": {"$": "prov:SoftwareAgent", "type": "prov:QUALIFIED_NAME"}}}
@@ -41,9 +38,8 @@ def document(root: Path) -> str:
 
 
 def _activity(root: Path, name: str, statement: Any) -> dict[str, Any]:
-    records = runs_of(root, sha256_of_path(root / FOLDER / f"{name}.json"))
-    times = {"prov:startTime": records[-1]["started"], "prov:endTime": records[-1]["finished"]} if records else {}
-    return times | {
+    times = run_times(root, sha256_of_path(root / FOLDER / f"{name}.json"))
+    return ({"prov:startTime": times[0], "prov:endTime": times[1]} if times else {}) | {
         "prov:label": name,
         "gist:command": statement.command,
         "gist:commit": str(statement.source["commit"]),
