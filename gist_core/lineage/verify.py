@@ -20,7 +20,7 @@ from gist_core.lineage.rowdiff import differing_rows
 from gist_core.lineage.runlog import LOG, log_problems
 from gist_core.lineage.source import git
 from gist_core.lineage.statement import FOLDER
-from gist_core.lineage.store import ObjectStore
+from gist_core.lineage.store import ObjectStore, read_object
 
 READERS = max(2, min(4, os.cpu_count() or 2))
 
@@ -119,7 +119,7 @@ def _read_statements(
                 result.find("workspace", out, f"it is an out of {name}, which has no statement ({path} is missing)")
             result.notes.append(f"{path} is not here (`dvc pull` brings it)")
         if statement is None and entry:
-            data = _from_stores(entry.md5, stores)
+            data = read_object(entry.md5, stores)
             statement = _read_statement(name, path, data, entry.md5, result) if data else None
         if statement:
             statements[name] = statement
@@ -153,17 +153,6 @@ def _orphans(root: Path, stage: LockedStage, statement: str, stores: Sequence[Ob
     pulled = [out for out in here if not any(re.fullmatch(pattern, out) for pattern in kept_by_git)]
     was_here = any(store.label == "cache" and store.path(stage.outs[statement].md5) for store in stores)
     return here if pulled or (was_here and any((root / FOLDER).glob("*.json"))) else []
-
-
-def _from_stores(md5: str, stores: Sequence[ObjectStore]) -> bytes | None:
-    for store in stores:
-        source = store.open(md5)
-        if source:
-            with source:
-                data = source.read()
-            if hashlib.md5(data, usedforsecurity=False).hexdigest() == md5:
-                return data
-    return None
 
 
 def _check_workspace(
