@@ -91,6 +91,7 @@ def _state(root: Path, artifact: Artifact) -> None:
         inputs={},
         outputs={"data/artifacts": artifact},
         parameters={},
+        written={},
         facts={},
         source={"commit": None, "dirty": False, "dirty_diff_sha256": None, "changed_files": {}},
         environment={},
@@ -117,7 +118,7 @@ def _sha256sum(root: Path, files: list[str]) -> None:
 
 
 def _verify(root: Path, files: list[str]) -> None:
-    result = verify(root, [cache_of(root)])
+    result = verify(root, [cache_of(root)], lambda _: {"make": ["data/artifacts", STATEMENT]})
     size = sum((root / file).stat().st_size for file in files)
     if result.findings or result.bytes_read != size:
         sys.exit(f"read {result.bytes_read} bytes of {size}: {result.findings}")

@@ -115,7 +115,8 @@ def verify(
     if not no_remote:
         stores += _remotes(root, remote)
     with tqdm(unit="B", unit_scale=True, disable=None, desc="verify", leave=False) as bar:
-        result = check(root, stores, signers=signers.resolve() if signers else None, progress=bar.update)
+        allowed = signers.resolve() if signers else None
+        result = check(root, stores, declared_outs, signers=allowed, progress=bar.update)
     if as_json:
         _print_json(dataclasses.asdict(result) | {"ok": result.ok})
     else:
@@ -125,6 +126,8 @@ def verify(
             typer.echo(f"note: {note}", err=True)
         state = "nothing differs" if result.ok else f"{len(result.findings)} finding(s)"
         places = ", ".join(["workspace", *(store.label for store in stores)])
+        if result.unstated:
+            state += f"; {result.unstated} of {result.stages} stages could not be checked against a statement"
         typer.echo(f"{result.files_read} files, {result.bytes_read / 1e6:.1f} MB read in {places}: {state}")
     if not result.ok:
         raise typer.Exit(1)
@@ -211,11 +214,23 @@ def export(
 
 
 class RemoteStore:
-    """A DVC remote, of any kind that DVC reads."""
+    """A DVC remote, of any kind that DVC reads.
+
+    Raises:
+        ValueError: it cannot be reached, now or at an object. An object that it does not have is none.
+    """
 
     def __init__(self, odb: Any, name: str) -> None:
         self._odb, self.label = odb, f"remote {name}"
         self._local = odb.fs.protocol == "local"
+        if self._local and not Path(odb.path).is_dir():
+            raise ValueError(
+                f"{self.label} is {odb.path}, which does not exist: `dvc push` makes it; "
+                "is its disk mounted? `--no-remote` checks workspace and cache only"
+            )
+        source = self.open("0" * 32)
+        if source:
+            source.close()
 
     def path(self, md5: str) -> Path | None:
         file = Path(self._odb.oid_to_path(md5))
@@ -224,8 +239,42 @@ class RemoteStore:
     def open(self, md5: str) -> BinaryIO | None:
         try:
             return self._odb.fs.open(self._odb.oid_to_path(md5), "rb")
-        except FileNotFoundError:
-            return None
+        except FileNotFoundError as error:
+            # HTTP's says so of everything; why, stands in its cause: a status other than 404, or no connection.
+            cause = error.__cause__
+            if not isinstance(cause, OSError) and getattr(cause, "status", 404) == 404:
+                return None
+            reason = cause
+        except OSError as error:
+            reason = error
+        raise ValueError(
+            f"{self.label} ({self._odb.path}) cannot be reached: {reason}; `--no-remote` checks workspace and cache only"
+        )
+
+
+def declared_outs(root: Path) -> dict[str, list[str]]:
+    """The outs of every stage as dvc.yaml declares them, templates resolved. dvc.lock, which may be broken, is not read.
+
+    Raises:
+        ValueError: dvc.yaml, or a file that its templates name, cannot be read.
+    """
+    from dvc.dvcfile import load_file
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root)) as repo:
+            stages = load_file(repo, str(root / "dvc.yaml")).resolver.resolve()["stages"]
+    except (DvcException, OSError, RecursionError) as error:
+        raise ValueError(f"its stages cannot be read: {' '.join(str(error).split())}") from None
+    return {
+        name: [
+            out if isinstance(out, str) else next(iter(out))
+            for kind in ("outs", "metrics", "plots")
+            for out in stage.get(kind) or []
+        ]
+        for name, stage in stages.items()
+    }
 
 
 def _remotes(root: Path, name: str | None) -> list[ObjectStore]:

@@ -167,6 +167,7 @@ class Stage:
                     if path != str(self._statement)
                 },
                 parameters=self.parameters,
+                written=self._declared["written"],
                 facts={key: value for key, value in self.facts.items() if key != "not_reproducible"},
                 source=source,
                 environment=around,
@@ -227,8 +228,9 @@ def stage_main(name: str, run: Callable[[Stage], None], *, argv: list[str] | Non
         raise SystemExit(2) from None
 
 
-def _declaration(root: Path, name: str) -> dict[str, list[str]]:
-    """The stage's dependencies, outs, parameter keys and resource as dvc.yaml declares them, templates resolved."""
+def _declaration(root: Path, name: str) -> dict[str, Any]:
+    """The stage's dependencies, outs, parameter keys (and their values as written in params.yaml) and resource as dvc.yaml
+    declares them, templates resolved."""
     from dvc.dependency.param import ParamsDependency
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
@@ -236,10 +238,13 @@ def _declaration(root: Path, name: str) -> dict[str, list[str]]:
     try:
         with Repo(str(root)) as repo:
             stage = repo.stage.load_one(str(root / "dvc.yaml"), name)
-            params = [key for dep in stage.deps if isinstance(dep, ParamsDependency) for key in dep.params]
+            sections = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
+            params = [key for section in sections for key in section.params]
+            written = {key: value for section in sections for key, value in section.read_params().items()}
             deps = [dep.def_path for dep in stage.deps if not isinstance(dep, ParamsDependency)]
             resource = [str((stage.meta or {}).get("resource", "cpu"))]
-            return {"deps": deps, "outs": [out.def_path for out in stage.outs], "params": params, "resource": resource}
+            outs = [out.def_path for out in stage.outs]
+            return {"deps": deps, "outs": outs, "params": params, "written": written, "resource": resource}
     except DvcException as error:
         raise ValueError(f"stage {name} cannot be read from {root / 'dvc.yaml'}: {error}") from None
 

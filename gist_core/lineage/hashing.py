@@ -6,6 +6,7 @@ cache, remote). A folder's SHA-256 is in-toto's `dirHash`: of the sorted `digest
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,10 +27,15 @@ class FileDigest:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file or folder at one moment. files: by path relative to the folder; a plain file stands under ""."""
+    """A file or folder at one moment.
+
+    files: by path relative to the folder; a plain file stands under "". isexec: a plain file that anyone may execute,
+    which dvc.lock says of it.
+    """
 
     is_folder: bool
     files: Mapping[str, FileDigest] = field(default_factory=dict)
+    isexec: bool = False
 
     @cached_property
     def sha256(self) -> str:
@@ -52,20 +58,21 @@ class Artifact:
     def as_json(self) -> dict[str, Any]:
         """What a statement records about it as a whole, in the words of in-toto and of dvc.lock."""
         digest = {"dirHash" if self.is_folder else "sha256": self.sha256, "md5": self.md5}
-        return {"digest": digest, "size": self.size, "nfiles": len(self.files) if self.is_folder else None}
+        nfiles = len(self.files) if self.is_folder else None
+        return {"digest": digest, "size": self.size, "nfiles": nfiles, "isexec": self.isexec}
 
 
 def digest_path(path: Path) -> Artifact:
     """Digests of a file, or of every file of a folder that counts (see `files_under`).
 
     Raises:
-        ValueError: nothing is at `path`.
+        ValueError: nothing is at `path`, or a folder in it is a link.
     """
     if path.is_dir():
         return Artifact(True, {name: digest_file(path / name) for name in files_under(path)})
     if not path.exists():
         raise ValueError(f"{path} does not exist, so its SHA-256 cannot be taken")
-    return Artifact(False, {"": digest_file(path)})
+    return Artifact(False, {"": digest_file(path)}, isexec=bool(path.stat().st_mode & 0o111))
 
 
 def files_under(folder: Path) -> list[str]:
@@ -73,13 +80,22 @@ def files_under(folder: Path) -> list[str]:
 
     As in .dvcignore, `__pycache__`, `.pyc` and `.gitignore` do not: DVC itself adds lines to the latter beside outs,
     in the order in which stages happen to end.
+
+    Raises:
+        ValueError: a folder in it is a link. What is read through it would stand in no statement.
+        OSError: a folder in it cannot be listed.
     """
-    names = (file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
-    return sorted(
-        name.as_posix()
-        for name in names
-        if "__pycache__" not in name.parts and name.suffix != ".pyc" and name.name != ".gitignore"
-    )
+    names = []
+    for parent, folders, files in os.walk(folder, onerror=_raise):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        for link in (Path(parent, name) for name in folders if Path(parent, name).is_symlink()):
+            raise ValueError(
+                f"{link} is a link to a folder ({link.readlink()}), whose files no hash would cover; "
+                "put the files themselves there, or declare the folder that it points to"
+            )
+        counted = (Path(parent, name) for name in files if not name.endswith(".pyc") and name != ".gitignore")
+        names += [file.relative_to(folder).as_posix() for file in counted if file.is_file()]
+    return sorted(names)
 
 
 def digest_file(path: Path) -> FileDigest:
@@ -93,7 +109,7 @@ def digest_file(path: Path) -> FileDigest:
 
 
 def sha256_of_path(path: Path) -> str:
-    """Hex digest of a file's bytes, or a folder's dirHash. Raises ValueError if nothing is at `path`."""
+    """Hex digest of a file's bytes, or a folder's dirHash. Raises ValueError as `digest_path` does."""
     if path.is_dir():
         return dir_hash({name: _sha256_of_file(path / name) for name in files_under(path)})
     if not path.exists():
@@ -110,6 +126,10 @@ def sha256_of_json(value: Any) -> str:
     """SHA-256 of the canonical JSON (sorted keys, no spaces, UTF-8) of a value."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _sha256_of_file(path: Path) -> str:

@@ -25,7 +25,7 @@ class Statement:
             if content["_type"] != STATEMENT_TYPE or content["predicateType"] != PREDICATE_TYPE:
                 raise ValueError("its types are not those of an in-toto Statement v1 with SLSA provenance v1")
             statement._read_all()
-        except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
             raise ValueError(f"it is not a statement of this pipeline ({type(error).__name__}: {error})") from None
         return statement
 
@@ -33,11 +33,13 @@ class Statement:
         """Touches everything that is read of a statement, so that a damaged one fails here and not later."""
         for digest in (*self.outputs.values(), *self.inputs.values()):
             _ = digest["sha256"] + digest["md5"]
+        _ = "".join((*self.outputs, *self.inputs))
         for notes in self.annotations.values():
             _ = notes["size"]
         for kind in ("deps", "outs"):
             for entry in self.declared[kind].values():
                 _ = (entry["digest"]["md5"] + "", entry["size"], entry["nfiles"])
+        _ = self.declared.get("params", {}).items()
         _ = (self.source["commit"], self.source["dirty"], self.source["changed_files"].items(), self.parameters.items())
         _ = (self.stage + self.command, self.facts.items(), self.not_reproducible)
         _ = (self.environment.get("python"), self.environment.get("packages"))
@@ -80,7 +82,8 @@ class Statement:
 
     @property
     def declared(self) -> Mapping[str, Mapping[str, Any]]:
-        """{"deps": ..., "outs": ...}: path, as in dvc.yaml -> {"digest", "size", "nfiles"}."""
+        """What dvc.lock must have. {"deps": ..., "outs": ...}: path, as in dvc.yaml -> {"digest", "size", "nfiles",
+        "isexec"}; "params": dotted key -> value. Older statements have neither isexec nor params."""
         return self._definition["internalParameters"]["declared"]
 
     @cached_property
@@ -114,7 +117,7 @@ class Ledger:
         for path in sorted((root / FOLDER).glob("*.json")):
             try:
                 statements[path.stem] = Statement.parse(path.read_bytes())
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 unreadable[path.stem] = str(error)
         return cls(statements, unreadable)
 

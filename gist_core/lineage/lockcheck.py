@@ -2,6 +2,7 @@
 changed."""
 
 from collections.abc import Iterator, Mapping
+from datetime import date
 from typing import Any
 
 from gist_core.lineage.ledger import Statement
@@ -18,7 +19,7 @@ def differences(locked: LockedStage, statement: Statement, statement_path: str) 
     outs = {path: entry for path, entry in locked.outs.items() if path != statement_path}
     yield from _paths("dependency", locked.deps, statement.declared["deps"])
     yield from _paths("out", outs, statement.declared["outs"])
-    yield from _parameters(locked.params, statement.parameters)
+    yield from _parameters(locked.params, statement)
 
 
 def _paths(kind: str, locked: Mapping[str, LockedPath], stated: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -30,24 +31,42 @@ def _paths(kind: str, locked: Mapping[str, LockedPath], stated: Mapping[str, Map
             ("MD5", entry.md5, other["digest"]["md5"]),
             ("size", entry.size, other["size"]),
             ("number of files", entry.nfiles, other["nfiles"]),
+            ("isexec", entry.isexec, other.get("isexec", entry.isexec)),  # older statements do not say
         ):
             if here != there:
                 yield f"{kind} {path} has {name} {here}, the statement has {there}"
 
 
-def _parameters(locked: Mapping[str, Any], stated: Mapping[str, Any]) -> Iterator[str]:
+def _parameters(locked: Mapping[str, Any], statement: Statement) -> Iterator[str]:
+    """Against the values that params.yaml had, key by key; older statements have only those that the stage used,
+    which are more (defaults) and may be of another type."""
+    stated, same = statement.declared.get("params"), _same
+    if stated is None:
+        stated, same = statement.parameters, _covered
     for key in sorted(locked.keys() ^ stated.keys()):
         yield f"parameter {key} is only in {'dvc.lock' if key in locked else 'the statement'}"
     for key in sorted(locked.keys() & stated.keys()):
-        if not _covered(locked[key], stated[key]):
+        if not same(locked[key], stated[key]):
             yield f"parameter {key} is {locked[key]!r:.80}, the statement has {stated[key]!r:.80}"
 
 
+def _same(locked: Any, stated: Any) -> bool:
+    """Whether two values are equal and of one type. A date is a text in JSON; `1e-05`, as DVC writes a small number,
+    is one for YAML 1.1."""
+    if isinstance(locked, dict) and isinstance(stated, dict):
+        return locked.keys() == stated.keys() and all(_same(value, stated[key]) for key, value in locked.items())
+    if isinstance(locked, list) and isinstance(stated, list):
+        return len(locked) == len(stated) and all(map(_same, locked, stated))
+    if isinstance(locked, date) or (isinstance(locked, str) and isinstance(stated, float)):
+        return str(locked) == str(stated)
+    return type(locked) is type(stated) and bool(locked == stated)
+
+
 def _covered(locked: Any, stated: Any) -> bool:
-    """Whether the statement has every value of dvc.lock. It has more where a default was not written in
-    params.yaml."""
+    """Whether the statement has every value of dvc.lock, a truth value as one."""
     if isinstance(locked, dict) and isinstance(stated, dict):
         return all(key in stated and _covered(value, stated[key]) for key, value in locked.items())
     if isinstance(locked, list) and isinstance(stated, list):
         return len(locked) == len(stated) and all(map(_covered, locked, stated))
-    return locked == stated or str(locked) == str(stated)
+    equal = locked == stated and isinstance(locked, bool) == isinstance(stated, bool)
+    return equal or str(locked) == str(stated)

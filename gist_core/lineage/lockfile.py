@@ -1,8 +1,9 @@
 """dvc.lock as a file format: what DVC says that each stage ran, read and made (MD5 only)."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,17 @@ _MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 @dataclass(frozen=True)
 class LockedPath:
-    """A dependency or out. md5 ends in `.dir` for a folder; size in bytes; nfiles is None for a file."""
+    """A dependency or out. md5 ends in `.dir` for a folder; size in bytes; nfiles is None for a file; isexec: a file
+    that may be executed."""
 
     md5: str
     size: int | None
     nfiles: int | None
+    isexec: bool
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> "LockedPath":
-        return cls(str(entry["md5"]), entry.get("size"), entry.get("nfiles"))
+        return cls(str(entry["md5"]), entry.get("size"), entry.get("nfiles"), entry.get("isexec", False))
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,8 @@ def parse_lock(text: str) -> dict[str, LockedStage]:
         ValueError: it is not a dvc.lock of schema 2.0; the message says where.
     """
     try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        raw = yaml.load(text, _OneKeyOnce)
+    except (yaml.YAMLError, RecursionError, OverflowError) as error:
         raise ValueError(f"it is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict) or set(raw) != {"schema", "stages"} or raw["schema"] != "2.0":
         raise ValueError("it has not the keys `schema: '2.0'` and `stages` alone")
@@ -61,30 +64,38 @@ def parse_lock(text: str) -> dict[str, LockedStage]:
 
 
 def form_problems(text: str) -> list[str]:
-    """Lines that DVC would not have written so, though their meaning may be unchanged."""
+    """Lines that DVC would not have written so, though their meaning may be unchanged. text: a dvc.lock that
+    `parse_lock` accepts."""
     lines = text.split("\n")
     problems = [] if lines[-1] == "" else ["its last line does not end"]
     lines = lines[:-1] if lines[-1] == "" else lines
-    for number, (line, following) in enumerate(zip(lines, [*lines[1:], ""], strict=True), 1):
+    for number, (line, following) in enumerate(zip_longest(lines, lines[1:], fillvalue=""), 1):
         long_value = _KEY_OF_LONG_VALUE.match(line) and _LONG_VALUE.match(following)
         if not long_value and (not _LINE.match(line) or _WIDE_COLON.match(line)):
             problems.append(f"line {number} is not as DVC writes it: {line[:60]!r}")
-    return problems
+    return problems + [f"line {number} has a comment, which DVC does not write" for number in _comments(text)]
 
 
 def uncached_outs(root: Path) -> list[str]:
-    """Regular expressions for the outs that dvc.yaml keeps out of the cache (`cache: false`); git keeps those."""
+    """Regular expressions for the outs that dvc.yaml keeps out of the cache (`cache: false`); git keeps those.
+
+    Raises:
+        ValueError: dvc.yaml cannot be read.
+    """
     path = root / "dvc.yaml"
-    stages = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("stages", {}) if path.exists() else {}
-    entries = [
-        entry
-        for stage in stages.values()
-        for kind in ("outs", "metrics", "plots")
-        for entry in stage.get("do", stage).get(kind) or []
-    ]
-    uncached = [
-        out for entry in entries if isinstance(entry, dict) for out in entry if entry[out].get("cache") is False
-    ]
+    try:
+        stages = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("stages", {}) if path.exists() else {}
+        entries = [
+            entry
+            for stage in stages.values()
+            for kind in ("outs", "metrics", "plots")
+            for entry in stage.get("do", stage).get(kind) or []
+        ]
+        uncached = [
+            out for entry in entries if isinstance(entry, dict) for out in entry if entry[out].get("cache") is False
+        ]
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError, RecursionError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as stages and their outs: {' '.join(str(error).split())}") from None
     return ["[^/]+".join(map(re.escape, re.split(r"\$\{[^}]*\}", out))) for out in uncached]
 
 
@@ -94,6 +105,8 @@ def _stage(name: str, stage: Any) -> LockedStage:
     params = stage.get("params") or {}
     if not isinstance(params, dict) or not set(params) <= {"params.yaml"} or not all(map(_is_mapping, params.values())):
         raise ValueError(f"stage {name} has parameters of another file than params.yaml")
+    if not all(isinstance(key, str) for key in params.get("params.yaml", {})):
+        raise ValueError(f"stage {name} has a parameter whose name is not a text")
     return LockedStage(
         str(stage["cmd"]),
         _paths(name, stage.get("deps") or []),
@@ -104,14 +117,43 @@ def _stage(name: str, stage: Any) -> LockedStage:
 
 def _paths(name: str, entries: Any) -> dict[str, LockedPath]:
     for entry in entries if isinstance(entries, list) else [entries]:
-        if not _is_mapping(entry) or not set(entry) <= _KEYS or entry.get("hash") != "md5" or not _has_texts(entry):
+        if not _is_mapping(entry) or not set(entry) <= _KEYS or entry.get("hash") != "md5" or not _is_typed(entry):
             raise ValueError(f"stage {name} has an entry that DVC does not write: {entry!r:.120}")
     return {str(entry["path"]): LockedPath.of(entry) for entry in entries}
+
+
+class _OneKeyOnce(yaml.SafeLoader):
+    """YAML keeps the last of two equal keys, and so would hide a stage behind another one of its name."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: list[Any] = []
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands there twice", key_node.start_mark)
+            seen.append(key)
+        return super().construct_mapping(node, deep)
+
+
+def _comments(text: str) -> Iterator[int]:
+    """Numbers of the lines with a comment: a `#` that is no part of a value."""
+    if "#" not in text:
+        return
+    values = [token for token in yaml.scan(text) if isinstance(token, yaml.ScalarToken)]
+    spans = [(value.start_mark.index, value.end_mark.index) for value in values]
+    for sign in re.finditer("(?<=[ \n])#", text):
+        if not any(start <= sign.start() < end for start, end in spans):
+            yield text.count("\n", 0, sign.start()) + 1
 
 
 def _is_mapping(value: Any) -> bool:
     return isinstance(value, dict)
 
 
-def _has_texts(entry: Mapping[str, Any]) -> bool:
-    return isinstance(entry.get("path"), str) and bool(_MD5.fullmatch(str(entry.get("md5"))))
+def _is_typed(entry: Mapping[str, Any]) -> bool:
+    texts = isinstance(entry.get("path"), str) and bool(_MD5.fullmatch(str(entry.get("md5"))))
+    return (
+        texts
+        and all(type(entry.get(key, 0)) is int for key in ("size", "nfiles"))
+        and entry.get("isexec", True) is True
+    )

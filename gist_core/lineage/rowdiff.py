@@ -10,13 +10,19 @@ NAMED = 3
 
 def differing_rows(changed: Path, intact: BinaryIO) -> str | None:
     """In words, e.g. "row 2 (row_id 30…) differs in prediction"; None if the file holds no rows or cannot be read as
-    such."""
+    such (a tampered file may hold anything, and the finding that it differs stands without this)."""
+    if changed.suffix not in (".jsonl", ".parquet"):
+        return None
+    import pyarrow as pa
+
     try:
         new, old = _rows(changed.suffix, changed.read_bytes()), _rows(changed.suffix, intact.read())
-    except (ValueError, OSError):
+        return _differences(old, new)
+    except (ValueError, OverflowError, RecursionError, KeyError, OSError, pa.ArrowException):  # KeyError: a time zone
         return None
-    if new is None or old is None:
-        return None
+
+
+def _differences(old: list[Any], new: list[Any]) -> str | None:
     if len(new) != len(old):
         return f"it has {len(new)} rows instead of {len(old)}"
     found = [(index, a, b) for index, (a, b) in enumerate(zip(old, new, strict=True), 1) if a != b]
@@ -24,15 +30,13 @@ def differing_rows(changed: Path, intact: BinaryIO) -> str | None:
     return "; ".join(named) + (f"; and {len(found) - NAMED} more rows" if len(found) > NAMED else "") if found else None
 
 
-def _rows(suffix: str, data: bytes) -> list[Any] | None:
+def _rows(suffix: str, data: bytes) -> list[Any]:
     if suffix == ".jsonl":
         # Not splitlines(): an answer may hold U+2028, which JSON leaves as it is.
         return [json.loads(line) for line in data.decode("utf-8").split("\n") if line]
-    if suffix == ".parquet":
-        import pyarrow.parquet as pq
+    import pyarrow.parquet as pq
 
-        return pq.read_table(io.BytesIO(data)).to_pylist()
-    return None
+    return pq.read_table(io.BytesIO(data)).to_pylist()
 
 
 def _name(index: int, old: Any, new: Any) -> str:

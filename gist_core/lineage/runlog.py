@@ -58,7 +58,7 @@ def append_run(root: Path, record: dict[str, Any]) -> None:
         ignore.write_text("*\n", encoding="utf-8")
     with FileLock(folder / "log.lock"):
         lines = _lines(root)
-        previous = hashlib.sha256(lines[-1].encode()).hexdigest() if lines else None
+        previous = hashlib.sha256(lines[-1]).hexdigest() if lines else None
         with (root / LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps({**record, "previous": previous}, sort_keys=True) + "\n")
 
@@ -74,6 +74,9 @@ def log_problems(root: Path, commit_times: dict[str, float]) -> list[tuple[str, 
 
     commit_times: seconds since the epoch by commit, for the commits known here. A stage cannot run before its commit
     was made (the committer's clock may be another machine's: five minutes are allowed).
+
+    Raises:
+        OSError: the log cannot be read.
     """
     problems: list[tuple[str, str]] = []
     previous_digest: str | None = None
@@ -82,14 +85,14 @@ def log_problems(root: Path, commit_times: dict[str, float]) -> list[tuple[str, 
         record = _record(line)
         if record is None:
             problems.append(("", f"line {number} is not a record of a run"))
-            previous_digest = hashlib.sha256(line.encode()).hexdigest()
+            previous_digest = hashlib.sha256(line).hexdigest()
             continue
         stage = str(record.get("stage"))
         if record.get("previous") != previous_digest:
             problems.append(
                 (stage, f"line {number} does not follow the line before it: one of them was edited or removed")
             )
-        previous_digest = hashlib.sha256(line.encode()).hexdigest()
+        previous_digest = hashlib.sha256(line).hexdigest()
         problems += [(stage, f"line {number}: {problem}") for problem in clocks.problems(record)]
     return problems
 
@@ -106,9 +109,9 @@ class _Clocks:
     def problems(self, record: dict[str, Any]) -> list[str]:
         try:
             started, finished = (datetime.fromisoformat(record[key]).timestamp() for key in ("started", "finished"))
-            duration, host, boot = float(record["duration_s"]), str(record["host"]), record.get("boot")
+            duration, host, boot = float(record["duration_s"]), str(record["host"]), str(record.get("boot") or "")
             booted = datetime.fromisoformat(record["booted"]).timestamp() if boot else 0.0
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return ["it has no readable times"]
         found = []
         if finished - started < duration - CLOCK_TOLERANCE_S - 0.01 * duration:
@@ -134,15 +137,15 @@ class _Clocks:
         return found
 
 
-def _lines(root: Path) -> list[str]:
+def _lines(root: Path) -> list[bytes]:
     path = root / LOG
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return path.read_bytes().splitlines() if path.exists() else []
 
 
-def _record(line: str) -> dict[str, Any] | None:
+def _record(line: bytes) -> dict[str, Any] | None:
     try:
-        record = json.loads(line)
-    except ValueError:
+        record = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
 

@@ -5,12 +5,13 @@ Who may sign stands in an allowed-signers file (see ssh-keygen(1), ALLOWED SIGNE
 `data/signatures/allowed_signers`, or better one kept outside the repository."""
 
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
 
 NAMESPACE = "gist-statement"
 FOLDER = Path("data/signatures")
 ALLOWED_SIGNERS = FOLDER / "allowed_signers"
+NOT_SIGNED = "it is not signed"
 
 
 def sign(statement: Path, key: Path, signature: Path) -> None:
@@ -29,7 +30,7 @@ def sign(statement: Path, key: Path, signature: Path) -> None:
 def signature_problem(statement: bytes, signature: Path, allowed_signers: Path) -> str | None:
     """Why a signature is not one of an allowed signer over these bytes; None if it is."""
     if not signature.exists():
-        return "it is not signed"
+        return NOT_SIGNED
     found = _ssh_keygen("-Y", "find-principals", "-s", str(signature), "-f", str(allowed_signers))
     signers = found.stdout.decode().split()
     if found.returncode != 0 or not signers:
@@ -39,12 +40,19 @@ def signature_problem(statement: bytes, signature: Path, allowed_signers: Path) 
     return None if done.returncode == 0 else f"the signature of {signers[0]} does not fit its bytes"
 
 
-def signature_problems(root: Path, statements: Path, allowed_signers: Path) -> Iterator[tuple[str, str]]:
-    """(statement, problem) of every statement below `root` that has no valid signature."""
-    for path in sorted((root / statements).glob("*.json")):
-        problem = signature_problem(path.read_bytes(), root / FOLDER / f"{path.name}.sig", allowed_signers)
+def signature_problems(
+    root: Path, statements: Mapping[str, bytes | None], allowed_signers: Path
+) -> Iterator[tuple[str, str]]:
+    """(statement, problem) of every statement that has no valid signature. statements: bytes by path below `root`;
+    None for one that is nowhere here: its signature must be here all the same, as git keeps it."""
+    for path, data in sorted(statements.items()):
+        signature = root / FOLDER / f"{PurePosixPath(path).name}.sig"
+        if data is not None:
+            problem = signature_problem(data, signature, allowed_signers)
+        else:
+            problem = None if signature.exists() else NOT_SIGNED
         if problem:
-            yield (statements / path.name).as_posix(), problem
+            yield path, problem
 
 
 def _ssh_keygen(*arguments: str, data: bytes = b"") -> "subprocess.CompletedProcess[bytes]":

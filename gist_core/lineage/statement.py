@@ -8,6 +8,7 @@ them. The same inputs, parameters, commit and environment give the same bytes: w
 
 import json
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ def write_statement(
     inputs: Mapping[str, Artifact],
     outputs: Mapping[str, Artifact],
     parameters: Mapping[str, Any],
+    written: Mapping[str, Any],
     facts: Mapping[str, Any],
     source: Mapping[str, Any],
     environment: Mapping[str, Any],
@@ -38,7 +40,8 @@ def write_statement(
     """Writes the statement of one finished stage.
 
     inputs, outputs: by path relative to `root`, as dvc.yaml declares them.
-    parameters: by dotted key. facts: what only the stage knows.
+    parameters: by dotted key, as the stage uses them. written: the same as params.yaml has them, without defaults; so
+    must dvc.lock. facts: what only the stage knows.
     source: see source.py. environment: see environment.py. not_reproducible: why another run may give other bytes;
     None if it may not.
     """
@@ -61,6 +64,7 @@ def write_statement(
                     "declared": {
                         "deps": {name: artifact.as_json() for name, artifact in inputs.items()},
                         "outs": {name: artifact.as_json() for name, artifact in outputs.items()},
+                        "params": dict(written),
                     },
                 },
                 "resolvedDependencies": [
@@ -90,9 +94,11 @@ def _files(artifacts: Mapping[str, Artifact]) -> list[tuple[str, dict[str, str],
 
 
 def _plain(value: Any) -> Any:
-    """Numbers of numpy and torch, and paths, as JSON has them."""
+    """Numbers of numpy and torch, paths and dates, as JSON has them."""
     if hasattr(value, "item"):
         return value.item()
     if isinstance(value, Path):
         return value.as_posix()
+    if isinstance(value, date):
+        return str(value)
     raise TypeError(f"a fact of a stage must be JSON, and {value!r} ({type(value).__name__}) is not")

@@ -1,6 +1,8 @@
 """Where DVC keeps bytes: a cache or remote as `files/md5/ab/cdef...`, and the configuration that says where it is."""
 
 import configparser
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -30,6 +32,18 @@ class FolderStore:
     def open(self, md5: str) -> BinaryIO | None:
         file = self.path(md5)
         return file.open("rb") if file else None
+
+
+def read_object(md5: str, stores: Sequence[ObjectStore]) -> bytes | None:
+    """The bytes that have this MD5, of the first store that has them intact; None if none has."""
+    for store in stores:
+        source = store.open(md5)
+        if source:
+            with source:
+                data = source.read()
+            if hashlib.md5(data, usedforsecurity=False).hexdigest() == md5.removesuffix(".dir"):
+                return data
+    return None
 
 
 def cache_of(root: Path) -> FolderStore:

@@ -1,28 +1,24 @@
 """Holds every byte of workspace, cache and remote against the statements, and the statements against dvc.lock.
 
-Every file is read once, by its inode: a workspace file that is a hard link into the cache is one file. Its SHA-256
-is what counts; MD5 is computed only of statements and folder listings, which are small."""
+Every file is read once, by its inode (reader.py). Its SHA-256 is what counts; MD5 is computed only of statements and
+folder listings, which are small, and of outs whose statement is not here: dvc.lock has nothing better."""
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
-from gist_core.lineage import lockcheck, signing
+from gist_core.lineage import lockcheck, outs, signing
 from gist_core.lineage.hashing import files_under
 from gist_core.lineage.ledger import Ledger, Statement
 from gist_core.lineage.lockfile import LOCK, LockedStage, form_problems, parse_lock, uncached_outs
+from gist_core.lineage.reader import Reader
 from gist_core.lineage.rowdiff import differing_rows
 from gist_core.lineage.runlog import LOG, log_problems
 from gist_core.lineage.source import git
 from gist_core.lineage.statement import FOLDER
-from gist_core.lineage.store import ObjectStore
-
-READERS = max(2, min(4, os.cpu_count() or 2))
+from gist_core.lineage.store import ObjectStore, read_object
 
 
 @dataclass(frozen=True)
@@ -37,10 +33,15 @@ class Finding:
 
 @dataclass
 class Verification:
-    """findings: what contradicts a statement. notes: what is absent or cannot be checked here, and is no alarm."""
+    """findings: what contradicts a statement. notes: what is absent or cannot be checked here, and is no alarm.
+
+    stages: those of dvc.lock. unstated: those of them whose statement is nowhere here, so that only the MD5s of dvc.lock
+    were held against what is here."""
 
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    stages: int = 0
+    unstated: int = 0
     files_read: int = 0
     bytes_read: int = 0
 
@@ -57,19 +58,27 @@ class Verification:
 def verify(
     root: Path,
     stores: Sequence[ObjectStore],
+    declared: Callable[[Path], Mapping[str, Sequence[str]]],
     *,
     signers: Path | None = None,
     progress: Callable[[int], object] = lambda size: None,
 ) -> Verification:
     """Checks a project.
 
-    stores: its cache and remotes. signers: allowed signers; given one, or where the project has one, each statement
-    must be signed.
+    stores: its cache and remotes. declared: the outs of each stage of the project's dvc.yaml, templates resolved; raises
+    ValueError if that cannot be read. signers: allowed signers; given one, or where the project has one, the statement
+    of each stage must be signed.
     progress: called with the number of bytes after each file.
     """
     result = Verification()
-    locked = _read_lock(root, result)
-    ledger = _read_statements(root, locked, stores, result)
+    reader = Reader(progress)
+    lock = _read_lock(root, result)
+    locked = lock or {}
+    outs_of, kept_by_git = _read_declaration(root, declared, result)
+    data = _statement_bytes(root, locked, stores, result)
+    ledger = _read_statements(root, locked, data, result)
+    if lock is not None:
+        _check_removed(root, outs_of, locked, ledger, stores, kept_by_git, result)
     for name, stage in locked.items():
         if name in ledger.statements:
             for problem in lockcheck.differences(stage, ledger.statements[name], f"{FOLDER}/{name}.json"):
@@ -77,52 +86,75 @@ def verify(
     for name in ledger.statements:
         for path, maker in ledger.broken_links(name):
             result.find("statement", path, f"{name} read other bytes than {maker} states to have made")
-    reader = _Reader(result, progress)
     _check_workspace(root, ledger, stores, reader, result)
     for store in stores:
-        _check_store(root, store, ledger, locked, reader, result)
+        _check_store(store, ledger, locked, kept_by_git, reader, result)
     _check_log(root, ledger, result)
-    _check_signatures(root, signers, result)
+    _check_signatures(root, signers, data, result)
+    result.files_read, result.bytes_read = reader.files_read, reader.bytes_read
     return result
 
 
-def _read_lock(root: Path, result: Verification) -> dict[str, LockedStage]:
+def _read_lock(root: Path, result: Verification) -> dict[str, LockedStage] | None:
+    """None if it cannot be read; then nothing is said about what it lacks."""
     path = root / LOCK
     if not path.exists():
         raise ValueError(f"{path} does not exist: nothing has run here yet, or this is not the project's root")
     try:
         text = path.read_bytes().decode("utf-8")
-        for problem in form_problems(text):
-            result.find("dvc.lock", LOCK.as_posix(), problem)
-        return parse_lock(text)
-    except (ValueError, UnicodeDecodeError) as error:
+        stages = parse_lock(text)
+    except (ValueError, OSError) as error:
         result.find("dvc.lock", LOCK.as_posix(), str(error))
-        return {}
+        return None
+    for problem in form_problems(text):
+        result.find("dvc.lock", LOCK.as_posix(), problem)
+    return stages
+
+
+def _read_declaration(
+    root: Path, declared: Callable[[Path], Mapping[str, Sequence[str]]], result: Verification
+) -> tuple[Mapping[str, Sequence[str]], list[str]]:
+    """The outs of each stage, and patterns of those that git keeps."""
+    try:
+        return declared(root), uncached_outs(root)
+    except ValueError as error:
+        result.find("workspace", "dvc.yaml", str(error))
+        return {}, []
+
+
+def _statement_bytes(
+    root: Path, locked: Mapping[str, LockedStage], stores: Sequence[ObjectStore], result: Verification
+) -> dict[str, list[bytes]]:
+    """The statement of each stage by path: the workspace's, and the one that dvc.lock names where that is another."""
+    found: dict[str, list[bytes]] = {}
+    for name in sorted({path.stem for path in (root / FOLDER).glob("*.json")} | set(locked)):
+        path = f"{FOLDER}/{name}.json"
+        found[path] = []
+        try:
+            found[path] += [(root / path).read_bytes()]
+        except FileNotFoundError:
+            result.notes.append(f"{path} is not here (`dvc pull` brings it)")
+        except OSError as error:
+            result.find("statement", path, f"it cannot be read: {error.strerror}")
+        entry = locked[name].outs.get(path) if name in locked else None
+        if entry and not any(_md5(data) == entry.md5 for data in found[path]):
+            data = read_object(entry.md5, stores)
+            found[path] += [data] if data else []
+    return found
 
 
 def _read_statements(
-    root: Path, locked: Mapping[str, LockedStage], stores: Sequence[ObjectStore], result: Verification
+    root: Path, locked: Mapping[str, LockedStage], data: Mapping[str, list[bytes]], result: Verification
 ) -> Ledger:
-    """The statements that dvc.lock names: the workspace's, or a store's where the workspace has none or another one."""
+    """The statements that dvc.lock names, as far as they are what it names."""
     statements: dict[str, Statement] = {}
-    for name in sorted({path.stem for path in (root / FOLDER).glob("*.json")} | set(locked)):
-        path = f"{FOLDER}/{name}.json"
-        stage = locked.get(name)
-        entry = stage.outs.get(path) if stage else None
-        if locked and stage is None:
-            result.find("statement", path, "dvc.lock knows no stage of this name")
-        statement = None
-        if (root / path).is_file():
-            statement = _read_statement(name, path, (root / path).read_bytes(), entry.md5 if entry else None, result)
-        else:
-            for out in _orphans(root, stage, path, stores) if entry and stage else ():
-                result.find("workspace", out, f"it is an out of {name}, which has no statement ({path} is missing)")
-            result.notes.append(f"{path} is not here (`dvc pull` brings it)")
-        if statement is None and entry:
-            data = _from_stores(entry.md5, stores)
-            statement = _read_statement(name, path, data, entry.md5, result) if data else None
-        if statement:
-            statements[name] = statement
+    for path, copies in data.items():
+        name = Path(path).stem
+        entry = locked[name].outs.get(path) if name in locked else None
+        for copy in copies:
+            statement = _read_statement(name, path, copy, entry.md5 if entry else None, result)
+            if statement:
+                statements[name] = statement
     return Ledger(statements)
 
 
@@ -136,38 +168,60 @@ def _read_statement(name: str, path: str, data: bytes, md5: str | None, result: 
     if statement.stage != name:
         result.find("statement", path, f"it is the statement of {statement.stage}, not of {name}")
         return None
-    if md5 and hashlib.md5(data, usedforsecurity=False).hexdigest() != md5:
+    if md5 and _md5(data) != md5:
         result.find("statement", path, f"it is not the one that dvc.lock names (MD5 {md5})")
         return None
     return statement
 
 
-def _orphans(root: Path, stage: LockedStage, statement: str, stores: Sequence[ObjectStore]) -> list[str]:
+def _check_removed(
+    root: Path,
+    declared: Mapping[str, Sequence[str]],
+    locked: Mapping[str, LockedStage],
+    ledger: Ledger,
+    stores: Sequence[ObjectStore],
+    kept_by_git: Sequence[str],
+    result: Verification,
+) -> None:
+    """Evidence that was taken away: a stage's entry in dvc.lock, its statement, or both."""
+    for file in sorted((root / FOLDER).glob("*.json")):
+        if file.stem not in locked:
+            result.find("statement", f"{FOLDER}/{file.name}", "dvc.lock knows no stage of this name")
+    for out, problem in outs.without_entry(root, declared, locked):
+        result.find("workspace", out, problem)
+    result.stages, result.unstated = len(locked), len(locked.keys() - ledger.statements.keys())
+    for name, stage in locked.items():
+        path = f"{FOLDER}/{name}.json"
+        if path not in stage.outs:
+            result.find("dvc.lock", LOCK.as_posix(), f"stage {name}: {path} is not among its outs")
+        elif not (root / path).exists():
+            for out in _orphans(root, stage, path, stores, kept_by_git):
+                result.find("workspace", out, f"it is an out of {name}, which has no statement ({path} is missing)")
+        if name not in ledger.statements:
+            for out, problem in outs.unlike_lock(root, stage):
+                result.find("workspace", out, problem)
+    for path in outs.of_no_stage(root, declared, locked):
+        result.notes.append(
+            f"{path} is an out of no stage in dvc.yaml or dvc.lock (a run that was renamed leaves such)"
+        )
+
+
+def _orphans(
+    root: Path, stage: LockedStage, statement: str, stores: Sequence[ObjectStore], kept_by_git: Sequence[str]
+) -> list[str]:
     """The outs of a stage that are here without its statement.
 
     Those that git keeps are here in every clone, before anything was pulled: they count only if the statement was
     here once (the cache has it, and other statements are checked out).
     """
     here = [out for out in stage.outs if (root / out).exists()]
-    kept_by_git = uncached_outs(root)
     pulled = [out for out in here if not any(re.fullmatch(pattern, out) for pattern in kept_by_git)]
     was_here = any(store.label == "cache" and store.path(stage.outs[statement].md5) for store in stores)
     return here if pulled or (was_here and any((root / FOLDER).glob("*.json"))) else []
 
 
-def _from_stores(md5: str, stores: Sequence[ObjectStore]) -> bytes | None:
-    for store in stores:
-        source = store.open(md5)
-        if source:
-            with source:
-                data = source.read()
-            if hashlib.md5(data, usedforsecurity=False).hexdigest() == md5:
-                return data
-    return None
-
-
 def _check_workspace(
-    root: Path, ledger: Ledger, stores: Sequence[ObjectStore], reader: "_Reader", result: Verification
+    root: Path, ledger: Ledger, stores: Sequence[ObjectStore], reader: Reader, result: Verification
 ) -> None:
     expected: dict[str, dict[str, list[str]]] = {}
     for name in ledger.in_order():
@@ -178,7 +232,7 @@ def _check_workspace(
             if path not in ledger.producers:
                 expected.setdefault(path, {}).setdefault(digest["sha256"], []).append(f"{name} read")
     present = {path: root / path for path in expected if (root / path).is_file()}
-    actual = reader.sha256(present)
+    actual = reader.sha256(present, lambda path, error: result.find("workspace", path, _unreadable(error)))
     for path, digests in expected.items():
         for sha256, users in digests.items():
             if path in actual and actual[path] != sha256:
@@ -188,8 +242,8 @@ def _check_workspace(
 
 
 def _check_folders(root: Path, ledger: Ledger, expected: Iterable[str], result: Verification) -> None:
-    """Files too many or too few in what the stages declare. A whole out that is absent is a note: it was not
-    pulled."""
+    """Files too many or too few in what the stages declare, and linked folders. A whole out that is absent is a note: it
+    was not pulled."""
     stated = set(expected)
     for name, statement in ledger.statements.items():
         for kind in ("deps", "outs"):
@@ -203,20 +257,28 @@ def _check_folders(root: Path, ledger: Ledger, expected: Iterable[str], result: 
                     elif not any(file in ledger.producers for file in files):
                         result.find("workspace", declared, f"{name} read it, and it is gone")
                     continue
-                present = {f"{declared}/{file}" for file in files_under(path)} if path.is_dir() else {declared}
-                for file in sorted(present - files - stated):
-                    result.find("workspace", file, f"no statement accounts for it ({name} declares {declared})")
+                try:
+                    present = {f"{declared}/{file}" for file in files_under(path)} if path.is_dir() else {declared}
+                except (ValueError, OSError) as error:
+                    result.find("workspace", declared, str(error))
+                    continue
+                for file in sorted(present - files):
+                    if file not in stated:
+                        result.find("workspace", file, f"no statement accounts for it ({name} declares {declared})")
+                    else:
+                        verb = "read" if kind == "deps" else "make"
+                        result.find("workspace", file, f"it is in {declared} now, but {name} did not {verb} it")
                 for file in sorted(files - present):
                     if kind == "outs" or file not in ledger.producers:
                         result.find("workspace", file, f"it is missing, though {declared} is here ({name})")
 
 
 def _check_store(
-    root: Path,
     store: ObjectStore,
     ledger: Ledger,
     locked: Mapping[str, LockedStage],
-    reader: "_Reader",
+    kept_by_git: Sequence[str],
+    reader: Reader,
     result: Verification,
 ) -> None:
     """The objects that the current statements need: each must have the stated SHA-256; listings and statements their
@@ -230,28 +292,42 @@ def _check_store(
                 small[entry.md5] = path
         for path, digest in statement.outputs.items() if statement else ():
             wanted[digest["md5"]] = (digest["sha256"], path)
-    absent, kept_by_git = 0, uncached_outs(root)
+    absent = 0
     files = {md5: file for md5 in wanted if (file := store.path(md5))}
-    actual = reader.sha256(files)
+
+    def unreadable(md5: str, error: OSError) -> None:
+        result.find(store.label, _object(store, md5), _unreadable(error))
+
+    actual = reader.sha256(files, unreadable)
     for md5, (sha256, path) in wanted.items():
+        if md5 in files and md5 not in actual:
+            continue
         if md5 not in actual:
-            source = store.open(md5) if md5 not in files else None
+            source = store.open(md5)
             if source is None:
                 absent += not any(re.fullmatch(pattern, path) for pattern in kept_by_git)
                 continue
-            actual[md5] = reader.sha256_of_stream(source)
+            try:
+                actual[md5] = reader.sha256_of_stream(source)
+            except OSError as error:
+                unreadable(md5, error)
+                continue
         if actual[md5] != sha256:
             result.find(
                 store.label, _object(store, md5), f"it is not {path}, which dvc.lock and the statement name by it"
             )
     for md5, path in small.items():
-        source = store.open(md5)
-        if source is None:
-            absent += 1
+        try:
+            source = store.open(md5)
+            if source is None:
+                absent += 1
+                continue
+            with source:
+                data = source.read()
+        except OSError as error:
+            unreadable(md5, error)
             continue
-        with source:
-            data = source.read()
-        if hashlib.md5(data, usedforsecurity=False).hexdigest() != md5.removesuffix(".dir"):
+        if _md5(data) != md5.removesuffix(".dir"):
             result.find(store.label, _object(store, md5), f"its bytes do not have its MD5 (it stands for {path})")
     if absent:
         result.notes.append(f"{store.label}: {absent} of {len(wanted) + len(small)} objects are not there")
@@ -264,58 +340,32 @@ def _check_log(root: Path, ledger: Ledger, result: Verification) -> None:
         made = git(root, "show", "-s", "--format=%ct", commit)
         if made:
             times[commit] = float(made)
-    for stage, problem in log_problems(root, times):
-        result.find("run log", LOG.as_posix(), f"{stage}: {problem}" if stage else problem)
+    try:
+        for stage, problem in log_problems(root, times):
+            result.find("run log", LOG.as_posix(), f"{stage}: {problem}" if stage else problem)
+    except OSError as error:
+        result.find("run log", LOG.as_posix(), _unreadable(error))
 
 
-def _check_signatures(root: Path, signers: Path | None, result: Verification) -> None:
+def _check_signatures(
+    root: Path, signers: Path | None, statements: Mapping[str, list[bytes]], result: Verification
+) -> None:
+    """Of the workspace's statements, and of those that dvc.lock names: a statement that is not here needs one too."""
     allowed = signers or root / signing.ALLOWED_SIGNERS
     if allowed.exists():
-        for path, problem in signing.signature_problems(root, FOLDER, allowed):
+        first = {path: copies[0] if copies else None for path, copies in statements.items()}
+        for path, problem in signing.signature_problems(root, first, allowed):
             result.find("signature", path, problem)
     elif signers:
         raise ValueError(f"{signers} does not exist, so no signature can be checked")
 
 
-class _Reader:
-    """SHA-256 of many files, each inode once, several at a time."""
-
-    def __init__(self, result: Verification, progress: Callable[[int], object]) -> None:
-        self.result, self.progress = result, progress
-        self.known: dict[tuple[int, int], str] = {}
-
-    def sha256(self, files: Mapping[str, Path]) -> dict[str, str]:
-        inodes = {}
-        sizes: dict[tuple[int, int], tuple[int, Path]] = {}
-        for name, path in files.items():
-            state = path.stat()
-            inodes[name] = (state.st_dev, state.st_ino)
-            sizes.setdefault(inodes[name], (state.st_size, path))
-        todo = sorted((inode for inode in sizes if inode not in self.known), key=lambda inode: -sizes[inode][0])
-        with ThreadPoolExecutor(READERS) as pool:
-            for inode, digest in zip(todo, pool.map(lambda inode: _sha256(sizes[inode][1]), todo), strict=True):
-                self.known[inode] = digest
-                self._count(sizes[inode][0])
-        return {name: self.known[inode] for name, inode in inodes.items()}
-
-    def sha256_of_stream(self, stream: BinaryIO) -> str:
-        digest, size = hashlib.sha256(), 0
-        with stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-                size += len(chunk)
-        self._count(size)
-        return digest.hexdigest()
-
-    def _count(self, size: int) -> None:
-        self.result.files_read += 1
-        self.result.bytes_read += size
-        self.progress(size)
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _unreadable(error: OSError) -> str:
+    return f"it cannot be read: {error.strerror or error}"
 
 
 def _object(store: ObjectStore, md5: str) -> str:

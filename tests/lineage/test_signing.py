@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.lineage import declared_outs
 from gist_core.lineage import signing
 from gist_core.lineage.statement import FOLDER
 from gist_core.lineage.store import cache_of
@@ -27,9 +28,9 @@ def signed(toy: Path, tmp_path: Path) -> tuple[Path, Path]:
 
 def test_signed_statements_verify(signed: tuple[Path, Path]) -> None:
     root, signers = signed
-    assert verify(root, [cache_of(root)], signers=signers).findings == []
+    assert verify(root, [cache_of(root)], declared_outs, signers=signers).findings == []
     shutil.copy(signers, root / signing.ALLOWED_SIGNERS)
-    assert verify(root, [cache_of(root)]).findings == []
+    assert verify(root, [cache_of(root)], declared_outs).findings == []
 
 
 def test_a_missing_a_foreign_and_a_stale_signature_are_named(signed: tuple[Path, Path], tmp_path: Path) -> None:
@@ -38,7 +39,7 @@ def test_a_missing_a_foreign_and_a_stale_signature_are_named(signed: tuple[Path,
     report = root / FOLDER / "report.json"
     signing.sign(report, _key(tmp_path / "other"), root / signing.FOLDER / "report.json.sig")
     shutil.copy(root / signing.FOLDER / "sources.json.sig", root / signing.FOLDER / "base_model.json.sig")
-    found = {f.path: f.problem for f in verify(root, [cache_of(root)], signers=signers).findings}
+    found = {f.path: f.problem for f in verify(root, [cache_of(root)], declared_outs, signers=signers).findings}
     assert found == {
         f"{FOLDER}/rouge.json": "it is not signed",
         f"{FOLDER}/report.json": "it is signed with a key that allowed_signers does not allow",
@@ -55,8 +56,8 @@ def test_a_forger_who_rewrites_statement_and_lock_is_caught_by_the_signature(sig
     statement.unlink()
     statement.write_bytes(new)
     lock.write_text(lock.read_text().replace(_md5(old), _md5(new)))
-    assert verify(root, []).findings == []
-    assert [f.path for f in verify(root, [], signers=signers).findings] == [f"{FOLDER}/report.json"]
+    assert verify(root, [], declared_outs).findings == []
+    assert [f.path for f in verify(root, [], declared_outs, signers=signers).findings] == [f"{FOLDER}/report.json"]
 
 
 def _key(path: Path) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.lineage import declared_outs
 from gist_core.lineage.runlog import LOG
 from gist_core.lineage.store import FolderStore, cache_of
 from gist_core.lineage.verify import Verification, verify
@@ -236,7 +237,7 @@ def test_garbage_collection_and_a_repeated_run_raise_no_alarm(toy: Path) -> None
 
 def _verify(root: Path, remote: Path | None = None) -> Verification:
     stores = [cache_of(root)] + ([FolderStore(remote, "remote")] if remote else [])
-    return verify(root, stores)
+    return verify(root, stores, declared_outs)
 
 
 def _own(path: Path, mode: int = 0o644) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cli.lineage import declared_outs
 from gist_core.lineage import numbers
 from gist_core.lineage.audit import every_number
 from gist_core.lineage.hashing import sha256_of_path
@@ -69,12 +70,12 @@ def test_a_score_rests_on_the_run_that_its_training_started_from(toy: Path) -> N
     assert (first, sha256_of_path(toy / first), "train@pos_control") in pedigree.origins["train@gist-1"].inputs
     assert "train@pos_control" in pedigree.origins
     assert pedigree.problems == ()
-    assert verify(toy, [cache_of(toy)]).findings == []
+    assert verify(toy, [cache_of(toy)], declared_outs).findings == []
 
     params["runs"]["pos_control"]["num_gist_tokens"] = 2
     (toy / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     project.repro(toy, "train@pos_control")
-    said = {f"{found.path}: {found.problem}" for found in verify(toy, [cache_of(toy)]).findings}
+    said = {f"{found.path}: {found.problem}" for found in verify(toy, [cache_of(toy)], declared_outs).findings}
     assert f"{first}: train@gist-1 read other bytes than train@pos_control states to have made" in said
 
 
