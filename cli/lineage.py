@@ -258,15 +258,24 @@ def declared_outs(root: Path) -> dict[str, list[str]]:
     Raises:
         ValueError: dvc.yaml, or a file that its templates name, cannot be read.
     """
+    import yaml
     from dvc.dvcfile import load_file
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     try:
+        for name in ("dvc.yaml", "params.yaml"):
+            # DVC's parser is C and ends the process where this one raises RecursionError.
+            yaml.safe_load((root / name).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError) as error:
+        raise ValueError(f"{name} cannot be read: {' '.join(str(error).split())}") from None
+    try:
         with Repo(str(root)) as repo:
-            stages = load_file(repo, str(root / "dvc.yaml")).resolver.resolve()["stages"]
-    except (DvcException, OSError, RecursionError) as error:
+            stages = load_file(repo, str(root / "dvc.yaml")).resolver.resolve().get("stages")
+    except (DvcException, OSError) as error:
         raise ValueError(f"its stages cannot be read: {' '.join(str(error).split())}") from None
+    if not stages:
+        raise ValueError("it declares no stage")
     return {
         name: [
             out if isinstance(out, str) else next(iter(out))

@@ -66,12 +66,13 @@ def digest_path(path: Path) -> Artifact:
     """Digests of a file, or of every file of a folder that counts (see `files_under`).
 
     Raises:
-        ValueError: nothing is at `path`, or a folder in it is a link.
+        ValueError: nothing that can be read is at `path`, or a folder in it is a link.
     """
     if path.is_dir():
         return Artifact(True, {name: digest_file(path / name) for name in files_under(path)})
-    if not path.exists():
-        raise ValueError(f"{path} does not exist, so its SHA-256 cannot be taken")
+    if not path.is_file():
+        state = "is neither a file nor a folder" if path.exists() else "does not exist"
+        raise ValueError(f"{path} {state}, so its SHA-256 cannot be taken")
     return Artifact(False, {"": digest_file(path)}, isexec=bool(path.stat().st_mode & 0o111))
 
 

@@ -2,7 +2,6 @@
 changed."""
 
 from collections.abc import Iterator, Mapping
-from datetime import date
 from typing import Any
 
 from gist_core.lineage.ledger import Statement
@@ -51,14 +50,13 @@ def _parameters(locked: Mapping[str, Any], statement: Statement) -> Iterator[str
 
 
 def _same(locked: Any, stated: Any) -> bool:
-    """Whether two values are equal and of one type. A date is a text in JSON; `1e-05`, as DVC writes a small number,
-    is one for YAML 1.1."""
+    """Whether two values are equal and of one type. `1e-05`, as DVC writes a small number, is a text for YAML 1.1."""
     if isinstance(locked, dict) and isinstance(stated, dict):
         return locked.keys() == stated.keys() and all(_same(value, stated[key]) for key, value in locked.items())
     if isinstance(locked, list) and isinstance(stated, list):
         return len(locked) == len(stated) and all(map(_same, locked, stated))
-    if isinstance(locked, date) or (isinstance(locked, str) and isinstance(stated, float)):
-        return str(locked) == str(stated)
+    if isinstance(locked, str) and isinstance(stated, float):
+        return locked == str(stated)
     return type(locked) is type(stated) and bool(locked == stated)
 
 

@@ -3,6 +3,7 @@
 A statement speaks for the outs of its stage. Where the statement is gone, or the stage's entry in dvc.lock with it,
 what dvc.yaml declares and the MD5s of dvc.lock are all that is left."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -20,7 +21,7 @@ def without_entry(
     for name, outs in declared.items():
         known = locked[name].outs if name in locked else {}
         for out in outs:
-            if out not in known and (root / out).exists():
+            if out not in known and os.path.exists(root / out):
                 entry = f"no stage {name}" if name not in locked else f"no such out of {name}"
                 yield out, f"it is an out of {name}, and dvc.lock has {entry}; `dvc repro {name}` makes both anew"
 
@@ -28,7 +29,7 @@ def without_entry(
 def unlike_lock(root: Path, stage: LockedStage) -> Iterator[tuple[str, str]]:
     """(path, problem) of each out of a stage that is here with other bytes than dvc.lock has."""
     for out, entry in stage.outs.items():
-        if not (root / out).exists():
+        if not os.path.exists(root / out):
             continue
         try:
             artifact = digest_path(root / out)

@@ -8,7 +8,6 @@ them. The same inputs, parameters, commit and environment give the same bytes: w
 
 import json
 from collections.abc import Mapping
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +93,9 @@ def _files(artifacts: Mapping[str, Artifact]) -> list[tuple[str, dict[str, str],
 
 
 def _plain(value: Any) -> Any:
-    """Numbers of numpy and torch, paths and dates, as JSON has them."""
+    """Numbers of numpy and torch, and paths, as JSON has them."""
     if hasattr(value, "item"):
         return value.item()
     if isinstance(value, Path):
         return value.as_posix()
-    if isinstance(value, date):
-        return str(value)
     raise TypeError(f"a fact of a stage must be JSON, and {value!r} ({type(value).__name__}) is not")

@@ -37,12 +37,16 @@ class FolderStore:
 def read_object(md5: str, stores: Sequence[ObjectStore]) -> bytes | None:
     """The bytes that have this MD5, of the first store that has them intact; None if none has."""
     for store in stores:
-        source = store.open(md5)
-        if source:
+        try:
+            source = store.open(md5)
+            if source is None:
+                continue
             with source:
                 data = source.read()
-            if hashlib.md5(data, usedforsecurity=False).hexdigest() == md5.removesuffix(".dir"):
-                return data
+        except OSError:  # as good as not there
+            continue
+        if hashlib.md5(data, usedforsecurity=False).hexdigest() == md5.removesuffix(".dir"):
+            return data
     return None
 
 

@@ -4,9 +4,9 @@ Every file is read once, by its inode (reader.py). Its SHA-256 is what counts; M
 folder listings, which are small, and of outs whose statement is not here: dvc.lock has nothing better."""
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from gist_core.lineage import lockcheck, outs, signing
@@ -19,40 +19,7 @@ from gist_core.lineage.runlog import LOG, log_problems
 from gist_core.lineage.source import git
 from gist_core.lineage.statement import FOLDER
 from gist_core.lineage.store import ObjectStore, read_object
-
-
-@dataclass(frozen=True)
-class Finding:
-    """place: workspace, dvc.lock, statement, run log, signature, or the label of a store. path: the file it is
-    about."""
-
-    place: str
-    path: str
-    problem: str
-
-
-@dataclass
-class Verification:
-    """findings: what contradicts a statement. notes: what is absent or cannot be checked here, and is no alarm.
-
-    stages: those of dvc.lock. unstated: those of them whose statement is nowhere here, so that only the MD5s of dvc.lock
-    were held against what is here."""
-
-    findings: list[Finding] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    stages: int = 0
-    unstated: int = 0
-    files_read: int = 0
-    bytes_read: int = 0
-
-    @property
-    def ok(self) -> bool:
-        return not self.findings
-
-    def find(self, place: str, path: str, problem: str) -> None:
-        finding = Finding(place, path, problem)
-        if finding not in self.findings:
-            self.findings.append(finding)
+from gist_core.lineage.verification import Verification
 
 
 def verify(
@@ -103,8 +70,11 @@ def _read_lock(root: Path, result: Verification) -> dict[str, LockedStage] | Non
     try:
         text = path.read_bytes().decode("utf-8")
         stages = parse_lock(text)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         result.find("dvc.lock", LOCK.as_posix(), str(error))
+        return None
+    except OSError as error:
+        result.find("dvc.lock", LOCK.as_posix(), _unreadable(error))
         return None
     for problem in form_problems(text):
         result.find("dvc.lock", LOCK.as_posix(), problem)
@@ -116,7 +86,8 @@ def _read_declaration(
 ) -> tuple[Mapping[str, Sequence[str]], list[str]]:
     """The outs of each stage, and patterns of those that git keeps."""
     try:
-        return declared(root), uncached_outs(root)
+        kept_by_git = uncached_outs(root)
+        return declared(root), kept_by_git
     except ValueError as error:
         result.find("workspace", "dvc.yaml", str(error))
         return {}, []
@@ -131,15 +102,18 @@ def _statement_bytes(
         path = f"{FOLDER}/{name}.json"
         found[path] = []
         try:
-            found[path] += [(root / path).read_bytes()]
-        except FileNotFoundError:
-            result.notes.append(f"{path} is not here (`dvc pull` brings it)")
+            if (root / path).is_file():
+                found[path] += [(root / path).read_bytes()]
+            elif (root / path).exists():
+                result.find("statement", path, "it is not a file")
+            else:
+                result.notes.append(f"{path} is not here (`dvc pull` brings it)")
         except OSError as error:
-            result.find("statement", path, f"it cannot be read: {error.strerror}")
+            result.find("statement", path, _unreadable(error))
         entry = locked[name].outs.get(path) if name in locked else None
         if entry and not any(_md5(data) == entry.md5 for data in found[path]):
-            data = read_object(entry.md5, stores)
-            found[path] += [data] if data else []
+            stored = read_object(entry.md5, stores)
+            found[path] += [stored] if stored else []
     return found
 
 
@@ -214,7 +188,7 @@ def _orphans(
     Those that git keeps are here in every clone, before anything was pulled: they count only if the statement was
     here once (the cache has it, and other statements are checked out).
     """
-    here = [out for out in stage.outs if (root / out).exists()]
+    here = [out for out in stage.outs if os.path.exists(root / out)]
     pulled = [out for out in here if not any(re.fullmatch(pattern, out) for pattern in kept_by_git)]
     was_here = any(store.label == "cache" and store.path(stage.outs[statement].md5) for store in stores)
     return here if pulled or (was_here and any((root / FOLDER).glob("*.json"))) else []
@@ -231,7 +205,7 @@ def _check_workspace(
         for path, digest in statement.inputs.items():
             if path not in ledger.producers:
                 expected.setdefault(path, {}).setdefault(digest["sha256"], []).append(f"{name} read")
-    present = {path: root / path for path in expected if (root / path).is_file()}
+    present = {path: root / path for path in expected if os.path.isfile(root / path)}
     actual = reader.sha256(present, lambda path, error: result.find("workspace", path, _unreadable(error)))
     for path, digests in expected.items():
         for sha256, users in digests.items():
@@ -248,19 +222,18 @@ def _check_folders(root: Path, ledger: Ledger, expected: Iterable[str], result: 
     for name, statement in ledger.statements.items():
         for kind in ("deps", "outs"):
             for declared in statement.declared[kind]:
-                path = root / declared
                 own = statement.outputs if kind == "outs" else statement.inputs
                 files = {file for file in own if file == declared or file.startswith(declared + "/")}
-                if not path.exists():
+                try:
+                    present = _files_of(root, declared)
+                except (ValueError, OSError) as error:
+                    result.find("workspace", declared, str(error))
+                    continue
+                if present is None:
                     if kind == "outs":
                         result.notes.append(f"{declared} (an out of {name}) is not here (`dvc pull` brings it)")
                     elif not any(file in ledger.producers for file in files):
                         result.find("workspace", declared, f"{name} read it, and it is gone")
-                    continue
-                try:
-                    present = {f"{declared}/{file}" for file in files_under(path)} if path.is_dir() else {declared}
-                except (ValueError, OSError) as error:
-                    result.find("workspace", declared, str(error))
                     continue
                 for file in sorted(present - files):
                     if file not in stated:
@@ -271,6 +244,18 @@ def _check_folders(root: Path, ledger: Ledger, expected: Iterable[str], result: 
                 for file in sorted(files - present):
                     if kind == "outs" or file not in ledger.producers:
                         result.find("workspace", file, f"it is missing, though {declared} is here ({name})")
+
+
+def _files_of(root: Path, declared: str) -> set[str] | None:
+    """Paths of the files that a declared dependency or out has now; None if it is not here."""
+    path = root / declared
+    if not path.exists():
+        return None
+    if path.is_dir():
+        return {f"{declared}/{file}" for file in files_under(path)}
+    if not path.is_file():
+        raise ValueError("it is neither a file nor a folder")
+    return {declared}
 
 
 def _check_store(
@@ -382,7 +367,10 @@ def _which_rows(path: Path, ledger: Ledger, name: str, stores: Sequence[ObjectSt
     """Names the rows that differ from an intact copy of the file, if some store has one."""
     maker = ledger.producer(name)
     for store in stores if maker else ():
-        source = store.open(maker.outputs[name]["md5"]) if maker else None
+        try:
+            source = store.open(maker.outputs[name]["md5"]) if maker else None
+        except OSError:
+            continue
         if source:
             with source:
                 rows = differing_rows(path, source)

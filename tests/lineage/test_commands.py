@@ -66,6 +66,23 @@ def test_verify_reads_the_remote_and_names_what_differs(
     assert _gist(toy, monkeypatch, "verify", "--no-remote").exit_code == 0
 
 
+def test_verify_counts_the_stages_that_no_statement_speaks_for(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.run(toy, "git", "clean", "-q", "-f", "-d", "-X")
+    shown = _gist(toy, monkeypatch, "verify")
+    assert shown.exit_code == 0
+    assert "nothing differs; 13 of 13 stages could not be checked against a statement" in shown.output
+
+
+@pytest.mark.parametrize("place", ["http://127.0.0.1:9/x", "nowhere"])
+def test_verify_refuses_a_remote_that_cannot_be_reached(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
+) -> None:
+    url = place if ":" in place else str(tmp_path / place)
+    project.run(toy, "dvc", "remote", "add", "-q", "-d", "store", url)
+    with pytest.raises(ValueError, match=r"remote store .*(cannot be reached|does not exist).*--no-remote"):
+        _gist(toy, monkeypatch, "verify")
+
+
 def test_diff_with_itself_finds_nothing(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = _gist(built, monkeypatch, "diff", "HEAD")
     assert (shown.exit_code, "no statement differs" in shown.output) == (0, True)

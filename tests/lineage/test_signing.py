@@ -11,6 +11,7 @@ from gist_core.lineage import signing
 from gist_core.lineage.statement import FOLDER
 from gist_core.lineage.store import cache_of
 from gist_core.lineage.verify import verify
+from tests.lineage import project
 
 pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen")
 
@@ -58,6 +59,16 @@ def test_a_forger_who_rewrites_statement_and_lock_is_caught_by_the_signature(sig
     lock.write_text(lock.read_text().replace(_md5(old), _md5(new)))
     assert verify(root, [], declared_outs).findings == []
     assert [f.path for f in verify(root, [], declared_outs, signers=signers).findings] == [f"{FOLDER}/report.json"]
+
+
+def test_a_signature_is_asked_of_a_statement_that_is_gone(signed: tuple[Path, Path]) -> None:
+    """As in a clone before `dvc pull`, where git has brought the signatures."""
+    root, signers = signed
+    project.run(root, "git", "clean", "-q", "-f", "-d", "-X")
+    assert verify(root, [cache_of(root)], declared_outs, signers=signers).findings == []
+    (root / signing.FOLDER / "rouge.json.sig").unlink()
+    found = verify(root, [cache_of(root)], declared_outs, signers=signers).findings
+    assert [(f.path, f.problem) for f in found] == [(f"{FOLDER}/rouge.json", "it is not signed")]
 
 
 def _key(path: Path) -> Path:

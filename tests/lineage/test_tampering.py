@@ -4,16 +4,20 @@ alarm."""
 import json
 import os
 import random
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from cli.lineage import declared_outs
 from gist_core.lineage.runlog import LOG
 from gist_core.lineage.store import FolderStore, cache_of
-from gist_core.lineage.verify import Verification, verify
+from gist_core.lineage.verification import Verification
+from gist_core.lineage.verify import verify
 from tests.lineage import project
 
 RUNS = project.RUNS
@@ -26,6 +30,15 @@ OUTPUTS = (
     "reports/metrics.json",
     "reports/curves/pos_control.jsonl",
     "data/benchmark/gist-1/raw.jsonl",
+)
+# A file, and the stage that made it.
+MADE_BY = (
+    ("data/scores/rows.parquet", "rouge"),
+    ("data/models/gist-1/model.safetensors", "train@gist-1"),
+    ("data/generations/neg_control/seen.jsonl", "generate@neg_control"),
+    ("data/alpaca_plus/train.parquet", "alpaca_plus"),
+    ("reports/metrics.json", "rouge"),
+    ("data/verdicts/gist-1/seen.jsonl", "judge@gist-1"),
 )
 STAGES = (
     "sources",
@@ -153,6 +166,162 @@ def clock_edited_in_the_log(root: Path, dice: random.Random) -> str:
     return LOG.as_posix()
 
 
+def no_stage_in_lock(root: Path, dice: random.Random) -> str:
+    (root / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    name, stage = dice.choice(MADE_BY)
+    _flip(_own(root / name), dice, name)
+    return f"it is an out of {stage}, and dvc.lock has no stage {stage}"
+
+
+def stage_and_statement_removed(root: Path, dice: random.Random) -> str:
+    """Without its statement and its entry in dvc.lock nobody speaks for an out."""
+    name, stage = dice.choice(MADE_BY)
+    _edit_lock(root, lambda stages: stages.pop(stage))
+    (root / f"data/statements/{stage}.json").unlink()
+    _flip(_own(root / name), dice, name)
+    return f"it is an out of {stage}, and dvc.lock has no stage {stage}"
+
+
+def stage_removed(root: Path, dice: random.Random) -> str:
+    stage = dice.choice(STAGES)
+    _edit_lock(root, lambda stages: stages.pop(stage))
+    return f"data/statements/{stage}.json: dvc.lock knows no stage of this name"
+
+
+def out_and_statement_removed(root: Path, dice: random.Random) -> str:
+    name, stage = dice.choice(MADE_BY)
+    statement = f"data/statements/{stage}.json"
+    gone = {statement, name, str(Path(name).parent)}
+    _edit_lock(root, lambda stages: _keep(stages[stage]["outs"], lambda out: out["path"] not in gone))
+    (root / statement).unlink()
+    _flip(_own(root / name), dice, name)
+    return f"it is an out of {stage}, and dvc.lock has no such out"
+
+
+def statement_removed_from_outs(root: Path, dice: random.Random) -> str:
+    stage = dice.choice(STAGES)
+    statement = f"data/statements/{stage}.json"
+    _edit_lock(root, lambda stages: _keep(stages[stage]["outs"], lambda out: out["path"] != statement))
+    (root / statement).unlink()
+    return f"stage {stage}: {statement} is not among its outs"
+
+
+def forged_in_a_clone_without_statements(root: Path, dice: random.Random) -> str:
+    """As git gives it: no cache, and only the outs that git keeps."""
+    project.run(root, "git", "clean", "-q", "-f", "-d", "-X")
+    name = dice.choice(["reports/metrics.json", "reports/judge/gist-1.json", "reports/report.md"])
+    _flip(root / name, dice, name)
+    return f"{name}: it has MD5"
+
+
+def linked_folder(root: Path, dice: random.Random) -> str:
+    folder = dice.choice(["data/models/gist-1", "data/alpaca_plus", "data/generations/pos_control"])
+    (root / folder / "more").symlink_to(root / "data/sources", target_is_directory=True)
+    return f"{folder}/more is a link to a folder"
+
+
+def run_that_the_scores_do_not_know(root: Path, dice: random.Random) -> str:
+    """Generated after the scores, in a folder that they declare as a whole."""
+    with (root / "params.yaml").open() as file:
+        params = yaml.safe_load(file)
+    params["runs"]["late"] = params["runs"]["gist-1"]
+    (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    project.repro(root, "generate@late")
+    return "data/generations/late/seen.jsonl: it is in data/generations now, but rouge did not read it"
+
+
+def broken_bytes(root: Path, dice: random.Random) -> str:
+    """Invalid UTF-8, or JSON and YAML nested deeper than a parser goes."""
+    name = dice.choice(
+        [
+            "dvc.lock",
+            "dvc.yaml",
+            LOG.as_posix(),
+            "data/statements/rouge.json",
+            "data/generations/gist-1/seen.jsonl",
+        ]
+    )
+    data = dice.choice([b"\xff\xfe{\n", b"[" * 200_000 + b"\n", b""])
+    if name == LOG.as_posix():
+        data = (root / name).read_bytes() + (data or b"\n")
+    _own(root / name).write_bytes(data)
+    return f"{name}: "
+
+
+def broken_parameters(root: Path, dice: random.Random) -> str:
+    (root / "params.yaml").write_bytes(dice.choice([b"\xff\xfe{\n", b"[" * 200_000, b"runs: [\n"]))
+    return "dvc.yaml: params.yaml cannot be read"
+
+
+def row_without_a_date(root: Path, dice: random.Random) -> str:
+    """A time that Parquet can hold and Python cannot."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    name = "data/scores/rows.parquet"
+    kind = dice.choice([pa.timestamp("s"), pa.timestamp("us", tz="No/Where"), pa.duration("s")])
+    pq.write_table(pa.table({"at": pa.array([2**62 // 10**6], kind)}), _own(root / name))
+    return f"{name}: it is not the file that rouge made"
+
+
+def unreadable_file(root: Path, dice: random.Random) -> str:
+    """Reading this link's target at 0 is an input/output error, for root as well."""
+    name = dice.choice(OUTPUTS)
+    (root / name).unlink()
+    (root / name).symlink_to("/proc/self/mem")
+    return f"{name}: it cannot be read: Input/output error"
+
+
+def folder_or_pipe_for_a_file(root: Path, dice: random.Random) -> str:
+    name = dice.choice(["dvc.lock", LOG.as_posix(), "data/statements/rouge.json", "reports/metrics.json"])
+    (root / name).unlink()
+    if name == "reports/metrics.json":
+        os.mkfifo(root / name)
+    else:
+        (root / name).mkdir()
+    return f"{name}: it "
+
+
+def stage_twice_in_lock(root: Path, dice: random.Random) -> str:
+    text = (root / "dvc.lock").read_text()
+    stage = dice.choice(STAGES)
+    block = next(part for part in _blocks(text) if part.startswith(f"  {stage}:"))
+    (root / "dvc.lock").write_text(text.replace("stages:\n", "stages:\n" + block.replace("size: 1", "size: 2"), 1))
+    return f"'{stage}' stands there twice"
+
+
+def parameter_of_another_type(root: Path, dice: random.Random) -> str:
+    old, new = dice.choice([("seed: 0", "seed: false"), ("bf16: false", "bf16: 0"), ("seed: 0", "seed: '0'")])
+    text = (root / "dvc.lock").read_text()
+    (root / "dvc.lock").write_text(text.replace(old, new, dice.randrange(1, 3)))
+    return "parameter "
+
+
+def parameter_removed(root: Path, dice: random.Random) -> str:
+    lines = (root / "dvc.lock").read_text().splitlines(keepends=True)
+    values = [number for number, line in enumerate(lines) if re.match(r" {10,}\w+: ", line)]
+    del lines[dice.choice(values)]
+    (root / "dvc.lock").write_text("".join(lines))
+    return "parameter "
+
+
+def executable_in_lock(root: Path, dice: random.Random) -> str:
+    name = dice.choice([name for name in OUTPUTS if name.startswith("reports/")])
+    text = (root / "dvc.lock").read_text()
+    place = text.index("size: ", text.index(f"- path: {name}"))
+    end = text.index("\n", place) + 1
+    (root / "dvc.lock").write_text(f"{text[:end]}      isexec: true\n{text[end:]}")
+    return f"{name} has isexec True"
+
+
+def comment_in_lock(root: Path, dice: random.Random) -> str:
+    lines = (root / "dvc.lock").read_text().splitlines()
+    number = dice.randrange(len(lines))
+    lines[number] += " # checked"
+    (root / "dvc.lock").write_text("\n".join(lines) + "\n")
+    return f"line {number + 1} has a comment"
+
+
 MATRIX: dict[Trial, int] = {
     output_byte: 8,
     cache_byte: 8,
@@ -170,6 +339,24 @@ MATRIX: dict[Trial, int] = {
     file_without_statement: 4,
     clock_set_back: 2,
     clock_edited_in_the_log: 3,
+    no_stage_in_lock: 2,
+    stage_and_statement_removed: 6,
+    stage_removed: 3,
+    out_and_statement_removed: 4,
+    statement_removed_from_outs: 4,
+    forged_in_a_clone_without_statements: 3,
+    linked_folder: 3,
+    run_that_the_scores_do_not_know: 1,
+    broken_bytes: 20,
+    broken_parameters: 3,
+    row_without_a_date: 4,
+    unreadable_file: 4,
+    folder_or_pipe_for_a_file: 6,
+    stage_twice_in_lock: 4,
+    parameter_of_another_type: 6,
+    parameter_removed: 8,
+    executable_in_lock: 3,
+    comment_in_lock: 6,
 }
 
 
@@ -216,6 +403,35 @@ def test_a_second_clone_raises_no_alarm_before_and_after_pull(toy: Path, tmp_pat
     assert not (clone / LOG).exists()
 
 
+def test_an_executable_file_a_small_number_and_a_default_raise_no_alarm(toy: Path) -> None:
+    """dvc.lock says of the first that it is one, writes `1e-05`, which is a text for YAML 1.1, and has no defaults."""
+    (toy / "tasks/rouge.py").chmod(0o755)
+    params = yaml.safe_load((toy / "params.yaml").read_text())
+    params["train"]["learning_rate"] = 1e-05
+    prices = {"as_of": "2026-01-02", "input_usd_per_million": 1, "output_usd_per_million": 2.0}
+    params["judge"]["prices"] = prices
+    (toy / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False).replace("1.0e-05", "0.00001"))
+    project.repro(toy)
+    lock = (toy / "dvc.lock").read_text()
+    assert all(text in lock for text in ("isexec: true", "learning_rate: 1e-05", "as_of: '2026-01-02'"))
+    result = _verify(toy)
+    assert (result.findings, result.notes) == ([], [])
+
+
+def test_folders_of_no_stage_are_a_note(toy: Path) -> None:
+    (toy / "data/models/old").mkdir()
+    (toy / "data/statements/runs/other").mkdir()
+    result = _verify(toy)
+    assert (result.findings, len(result.notes)) == ([], 1)
+    assert "data/models/old is an out of no stage" in result.notes[0]
+
+
+def test_a_stage_refuses_a_linked_folder_among_its_inputs(toy: Path) -> None:
+    (toy / "data/generations/gist-1/more").symlink_to(toy / "data/sources", target_is_directory=True)
+    with pytest.raises(RuntimeError, match="data/generations/gist-1/more is a link to a folder"):
+        project.run(toy, "python", "-m", "tasks.rouge")
+
+
 def test_a_byte_of_the_remote_is_found(toy: Path, tmp_path: Path) -> None:
     remote = tmp_path / "remote"
     project.run(toy, "dvc", "remote", "add", "-q", "-d", "store", str(remote))
@@ -238,6 +454,22 @@ def test_garbage_collection_and_a_repeated_run_raise_no_alarm(toy: Path) -> None
 def _verify(root: Path, remote: Path | None = None) -> Verification:
     stores = [cache_of(root)] + ([FolderStore(remote, "remote")] if remote else [])
     return verify(root, stores, declared_outs)
+
+
+def _edit_lock(root: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Changes the stages of dvc.lock and writes it in DVC's form."""
+    lock = yaml.safe_load((root / "dvc.lock").read_text())
+    change(lock["stages"])
+    (root / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
+
+
+def _keep(entries: list[Any], kept: Callable[[Any], bool]) -> None:
+    entries[:] = [entry for entry in entries if kept(entry)]
+
+
+def _blocks(text: str) -> list[str]:
+    """The stages of a dvc.lock as text."""
+    return re.split(r"(?m)^(?=  [^ ])", text)
 
 
 def _own(path: Path, mode: int = 0o644) -> Path:
