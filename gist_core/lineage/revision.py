@@ -13,7 +13,7 @@ from gist_core.lineage.ledger import Ledger, Statement
 from gist_core.lineage.lockfile import LOCK, parse_lock
 from gist_core.lineage.source import git
 from gist_core.lineage.statement import FOLDER
-from gist_core.lineage.store import ObjectStore
+from gist_core.lineage.store import ObjectStore, read_object
 
 WORKSPACE = "workspace"
 
@@ -41,7 +41,7 @@ class Side:
         if data is None or hashlib.sha256(data).hexdigest() != digest["sha256"]:
             if data is not None and self.revision == WORKSPACE:
                 raise NotIntactError([f"{file} in the {WORKSPACE} is not the file that {maker} made"])
-            data = _object(digest["md5"], self.stores)
+            data = read_object(digest["md5"], self.stores)
         if data is None or hashlib.sha256(data).hexdigest() != digest["sha256"]:
             where = f"neither in git nor in the {' or '.join(store.label for store in self.stores)}"
             what = f"{file} at {self.revision}, as {maker} made it, is {where}"
@@ -97,7 +97,7 @@ def _locked_statements(text: str, revision: str) -> dict[str, str]:
 def _statement_bytes(root: Path, name: str, md5: str, stores: Sequence[ObjectStore]) -> bytes | None:
     path = root / FOLDER / f"{name}.json"
     data = path.read_bytes() if path.is_file() else b""
-    return data if _md5(data) == md5 else _object(md5, stores)
+    return data if _md5(data) == md5 else read_object(md5, stores)
 
 
 def _parse(data: bytes, name: str, revision: str) -> Statement:
@@ -108,16 +108,6 @@ def _parse(data: bytes, name: str, revision: str) -> Statement:
     if statement.stage != name:
         raise NotIntactError([f"the statement of {name} at {revision} is that of {statement.stage}"])
     return statement
-
-
-def _object(md5: str, stores: Sequence[ObjectStore]) -> bytes | None:
-    """An object's bytes from the first store where they have its MD5."""
-    for source in filter(None, (store.open(md5) for store in stores)):
-        with source:
-            data = source.read()
-        if _md5(data) == md5:
-            return data
-    return None
 
 
 def _md5(data: bytes) -> str:

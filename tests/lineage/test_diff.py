@@ -36,6 +36,54 @@ def test_two_revisions_differ_where_a_parameter_changed(toy: Path) -> None:
         difference(toy, "nowhere", "HEAD", [cache_of(toy)])
 
 
+def _another(toy: Path, key: str, value: object, *stages: str) -> None:
+    """A parameter of run gist-1 or of `train` changed, the stages run again, and all committed."""
+    params = yaml.safe_load((toy / "params.yaml").read_text())
+    section, _, name = key.rpartition(".")
+    (params["runs"]["gist-1"] if section == "gist-1" else params[section])[name] = value
+    (toy / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    project.repro(toy, "--single-item", *stages)
+    project.commit(toy, key)
+
+
+def test_a_number_is_narrowed_to_what_it_rests_on_and_must_exist(toy: Path) -> None:
+    _another(toy, "gist-1.seed", 7, "train@gist-1", "generate@gist-1", "rouge")
+
+    def stages(number: str) -> list[str]:
+        found = difference(
+            toy, "HEAD~1", "HEAD", [cache_of(toy)], f"reports/metrics.json:human.rouge_l.{number}.mean_pct"
+        )
+        return [change.stage for change in found.stages]
+
+    assert stages("gist-1") == ["train@gist-1", "generate@gist-1", "rouge"]
+    assert not {"train@gist-1", "generate@gist-1"} & set(stages("neg_control"))
+    with pytest.raises(ValueError, match="nonsense"):
+        stages("nonsense")
+
+
+def test_numbers_of_cached_files_are_compared_too(toy: Path) -> None:
+    _another(toy, "train.steps", 77, "train@gist-1")
+    number = "reports/curves/gist-1.jsonl:4.loss"
+    same = difference(toy, "HEAD~1", "HEAD", [cache_of(toy)], number)
+    assert (same.numbers, [change.stage for change in same.stages]) == ((), ["train@gist-1"])
+    with pytest.raises(ValueError, match="curves/gist-1"):
+        difference(toy, "HEAD~1", "HEAD", [cache_of(toy)], "reports/curves/gist-1.jsonl:40.loss")
+
+
+def test_a_forged_statement_of_an_older_revision_is_refused(toy: Path) -> None:
+    lock = yaml.safe_load((toy / "dvc.lock").read_text())
+    path = "data/statements/train@gist-1.json"
+    md5 = next(out["md5"] for out in lock["stages"]["train@gist-1"]["outs"] if out["path"] == path)
+    _another(toy, "gist-1.seed", 7, "train@gist-1")
+    stored = toy / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+    forged = stored.read_bytes().replace(b'"train.seed": 0', b'"train.seed": 7').replace(b'"seed": 0', b'"seed": 7')
+    assert forged != stored.read_bytes()
+    stored.unlink()
+    stored.write_bytes(forged)
+    with pytest.raises(ValueError, match=r"statement of train@gist-1 at HEAD~1 is not the one in dvc.lock"):
+        difference(toy, "HEAD~1", "HEAD", [cache_of(toy)])
+
+
 def _change_code(content: Any) -> None:
     _input(content, "tasks/generate.py")["digest"]["sha256"] = "1" * 64
 

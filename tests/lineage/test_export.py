@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from gist_core.lineage.export import export
 from gist_core.lineage.ledger import Ledger
+from tests.lineage import project
 
 
 def test_openlineage_events_fit_the_classes_of_the_specification(built: Path) -> None:
@@ -93,6 +95,16 @@ def test_a_model_card_has_its_results_block(built: Path) -> None:
     assert len(results) == 9
     with pytest.raises(ValueError, match=r"--run, one of gist-1"):
         export(built, "model-card", "other")
+
+
+def test_a_model_card_names_the_run_that_its_training_started_from(toy: Path) -> None:
+    params = yaml.safe_load((toy / "params.yaml").read_text())
+    params["runs"]["gist-1"]["start"] = "data/models/pos_control"
+    (toy / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    project.repro(toy)
+    name = params["model"]["name"]
+    assert f"Trained from the run pos_control, and through it from {name}" in export(toy, "model-card", "gist-1")
+    assert f"Trained from {name}" in export(toy, "model-card", "neg_control")
 
 
 def test_statements_are_in_toto_statements_with_slsa_provenance(built: Path) -> None:

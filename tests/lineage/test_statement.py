@@ -157,3 +157,18 @@ def test_a_run_before_its_commit_shows(tmp_path: Path) -> None:
     assert log_problems(tmp_path, {"c": now - 1}) == []
     assert "before its commit" in log_problems(tmp_path, {"c": now + 3600})[0][1]
     assert [line["stage"] for line in runs_of(tmp_path, "0" * 64)] == ["s"]
+
+
+@pytest.mark.parametrize("mark", ["--assume-unchanged", "--skip-worktree"])
+def test_a_change_that_git_was_told_to_overlook_counts(toy: Path, mark: str) -> None:
+    project.run(toy, "git", "update-index", mark, "tasks/stage.py")
+    assert not source_state(toy).changed
+    with (toy / "tasks/stage.py").open("a") as code:
+        code.write("# another line\n")
+    assert list(source_state(toy).changed) == ["tasks/stage.py"]
+
+
+def test_a_git_that_fails_is_no_clean_tree(toy: Path) -> None:
+    (toy / ".git/index").write_bytes(b"garbage")
+    with pytest.raises(ValueError, match="so the state of the code is unknown"):
+        source_state(toy)
