@@ -80,10 +80,8 @@ class Walk:
         wanted = splits if not name.startswith(("train@", "alpaca_plus")) else frozenset()
         if name.startswith("baseline@"):  # fitted to the train split
             wanted = wanted and wanted | {"train"}
-        if name.startswith(
-            ("train@", "baseline@")
-        ):  # what they read of another run is the model they start from or ask
-            runs = frozenset()
+        if name.startswith(("train@", "baseline@")):
+            runs = frozenset()  # what they read of another run is the model they start from or ask
         inputs = tuple(
             (path, digest["sha256"], self.ledger.producers.get(path))
             for path, digest in statement.inputs.items()
@@ -119,7 +117,7 @@ def _rests_on(path: str, runs: frozenset[str], all_runs: set[str], splits: froze
 
 
 def _run_of(path: str, runs: Iterable[str]) -> str | None:
-    """The run that a file of a per-run folder belongs to. Names of runs may hold dots."""
+    """The run that a file of a per-run folder belongs to."""
     for folder in PER_RUN:
         if path.startswith(folder + "/"):
             name = path.removeprefix(folder + "/").partition("/")[0]
