@@ -4,16 +4,15 @@ moved."""
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.tree import Tree
 
-from gist_core.lineage.hashing import dir_hash, sha256_of_path
+from cli.dvc_project import declared_outs, remotes_of
+from cli.lineage_trees import diff_tree, pedigree_tree, row_tree
+from gist_core.lineage.hashing import sha256_of_path
 from gist_core.lineage.store import ObjectStore, cache_of
 
 app = typer.Typer(no_args_is_help=True, help="Where every number came from, and whether anything was changed.")
@@ -54,7 +53,7 @@ def why(
             ]
             for stage in pedigree.origins
         }
-        _console().print(_tree(pedigree, runs, files))
+        _console().print(pedigree_tree(pedigree, runs, files))
     if pedigree.problems:
         raise typer.Exit(1)
 
@@ -70,29 +69,9 @@ def row(
     if as_json:
         _print_json(dataclasses.asdict(found))
     else:
-        _console().print(_row_tree(found))
+        _console().print(row_tree(found))
     if found.problems:
         raise typer.Exit(1)
-
-
-def _row_tree(found: Any) -> Tree:
-    tree = Tree(f"[bold]{found.row_id}[/]")
-    _add_problems(tree, found.problems)
-    for file, columns in found.rows.items():
-        branch = tree.add(f"in {escape(file)}")
-        for key, value in columns.items():
-            branch.add(f"{escape(str(key))}: {escape(str(value))}")
-    for path, sha256 in found.source.items():
-        tree.add(f"source {escape(path)}  [dim]{sha256}[/]")
-    for stage in found.trained:
-        tree.add(f"{escape(stage)} trained on it")
-    for event in found.events:
-        where = f"{event.file}:{event.line}" if event.line else event.file
-        branch = tree.add(f"[bold]{escape(event.stage)}[/] {escape(where)}")
-        for key, value in (event.record or {}).items():
-            if key != "row_id":
-                branch.add(f"{escape(str(key))}: {escape(str(value))}")
-    return tree
 
 
 @app.command()
@@ -113,7 +92,7 @@ def verify(
     root = _root()
     stores: list[ObjectStore] = [cache_of(root)]
     if not no_remote:
-        stores += _remotes(root, remote)
+        stores += remotes_of(root, remote)
     with tqdm(unit="B", unit_scale=True, disable=None, desc="verify", leave=False) as bar:
         allowed = signers.resolve() if signers else None
         result = check(root, stores, declared_outs, signers=allowed, progress=bar.update)
@@ -150,29 +129,9 @@ def diff(
     if as_json:
         _print_json(dataclasses.asdict(found) | {"roots": [change.stage for change in found.roots]})
     else:
-        _console().print(_diff_tree(found, old, new))
+        _console().print(diff_tree(found, old, new))
     if found.problems:
         raise typer.Exit(1)
-
-
-def _diff_tree(found: Any, old: str, new: str) -> Tree:
-    tree = Tree(f"[bold]{escape(old)} -> {escape(new)}[/]")
-    _add_problems(tree, found.problems)
-    roots = {change.stage for change in found.roots}
-    changed = tree.add(f"{len(found.numbers)} numbers changed")
-    for value in found.numbers[:40]:
-        changed.add(f"{escape(value.name)}: {value.old} -> {value.new}")
-    for change in found.stages:
-        mark = " [bold](it began here)[/]" if change.stage in roots else ""
-        branch = tree.add(f"[bold]{escape(change.stage)}[/]: {escape(change.verdict)}{mark}")
-        for cause in change.causes:
-            branch.add(f"{cause.kind}: {escape(cause.what)}")
-    for label, names in (("only in " + old, found.only_in_old), ("only in " + new, found.only_in_new)):
-        if names:
-            tree.add(f"{escape(label)}: {escape(', '.join(names))}")
-    if not found.stages:
-        tree.add("no statement differs")
-    return tree
 
 
 @app.command()
@@ -211,152 +170,6 @@ def export(
         typer.echo(f"{output} written")
     else:
         sys.stdout.write(text)
-
-
-class RemoteStore:
-    """A DVC remote, of any kind that DVC reads.
-
-    Raises:
-        ValueError: it cannot be reached, now or at an object. An object that it does not have is none.
-    """
-
-    def __init__(self, odb: Any, name: str) -> None:
-        self._odb, self.label = odb, f"remote {name}"
-        self._local = odb.fs.protocol == "local"
-        if self._local and not Path(odb.path).is_dir():
-            raise ValueError(
-                f"{self.label} is {odb.path}, which does not exist: `dvc push` makes it; "
-                "is its disk mounted? `--no-remote` checks workspace and cache only"
-            )
-        source = self.open("0" * 32)
-        if source:
-            source.close()
-
-    def path(self, md5: str) -> Path | None:
-        file = Path(self._odb.oid_to_path(md5))
-        return file if self._local and file.is_file() else None
-
-    def open(self, md5: str) -> BinaryIO | None:
-        try:
-            return self._odb.fs.open(self._odb.oid_to_path(md5), "rb")
-        except FileNotFoundError as error:
-            # HTTP's says so of everything; why, stands in its cause: a status other than 404, or no connection.
-            cause = error.__cause__
-            if not isinstance(cause, OSError) and getattr(cause, "status", 404) == 404:
-                return None
-            reason = cause
-        except OSError as error:
-            reason = error
-        raise ValueError(
-            f"{self.label} ({self._odb.path}) cannot be reached: {reason}; `--no-remote` checks workspace and cache only"
-        )
-
-
-def declared_outs(root: Path) -> dict[str, list[str]]:
-    """The outs of every stage as dvc.yaml declares them, templates resolved. dvc.lock, which may be broken, is not read.
-
-    Raises:
-        ValueError: dvc.yaml, or a file that its templates name, cannot be read.
-    """
-    import yaml
-    from dvc.dvcfile import load_file
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    try:
-        for name in ("dvc.yaml", "params.yaml"):
-            # DVC's parser is C and ends the process where this one raises RecursionError.
-            yaml.safe_load((root / name).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError) as error:
-        raise ValueError(f"{name} cannot be read: {' '.join(str(error).split())}") from None
-    try:
-        with Repo(str(root)) as repo:
-            stages = load_file(repo, str(root / "dvc.yaml")).resolver.resolve().get("stages")
-    except (DvcException, OSError) as error:
-        raise ValueError(f"its stages cannot be read: {' '.join(str(error).split())}") from None
-    if not stages:
-        raise ValueError("it declares no stage")
-    return {
-        name: [
-            out if isinstance(out, str) else next(iter(out))
-            for kind in ("outs", "metrics", "plots")
-            for out in stage.get(kind) or []
-        ]
-        for name, stage in stages.items()
-    }
-
-
-def _remotes(root: Path, name: str | None) -> list[ObjectStore]:
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    try:
-        with Repo(str(root)) as repo:
-            chosen = name or repo.config["core"].get("remote")
-            return [RemoteStore(repo.cloud.get_remote_odb(chosen, "verify"), chosen)] if chosen else []
-    except DvcException as error:
-        raise ValueError(f"the remote cannot be opened: {error}") from None
-
-
-def _tree(pedigree: Any, runs: dict[str, list[dict[str, Any]]], files: bool) -> Tree:
-    value = "" if pedigree.value is None else f" = [bold]{escape(str(pedigree.value))}[/]"
-    tree = Tree(f"{escape(pedigree.name)}{value}")
-    _add_problems(tree, pedigree.problems)
-    tree.add(f"{escape(pedigree.file)}  [dim]sha256 {pedigree.sha256}[/]")
-    again = pedigree.recounted
-    if again:
-        same = f"; counted again from them: {again.value}" if again.value is not None else ""
-        tree.add(f"{len(again.row_ids)} rows of {escape(again.file)}{same}")
-    _add_stage(tree, next(iter(pedigree.origins)), pedigree, runs, files, set())
-    return tree
-
-
-def _add_problems(tree: Tree, problems: Iterable[str]) -> None:
-    for problem in problems:
-        tree.add(f"[bold red]{escape(problem)}[/]")
-
-
-def _add_stage(
-    tree: Tree, name: str, pedigree: Any, runs: dict[str, list[dict[str, Any]]], files: bool, shown: set[str]
-) -> None:
-    if name in shown:
-        tree.add(f"[bold]{escape(name)}[/] [dim](above)[/]")
-        return
-    shown.add(name)
-    origin = pedigree.origins[name]
-    branch = tree.add(f"[bold]{escape(name)}[/]  [dim]{escape(origin.command)}[/]")
-    dirty = (
-        f" + {len(origin.changed_files)} uncommitted file(s): {', '.join(origin.changed_files)}"
-        if origin.changed_files
-        else ""
-    )
-    branch.add(f"commit {origin.commit or 'none (outside git)'}{escape(dirty)}")
-    branch.add(f"parameters {escape(json.dumps(origin.parameters, sort_keys=True))}")
-    around = origin.environment
-    lock = (around["lock_file"] or {"digest": {"sha256": "none"}})["digest"]["sha256"][:16]
-    gpus = ", ".join(gpu["name"] for gpu in around["hardware"]["gpus"]) or "no GPU"
-    packages = f"{len(around['packages'])} packages, lock file {lock}"
-    branch.add(escape(f"environment {around['python']}, {packages}, {around['hardware']['cpu']}, {gpus}"))
-    if origin.facts:
-        branch.add(f"facts {escape(json.dumps(origin.facts, sort_keys=True))}")
-    if origin.not_reproducible:
-        branch.add(f"not the same bytes in another run: {escape(origin.not_reproducible)}")
-    for run in runs[name]:
-        branch.add(escape(f"run {run['started']} for {run.get('duration_s')} s on {run.get('host')}"))
-    code = {path: sha256 for path, sha256, maker in origin.inputs if maker is None and path.endswith(".py")}
-    if code and not files:
-        branch.add(f"code {len(code)} files, dirHash [dim]{dir_hash(code)}[/]")
-    for path, sha256, maker in origin.inputs:
-        if path in code and not files:
-            continue
-        rows = pedigree.origins[maker].rows.get(path) if maker in pedigree.origins else None
-        count = f" {rows[0]} rows, ids {rows[1][:16]}" if rows else ""
-        branch.add(f"input {escape(path)}{count}  [dim]sha256 {sha256}[/]")
-    if not origin.upstream:
-        for path, sha256 in origin.outputs:
-            branch.add(f"source {escape(path)}  [dim]sha256 {sha256}[/]")
-    for other in origin.upstream:
-        _add_stage(branch, other, pedigree, runs, files, shown)
 
 
 def _root() -> Path:

@@ -118,6 +118,11 @@ def sha256_of_path(path: Path) -> str:
     return _sha256_of_file(path)
 
 
+def md5_of_bytes(data: bytes) -> str:
+    """Hex digest, DVC's name for a file of these bytes."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
 def dir_hash(digests: Mapping[str, str]) -> str:
     """in-toto's `dirHash` of a folder, from the SHA-256 of its files by relative path."""
     return hashlib.sha256("".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode()).hexdigest()

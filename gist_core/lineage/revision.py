@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gist_core.lineage import numbers
+from gist_core.lineage.hashing import md5_of_bytes
 from gist_core.lineage.intact import NotIntactError, whole_ledger
 from gist_core.lineage.ledger import Ledger, Statement
 from gist_core.lineage.lockfile import LOCK, parse_lock
@@ -97,7 +98,7 @@ def _locked_statements(text: str, revision: str) -> dict[str, str]:
 def _statement_bytes(root: Path, name: str, md5: str, stores: Sequence[ObjectStore]) -> bytes | None:
     path = root / FOLDER / f"{name}.json"
     data = path.read_bytes() if path.is_file() else b""
-    return data if _md5(data) == md5 else read_object(md5, stores)
+    return data if md5_of_bytes(data) == md5 else read_object(md5, stores)
 
 
 def _parse(data: bytes, name: str, revision: str) -> Statement:
@@ -108,7 +109,3 @@ def _parse(data: bytes, name: str, revision: str) -> Statement:
     if statement.stage != name:
         raise NotIntactError([f"the statement of {name} at {revision} is that of {statement.stage}"])
     return statement
-
-
-def _md5(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()

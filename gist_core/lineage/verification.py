@@ -35,3 +35,6 @@ class Verification:
         finding = Finding(place, path, problem)
         if finding not in self.findings:
             self.findings.append(finding)
+
+    def cannot_read(self, place: str, path: str, error: OSError) -> None:
+        self.find(place, path, f"it cannot be read: {error.strerror or error}")

@@ -3,22 +3,21 @@
 Every file is read once, by its inode (reader.py). Its SHA-256 is what counts; MD5 is computed only of statements and
 folder listings, which are small, and of outs whose statement is not here: dvc.lock has nothing better."""
 
-import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from gist_core.lineage import lockcheck, outs, signing
-from gist_core.lineage.hashing import files_under
-from gist_core.lineage.ledger import Ledger, Statement
-from gist_core.lineage.lockfile import LOCK, LockedStage, form_problems, parse_lock, uncached_outs
+from gist_core.lineage import evidence, lockcheck, signing
+from gist_core.lineage.hashing import files_under, md5_of_bytes
+from gist_core.lineage.ledger import Ledger
+from gist_core.lineage.lockfile import LOCK, LockedStage
 from gist_core.lineage.reader import Reader
 from gist_core.lineage.rowdiff import differing_rows
 from gist_core.lineage.runlog import LOG, log_problems
 from gist_core.lineage.source import git
 from gist_core.lineage.statement import FOLDER
-from gist_core.lineage.store import ObjectStore, read_object
+from gist_core.lineage.store import ObjectStore
 from gist_core.lineage.verification import Verification
 
 
@@ -39,13 +38,13 @@ def verify(
     """
     result = Verification()
     reader = Reader(progress)
-    lock = _read_lock(root, result)
+    lock = evidence.read_lock(root, result)
     locked = lock or {}
-    outs_of, kept_by_git = _read_declaration(root, declared, result)
-    data = _statement_bytes(root, locked, stores, result)
-    ledger = _read_statements(root, locked, data, result)
+    outs_of, kept_by_git = evidence.read_declaration(root, declared, result)
+    data = evidence.statement_bytes(root, locked, stores, result)
+    ledger = evidence.read_statements(root, locked, data, result)
     if lock is not None:
-        _check_removed(root, outs_of, locked, ledger, stores, kept_by_git, result)
+        evidence.check_removed(root, outs_of, locked, ledger, stores, kept_by_git, result)
     for name, stage in locked.items():
         if name in ledger.statements:
             for problem in lockcheck.differences(stage, ledger.statements[name], f"{FOLDER}/{name}.json"):
@@ -62,138 +61,6 @@ def verify(
     return result
 
 
-def _read_lock(root: Path, result: Verification) -> dict[str, LockedStage] | None:
-    """None if it cannot be read; then nothing is said about what it lacks."""
-    path = root / LOCK
-    if not path.exists():
-        raise ValueError(f"{path} does not exist: nothing has run here yet, or this is not the project's root")
-    try:
-        text = path.read_bytes().decode("utf-8")
-        stages = parse_lock(text)
-    except ValueError as error:
-        result.find("dvc.lock", LOCK.as_posix(), str(error))
-        return None
-    except OSError as error:
-        result.find("dvc.lock", LOCK.as_posix(), _unreadable(error))
-        return None
-    for problem in form_problems(text):
-        result.find("dvc.lock", LOCK.as_posix(), problem)
-    return stages
-
-
-def _read_declaration(
-    root: Path, declared: Callable[[Path], Mapping[str, Sequence[str]]], result: Verification
-) -> tuple[Mapping[str, Sequence[str]], list[str]]:
-    """The outs of each stage, and patterns of those that git keeps."""
-    try:
-        kept_by_git = uncached_outs(root)
-        return declared(root), kept_by_git
-    except ValueError as error:
-        result.find("workspace", "dvc.yaml", str(error))
-        return {}, []
-
-
-def _statement_bytes(
-    root: Path, locked: Mapping[str, LockedStage], stores: Sequence[ObjectStore], result: Verification
-) -> dict[str, list[bytes]]:
-    """The statement of each stage by path: the workspace's, and the one that dvc.lock names where that is another."""
-    found: dict[str, list[bytes]] = {}
-    for name in sorted({path.stem for path in (root / FOLDER).glob("*.json")} | set(locked)):
-        path = f"{FOLDER}/{name}.json"
-        found[path] = []
-        try:
-            if (root / path).is_file():
-                found[path] += [(root / path).read_bytes()]
-            elif (root / path).exists():
-                result.find("statement", path, "it is not a file")
-            else:
-                result.notes.append(f"{path} is not here (`dvc pull` brings it)")
-        except OSError as error:
-            result.find("statement", path, _unreadable(error))
-        entry = locked[name].outs.get(path) if name in locked else None
-        if entry and not any(_md5(data) == entry.md5 for data in found[path]):
-            stored = read_object(entry.md5, stores)
-            found[path] += [stored] if stored else []
-    return found
-
-
-def _read_statements(
-    root: Path, locked: Mapping[str, LockedStage], data: Mapping[str, list[bytes]], result: Verification
-) -> Ledger:
-    """The statements that dvc.lock names, as far as they are what it names."""
-    statements: dict[str, Statement] = {}
-    for path, copies in data.items():
-        name = Path(path).stem
-        entry = locked[name].outs.get(path) if name in locked else None
-        for copy in copies:
-            statement = _read_statement(name, path, copy, entry.md5 if entry else None, result)
-            if statement:
-                statements[name] = statement
-    return Ledger(statements)
-
-
-def _read_statement(name: str, path: str, data: bytes, md5: str | None, result: Verification) -> Statement | None:
-    """The statement if it is the one of its stage that dvc.lock names; else None and why not as a finding."""
-    try:
-        statement = Statement.parse(data)
-    except ValueError as error:
-        result.find("statement", path, str(error))
-        return None
-    if statement.stage != name:
-        result.find("statement", path, f"it is the statement of {statement.stage}, not of {name}")
-        return None
-    if md5 and _md5(data) != md5:
-        result.find("statement", path, f"it is not the one that dvc.lock names (MD5 {md5})")
-        return None
-    return statement
-
-
-def _check_removed(
-    root: Path,
-    declared: Mapping[str, Sequence[str]],
-    locked: Mapping[str, LockedStage],
-    ledger: Ledger,
-    stores: Sequence[ObjectStore],
-    kept_by_git: Sequence[str],
-    result: Verification,
-) -> None:
-    """Evidence that was taken away: a stage's entry in dvc.lock, its statement, or both."""
-    for file in sorted((root / FOLDER).glob("*.json")):
-        if file.stem not in locked:
-            result.find("statement", f"{FOLDER}/{file.name}", "dvc.lock knows no stage of this name")
-    for out, problem in outs.without_entry(root, declared, locked):
-        result.find("workspace", out, problem)
-    result.stages, result.unstated = len(locked), len(locked.keys() - ledger.statements.keys())
-    for name, stage in locked.items():
-        path = f"{FOLDER}/{name}.json"
-        if path not in stage.outs:
-            result.find("dvc.lock", LOCK.as_posix(), f"stage {name}: {path} is not among its outs")
-        elif not (root / path).exists():
-            for out in _orphans(root, stage, path, stores, kept_by_git):
-                result.find("workspace", out, f"it is an out of {name}, which has no statement ({path} is missing)")
-        if name not in ledger.statements:
-            for out, problem in outs.unlike_lock(root, stage):
-                result.find("workspace", out, problem)
-    for path in outs.of_no_stage(root, declared, locked):
-        result.notes.append(
-            f"{path} is an out of no stage in dvc.yaml or dvc.lock (a run that was renamed leaves such)"
-        )
-
-
-def _orphans(
-    root: Path, stage: LockedStage, statement: str, stores: Sequence[ObjectStore], kept_by_git: Sequence[str]
-) -> list[str]:
-    """The outs of a stage that are here without its statement.
-
-    Those that git keeps are here in every clone, before anything was pulled: they count only if the statement was
-    here once (the cache has it, and other statements are checked out).
-    """
-    here = [out for out in stage.outs if os.path.exists(root / out)]
-    pulled = [out for out in here if not any(re.fullmatch(pattern, out) for pattern in kept_by_git)]
-    was_here = any(store.label == "cache" and store.path(stage.outs[statement].md5) for store in stores)
-    return here if pulled or (was_here and any((root / FOLDER).glob("*.json"))) else []
-
-
 def _check_workspace(
     root: Path, ledger: Ledger, stores: Sequence[ObjectStore], reader: Reader, result: Verification
 ) -> None:
@@ -206,7 +73,7 @@ def _check_workspace(
             if path not in ledger.producers:
                 expected.setdefault(path, {}).setdefault(digest["sha256"], []).append(f"{name} read")
     present = {path: root / path for path in expected if os.path.isfile(root / path)}
-    actual = reader.sha256(present, lambda path, error: result.find("workspace", path, _unreadable(error)))
+    actual = reader.sha256(present, lambda path, error: result.cannot_read("workspace", path, error))
     for path, digests in expected.items():
         for sha256, users in digests.items():
             if path in actual and actual[path] != sha256:
@@ -281,7 +148,7 @@ def _check_store(
     files = {md5: file for md5 in wanted if (file := store.path(md5))}
 
     def unreadable(md5: str, error: OSError) -> None:
-        result.find(store.label, _object(store, md5), _unreadable(error))
+        result.cannot_read(store.label, _object(store, md5), error)
 
     actual = reader.sha256(files, unreadable)
     for md5, (sha256, path) in wanted.items():
@@ -312,7 +179,7 @@ def _check_store(
         except OSError as error:
             unreadable(md5, error)
             continue
-        if _md5(data) != md5.removesuffix(".dir"):
+        if md5_of_bytes(data) != md5.removesuffix(".dir"):
             result.find(store.label, _object(store, md5), f"its bytes do not have its MD5 (it stands for {path})")
     if absent:
         result.notes.append(f"{store.label}: {absent} of {len(wanted) + len(small)} objects are not there")
@@ -329,7 +196,7 @@ def _check_log(root: Path, ledger: Ledger, result: Verification) -> None:
         for stage, problem in log_problems(root, times):
             result.find("run log", LOG.as_posix(), f"{stage}: {problem}" if stage else problem)
     except OSError as error:
-        result.find("run log", LOG.as_posix(), _unreadable(error))
+        result.cannot_read("run log", LOG.as_posix(), error)
 
 
 def _check_signatures(
@@ -343,14 +210,6 @@ def _check_signatures(
             result.find("signature", path, problem)
     elif signers:
         raise ValueError(f"{signers} does not exist, so no signature can be checked")
-
-
-def _md5(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
-
-
-def _unreadable(error: OSError) -> str:
-    return f"it cannot be read: {error.strerror or error}"
 
 
 def _object(store: ObjectStore, md5: str) -> str:

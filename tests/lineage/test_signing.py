@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.lineage import declared_outs
+from cli.dvc_project import declared_outs
 from gist_core.lineage import signing
 from gist_core.lineage.statement import FOLDER
 from gist_core.lineage.store import cache_of

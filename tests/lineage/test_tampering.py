@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cli.lineage import declared_outs
+from cli.dvc_project import declared_outs
 from gist_core.lineage.runlog import LOG
 from gist_core.lineage.store import FolderStore, cache_of
 from gist_core.lineage.verification import Verification

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cli.lineage import declared_outs
+from cli.dvc_project import declared_outs
 from gist_core.lineage import numbers
 from gist_core.lineage.audit import every_number
 from gist_core.lineage.hashing import sha256_of_path
