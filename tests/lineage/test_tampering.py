@@ -298,11 +298,17 @@ def parameter_of_another_type(root: Path, dice: random.Random) -> str:
 
 
 def parameter_removed(root: Path, dice: random.Random) -> str:
+    """A section of parameters, or one value of it."""
     lines = (root / "dvc.lock").read_text().splitlines(keepends=True)
-    values = [number for number, line in enumerate(lines) if re.match(r" {10,}\w+: ", line)]
-    del lines[dice.choice(values)]
+    entries = [number for number, line in enumerate(lines) if re.match(r" {8,}[\w.-]+:", line)]
+    sections = [number for number in entries if lines[number].startswith(" " * 8 + lines[number].strip())]
+    first = dice.choice(sections if dice.random() < 0.5 else entries)
+    indent = len(lines[first]) - len(lines[first].lstrip())
+    inside = re.compile(rf" {{{indent}}}( |- )")
+    last = next((n for n in range(first + 1, len(lines)) if not inside.match(lines[n])), len(lines))
+    del lines[first:last]
     (root / "dvc.lock").write_text("".join(lines))
-    return "parameter "
+    return "parameter"
 
 
 def executable_in_lock(root: Path, dice: random.Random) -> str:
