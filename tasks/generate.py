@@ -36,6 +36,7 @@ def answer_splits(stage: Stage, gist_model: "GistModel", shorten: Callable[[str]
 
     shorten: what the model is given in place of each instruction. A line then holds that text and its length as well.
     """
+    from gist_core.compressors import tokens_in_prompt
     from gist_core.data.rows import read_rows
     from gist_core.generation.decode import Question, answer_split, instruction_length
 
@@ -63,7 +64,7 @@ def answer_splits(stage: Stage, gist_model: "GistModel", shorten: Callable[[str]
                     line = about | answer
                     if shorten:
                         line["shortened_instruction"] = text
-                        line["num_kept_tokens"] = len(gist_model.tokenizer.encode(text, add_special_tokens=False))
+                        line["num_kept_tokens"] = len(tokens_in_prompt(gist_model.tokenizer, text))
                         line["num_instruction_tokens"] = instruction_length(gist_model, row.instruction)
                     file.write(json.dumps(line, ensure_ascii=False) + "\n")
     stage.facts |= {

@@ -1,5 +1,7 @@
 """Small random models of every family and a byte tokenizer, built in code: no download, a fraction of a second each."""
 
+from collections.abc import Sequence
+
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -34,12 +36,15 @@ ENCODER_DECODERS: dict[str, tuple[str, dict]] = {
 FAMILIES = DECODERS | ENCODER_DECODERS
 
 
-def byte_tokenizer(*, bos: bool = False) -> PreTrainedTokenizerFast:
-    """One token a byte, so that a test chooses lengths in tokens by writing text of that length."""
+def byte_tokenizer(*, bos: bool = False, merges: Sequence[tuple[str, str]] = ()) -> PreTrainedTokenizerFast:
+    """One token a byte, so that a test chooses lengths in tokens by writing text of that length.
+
+    merges: pairs of tokens that are one token together, in this order; a space is "Ġ".
+    """
     specials = ["<pad>", "<eos>", "<bos>"]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: index for index, token in enumerate([*specials, *alphabet])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    vocabulary = {token: index for index, token in enumerate([*specials, *alphabet, *map("".join, merges)])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=list(merges)))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     if bos:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from sklearn.feature_extraction.text import TfidfVectorizer
 from transformers import PreTrainedTokenizerBase
 
-from gist_core.compressors import Compressor
+from gist_core.compressors import Compressor, tokens_in_prompt
 
 _WORD = r"(?u)\b\w+\b"
 
@@ -26,9 +26,6 @@ def make_compressor(instructions: Sequence[str], tokenizer: PreTrainedTokenizerB
         index = vectorizer.vocabulary_.get(word)
         return unseen if index is None else float(vectorizer.idf_[index])
 
-    def ids(text: str) -> list[int]:
-        return tokenizer.encode(text, add_special_tokens=False)
-
     def compress(instruction: str, num_tokens: int) -> str:
         """Takes words by falling weight (the earlier of two equals first) as long as all taken so far, in the order of
         the instruction, fit into `num_tokens`; a word that does not fit is passed over. If no word fits, the first tokens
@@ -40,17 +37,22 @@ def make_compressor(instructions: Sequence[str], tokenizer: PreTrainedTokenizerB
         kept: list[str] = []
         for word in ranked:
             longer = sorted([*kept, word], key=first.__getitem__)
-            length = len(ids(_text(words, first, longer)))
+            length = len(tokens_in_prompt(tokenizer, _text(words, first, longer)))
             if length <= num_tokens:
                 kept = longer
             if length == num_tokens:
                 break
         if kept:
             return _text(words, first, kept)
-        best = words[first[ranked[0]]] if ranked else instruction
-        return str(tokenizer.decode(ids(best)[:num_tokens]))
+        return _cut(tokenizer, words[first[ranked[0]]] if ranked else instruction.strip(), num_tokens)
 
     return compress
+
+
+def _cut(tokenizer: PreTrainedTokenizerBase, text: str, num_tokens: int) -> str:
+    """The first tokens of a text in a prompt; if those are only the space before it, as many of the text by itself."""
+    behind_a_space = str(tokenizer.decode(tokens_in_prompt(tokenizer, text)[:num_tokens])).strip()
+    return behind_a_space or str(tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)[:num_tokens]))
 
 
 def _text(words: Sequence[str], first: dict[str, int], kept: Sequence[str]) -> str:

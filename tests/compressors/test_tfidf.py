@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gist_core.compressors import make_compressor
+from gist_core.compressors import make_compressor, tokens_in_prompt
+from gist_core.data.prompt import instruction_part
 from tests.tiny import byte_tokenizer
 
 # df of n = 3 instructions: translate 1, the 3, sentence 2, list 1, colours 1, of 1, shorten 1
@@ -17,7 +18,7 @@ def tokenizer():
 
 
 def length(tokenizer, text: str) -> int:
-    return len(tokenizer.encode(text, add_special_tokens=False))
+    return len(tokens_in_prompt(tokenizer, text))
 
 
 def test_the_rarest_words_are_kept_in_the_order_of_the_instruction(tokenizer) -> None:
@@ -40,7 +41,16 @@ def test_a_word_that_does_not_fit_is_passed_over(tokenizer) -> None:
 
 def test_the_best_word_is_cut_where_none_fits(tokenizer) -> None:
     compress = make_compressor("tfidf", INSTRUCTIONS, tokenizer)
-    assert compress("the sentence", 2) == "se"
+    assert compress("the sentence", 3) == "se"  # a space and two letters
+
+
+def test_a_word_counts_as_the_tokens_that_it_has_in_the_prompt() -> None:
+    """Behind a space "leap" is one token, at the beginning of a text it is two."""
+    tokenizer = byte_tokenizer(merges=[("l", "e"), ("a", "p"), ("Ġ", "le"), ("Ġle", "ap")])
+    assert len(tokenizer.encode("leap", add_special_tokens=False)) == 2
+    prompt = len(tokenizer.encode(instruction_part("leap"))) - len(tokenizer.encode(instruction_part("leap leap")))
+    assert prompt == -1
+    assert make_compressor("tfidf", INSTRUCTIONS, tokenizer)("the leap", 1) == "leap"
 
 
 @given(instruction=st.text(max_size=60), num_tokens=st.integers(1, 12))
@@ -48,7 +58,8 @@ def test_never_longer_than_asked(instruction: str, num_tokens: int) -> None:
     tokenizer = byte_tokenizer()
     short = make_compressor("tfidf", INSTRUCTIONS, tokenizer)(instruction, num_tokens)
     # Cut within a character, a byte tokenizer's decoding shows U+FFFD, which is three bytes long.
-    assert length(tokenizer, short.replace("\N{REPLACEMENT CHARACTER}", "")) <= num_tokens
+    # No text has fewer bytes than the space before it and one more.
+    assert length(tokenizer, short.replace("\N{REPLACEMENT CHARACTER}", "")) <= max(num_tokens, 2)
 
 
 def test_an_unknown_compressor_lists_those_there_are(tokenizer) -> None:
