@@ -2,11 +2,9 @@
 
     python -m tasks.report
 
-Reads what the earlier stages wrote and measures nothing itself. What was not done (a run without answers, no benchmark,
-no human answers) is said on the page. The bytes depend on the inputs alone.
+Reads what the earlier stages wrote and measures nothing itself. What was not done (a run that was not judged, no human
+answers) is said on the page. The bytes depend on the inputs alone.
 """
-
-from pathlib import Path
 
 from gist_core.report.inputs import load_inputs
 from gist_core.report.page import Page, to_html, to_markdown
@@ -25,11 +23,13 @@ def run(stage: Stage) -> None:
         data=stage.dep(paths.ALPACA_PLUS),
         generations=stage.dep(paths.GENERATIONS),
         metrics=stage.dep(paths.METRICS),
-        judge=_optional(stage, paths.JUDGE_METRICS),
-        human_eval=_optional(stage, paths.HUMAN_EVAL_METRICS),
-        benchmark=_optional(stage, paths.BENCHMARK_METRICS),
-        curves=_optional(stage, paths.CURVES),
-        statement=_optional(stage, TRAINING),
+        judge=stage.dep(paths.JUDGE_METRICS),
+        judged_runs=stage.parameters["judge.runs"],
+        human_eval=stage.dep(paths.HUMAN_EVAL_METRICS),
+        benchmark=stage.dep(paths.BENCHMARK_METRICS),
+        benchmarked_runs=stage.parameters["benchmark.runs"],
+        curves=stage.dep(paths.CURVES),
+        statement=stage.dep(TRAINING),
         notes=params.notes,
     )
     page = Page(params.title, inputs)
@@ -38,11 +38,6 @@ def run(stage: Stage) -> None:
     with stage.out(paths.REPORT_MD) as target:
         target.write_text(to_markdown(page), encoding="utf-8")
     stage.facts["missing"] = page.missing
-
-
-def _optional(stage: Stage, path: Path) -> Path:
-    """A declared dependency that may be absent: the report then says so."""
-    return stage.dep(path) if (stage.root / path).exists() else stage.root / path
 
 
 if __name__ == "__main__":

@@ -16,14 +16,7 @@ class Compressor(Protocol):
     """Shortens one instruction."""
 
     def __call__(self, instruction: str, num_tokens: int) -> str:
-        """A text of at most `num_tokens` tokens (`tokens_in_prompt`) that stands for `instruction`."""
-
-
-def tokens_in_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of an instruction's text where a prompt has it, behind a space: there a word is often one token that is
-    two at the beginning of a text."""
-    ids: list[int] = tokenizer.encode(f" {text}", add_special_tokens=False)
-    return ids
+        """A text that stands for `instruction`, of at most `num_tokens` tokens (`tokens_in_prompt` in gist_model.py)."""
 
 
 def make_compressor(name: str, instructions: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> Compressor:

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from sklearn.feature_extraction.text import TfidfVectorizer
 from transformers import PreTrainedTokenizerBase
 
-from gist_core.compressors import Compressor, tokens_in_prompt
+from gist_core.compressors import Compressor
+from gist_core.models.gist_model import tokens_in_prompt
 
 _WORD = r"(?u)\b\w+\b"
 

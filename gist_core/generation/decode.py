@@ -1,6 +1,7 @@
 """Answers to a whole split, batch by batch, resumable by row."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,11 +93,12 @@ def _length(ids: torch.Tensor, eos_token_id: int) -> tuple[bool, int]:
 
 
 def _read_progress(path: Path) -> dict[str, dict[str, Any]]:
-    """Finished rows by row id. A last line that a kill cut short is dropped from the file."""
+    """Finished rows by row id. A last line that a kill cut short, maybe within a character, is cut off the file."""
     if not path.exists():
         return {}
-    lines = path.read_text(encoding="utf-8").split("\n")
-    whole = [json.loads(line) for line in lines[:-1]]
-    if lines[-1]:
-        path.write_text("".join(f"{line}\n" for line in lines[:-1]), encoding="utf-8")
-    return {answer["row_id"]: answer for answer in whole}
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        os.truncate(path, whole)
+    answers = [json.loads(line) for line in data[:whole].split(b"\n")[:-1]]
+    return {answer["row_id"]: answer for answer in answers}

@@ -227,6 +227,13 @@ def encode_instruction(
     return [*prefix_ids, *tokenizer(text, add_special_tokens=False).input_ids, *gist_ids]
 
 
+def tokens_in_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of an instruction's text where a prompt has it, behind a space: there a word is often one token that is
+    two at the beginning of a text."""
+    ids: list[int] = tokenizer.encode(f" {text}", add_special_tokens=False)
+    return ids
+
+
 def encode_input(tokenizer: PreTrainedTokenizerBase, text: str, *, is_encoder_decoder: bool) -> list[int]:
     """The part of a prompt after the gist tokens; ends with the end-of-text token for an encoder."""
     ids: list[int] = tokenizer(

@@ -1,7 +1,7 @@
 """Everything that the report is made of, read from the files of the earlier stages. Nothing is measured here."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,15 +83,18 @@ def load_inputs(
     data: Path,
     metrics: Path,
     judge: Path,
+    judged_runs: Sequence[str],
     human_eval: Path,
     benchmark: Path,
+    benchmarked_runs: Sequence[str],
     curves: Path,
     generations: Path,
     statement: Path | None = None,
     notes: list[str] | None = None,
 ) -> ReportInputs:
     """Reads the inputs. data, judge, benchmark, curves and generations are folders, metrics, human_eval and statement
-    files; of these only data and metrics must exist.
+    files; of these only data and metrics must exist. Files of other runs than those named, which an earlier experiment
+    left beside them, are not read.
 
     Raises:
         ValueError: the data or the metrics are missing, or a file is not valid JSON.
@@ -106,16 +109,21 @@ def load_inputs(
         facts=_json(data / "facts.json"),
         rows={split: read_rows(data / f"{split}.parquet") for split in SPLITS if (data / f"{split}.parquet").is_file()},
         metrics=_json(metrics),
-        judge={path.stem: _json(path) for path in sorted(judge.glob("*.json"))},
+        judge={run: _json(path) for run, path in _present(judge, judged_runs, "json")},
         human_eval=_json(human_eval) if human_eval.is_file() else None,
-        benchmark={path.stem: _json(path) for path in sorted(benchmark.glob("*.json"))},
-        curves={path.stem: _json_lines(path) for path in sorted(curves.glob("*.jsonl"))},
+        benchmark={run: _json(path) for run, path in _present(benchmark, benchmarked_runs, "json")},
+        curves={run: _json_lines(path) for run, path in _present(curves, params["runs"], "jsonl")},
         generations={
             run: _generations(generations / run) for run in (*params["runs"], *(params.get("baselines") or {}))
         },
         hardware=_find(_json(statement), "hardware") if statement and statement.is_file() else None,
         notes=list(notes or []),
     )
+
+
+def _present(folder: Path, runs: Iterable[str], ending: str) -> list[tuple[str, Path]]:
+    """The files of these runs that are there, by run."""
+    return [(run, path) for run in sorted(runs) if (path := folder / f"{run}.{ending}").is_file()]
 
 
 def _generations(folder: Path) -> dict[str, dict[str, Json]]:

@@ -38,8 +38,8 @@ WORDS = ["write a", "short", "note to", "the team", "about", "our next", "visit 
 HOSTILE = "<script>alert(1)</script> | pipe ```fence``` & *stars*\n# no heading \N{SNOWMAN}\N{LINE SEPARATOR}end"
 
 
-def write_inputs(root: Path, *, is_papers_data: bool = False, rows_per_split: int = 12) -> dict[str, Path]:
-    """Writes all inputs under `root`; returns the keyword arguments of `load_inputs` that are paths."""
+def write_inputs(root: Path, *, is_papers_data: bool = False, rows_per_split: int = 12) -> dict[str, Any]:
+    """Writes all inputs under `root`; returns the keyword arguments of `load_inputs` that say where they are."""
     rng = random.Random(0)
     data = root / "data/alpaca_plus"
     data.mkdir(parents=True)
@@ -69,8 +69,10 @@ def write_inputs(root: Path, *, is_papers_data: bool = False, rows_per_split: in
         "generations": root / "data/generations",
         "metrics": root / "reports/metrics.json",
         "judge": root / "reports/judge",
+        "judged_runs": ["neg_control", "gist-1"],
         "human_eval": root / "reports/human_eval.json",
         "benchmark": root / "reports/benchmark",
+        "benchmarked_runs": ["gist-1"],
         "curves": root / "reports/curves",
         "statement": root / "data/statements/train@pos_control.json",
     }

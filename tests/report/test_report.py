@@ -5,6 +5,7 @@ import re
 import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -220,7 +221,10 @@ def test_a_rule_that_judged_is_never_passed_off_as_a_language_model(html, inputs
 def test_what_is_missing_is_said(folder, tmp_path):
     root, given = folder
     shutil.copytree(root, tmp_path / "copy")
-    paths = {name: tmp_path / "copy" / path.relative_to(root) for name, path in given.items()}
+    paths = {
+        name: tmp_path / "copy" / value.relative_to(root) if isinstance(value, Path) else value
+        for name, value in given.items()
+    }
     for folder_ in ("judge", "benchmark", "curves"):
         shutil.rmtree(paths[folder_])
     shutil.rmtree(paths["generations"] / "gist-5")
@@ -326,3 +330,14 @@ def _table(html, *headers):
 
 def _reversed(inputs):
     return replace(inputs, rows={split: rows[::-1] for split, rows in inputs.rows.items()})
+
+
+def test_what_an_earlier_experiment_left_behind_is_not_reported(tmp_path) -> None:
+    given = write_inputs(tmp_path)
+    shutil.copy(given["judge"] / "gist-1.json", given["judge"] / "gist-5.json")
+    shutil.copy(given["benchmark"] / "gist-1.json", given["benchmark"] / "gist-77.json")
+    shutil.copy(given["curves"] / "gist-1.jsonl", given["curves"] / "gist-77.jsonl")
+    loaded = load_inputs(params=PARAMS, **given)
+    assert list(loaded.judge) == ["gist-1", "neg_control"]
+    assert list(loaded.benchmark) == ["gist-1"]
+    assert set(loaded.curves) == set(PARAMS["runs"])

@@ -1,7 +1,14 @@
-"""Which rows of a split are answered."""
+"""Which rows of a split are answered, and that no answer is lost or read twice."""
+
+from pathlib import Path
+
+import pytest
 
 from gist_core.data.rows import Row, row_id
+from gist_core.generation import decode
+from gist_core.generation.decode import Question, answer_split
 from tasks.generate import draw_rows
+from tests.tiny import tiny_gist_model
 
 
 def test_rows_are_drawn_over_the_whole_split_and_a_larger_draw_holds_a_smaller_one() -> None:
@@ -17,3 +24,26 @@ def test_rows_are_drawn_over_the_whole_split_and_a_larger_draw_holds_a_smaller_o
     assert {row.row_id for row in drawn} < {row.row_id for row in draw_rows(rows, 61)}
     assert draw_rows(rows[::-1], 60) == drawn[::-1]
     assert draw_rows(rows, None) == draw_rows(rows, 1000) == rows
+
+
+def test_a_kill_within_a_character_costs_that_row_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gist_model = tiny_gist_model("llama")
+    questions = [Question(f"{index:02}", "Say it in Greek.", "x" * index) for index in range(1, 7)]
+    progress = tmp_path / "seen.jsonl"
+
+    def answers() -> list[dict]:
+        return list(answer_split(gist_model, questions, progress, batch_size=1, max_new_tokens=3))
+
+    whole = answers()
+    lines = progress.read_bytes().splitlines(keepends=True)
+    progress.write_bytes(
+        b"".join(lines[:4]) + '{"row_id": "05", "prediction": "\N{GREEK SMALL LETTER ALPHA}'.encode()[:-1]
+    )
+    asked = []
+    answer_batch = decode._answer_batch
+    monkeypatch.setattr(
+        decode, "_answer_batch", lambda model, batch, tokens: asked.extend(batch) or answer_batch(model, batch, tokens)
+    )
+    assert answers() == whole
+    assert [question.row_id for question in asked] == ["05", "06"]
+    assert progress.read_bytes() == b"".join(lines)
