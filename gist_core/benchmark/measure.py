@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from gist_core.benchmark.flops import DecoderShape, decoder_flops, encoder_decoder_flops, shape_of
 from gist_core.cache import GistCache, compress
-from gist_core.cache.generate import continuation
+from gist_core.cache.generate import continuation, encoder_pass
 from gist_core.models.gist_model import GistModel
 
 Strategy = Literal["none", "instruction", "gist"]
@@ -51,17 +51,19 @@ def measure(
 ) -> Iterator[dict[str, Any]]:
     """Measures every batch size and strategy; one dict per batch, strategy and repeat (keys: gist_core/benchmark/summary.py).
 
-    warmup: passes of each strategy that are not counted, for each batch. A batch is headed by one prompt and filled with
-    those that follow it, around the end if need be.
+    warmup: passes of each strategy that are not counted, for each batch. No prompt is in two batches of a size, so that
+    their intervals are over independent measurements; those left at the end are not measured, unless there are too few
+    for one batch: then prompts are repeated.
     """
     ordered = sorted(prompts, key=lambda prompt: hashlib.sha256(f"{prompt.row_id}:{seed}".encode()).digest())
-    total = len(batch_sizes) * len(ordered)
-    with tqdm(total=total, desc="benchmark", unit="batch", disable=None) as bar:
-        for batch_size in batch_sizes:
-            for head in range(len(ordered)):
-                batch = [ordered[(head + i) % len(ordered)] for i in range(batch_size)]
-                yield from _measure_batch(gist_model, batch, warmup, repeats, seed)
-                bar.update()
+    batches = [batch for size in batch_sizes for batch in _disjoint(ordered, size)]
+    for batch in tqdm(batches, desc="benchmark", unit="batch", disable=None):
+        yield from _measure_batch(gist_model, batch, warmup, repeats, seed)
+
+
+def _disjoint(prompts: Sequence[Prompt], size: int) -> list[list[Prompt]]:
+    starts = range(0, max(len(prompts) - size, 0) + 1, size)
+    return [[prompts[(start + i) % len(prompts)] for i in range(size)] for start in starts]
 
 
 def _measure_batch(
@@ -99,7 +101,8 @@ class ForwardPass:
         self.instructions = [prompt.instruction for prompt in batch]
         self.cache: GistCache | None = None
         if strategy != "none":
-            self.cache = compress(gist_model, self.instructions, keep=strategy)
+            # Away from the device but for its own pass: the peak of one strategy must not hold the cache of another.
+            self.cache = compress(gist_model, self.instructions, keep=strategy).to("cpu")
         self.facts = self._facts()
 
     @torch.inference_mode()
@@ -139,10 +142,11 @@ class ForwardPass:
         if self.cache is None:
             batch = self._full_prompts()
             return lambda: model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **start)
+        cache = self.cache.to(model.device)
         if self.gist_model.is_encoder_decoder:
-            cache = self.cache
-            return lambda: model(**continuation(self.gist_model, cache, self.inputs), **start)
-        arguments = continuation(self.gist_model, self.cache, self.inputs)
+            encode = encoder_pass(self.gist_model, cache, self.inputs)
+            return lambda: model(**encode(), **start)
+        arguments = continuation(self.gist_model, cache, self.inputs)
         return lambda: model(**arguments, **start)
 
     def _full_prompts(self) -> Any:

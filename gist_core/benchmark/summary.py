@@ -1,8 +1,8 @@
 """The efficiency table of a run from its raw measurements: means, and paired relative differences with intervals.
 
-One raw measurement is one forward pass of one prompt (or of the batch that the prompt heads) under one strategy: "none"
-(the whole prompt is encoded), "instruction" (its keys and values are cached) or "gist" (those of the gist tokens are).
-Repeats of a prompt are averaged first; a prompt counts only where every strategy of its batch size was measured."""
+One raw measurement is one forward pass of one batch of prompts under one strategy: "none" (the whole prompts are encoded),
+"instruction" (their keys and values are cached) or "gist" (those of the gist tokens are). Its row id is that of the batch's
+first prompt. Repeats of a batch are averaged first; a batch counts only where every strategy of its size was measured."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,21 +22,21 @@ def summarise(rows: Iterable[Mapping[str, Any]], resamples: int, seed: int) -> d
     """Summary of raw measurements, per batch size.
 
     rows: mappings with row_id, strategy, batch_size, repeat, the QUANTITIES (all but gflops_formula may be None)
-        and the LENGTHS in tokens; all of them of the whole batch that the prompt heads.
-    resamples, seed: of the bootstrap over prompts.
+        and the LENGTHS in tokens; all of them of the whole batch.
+    resamples, seed: of the bootstrap over batches.
 
     Returns:
         {"resamples", "seed", "batch_sizes": {"1": {
-            "n": prompts, "n_unpaired": prompts left out because a strategy is missing, "repeats": most per prompt,
+            "n": batches, "n_unpaired": batches left out because a strategy is missing, "repeats": most per batch,
             "tokens": {length: mean}, "formula_vs_counted_max_pct": largest deviation or None,
             "strategies": {strategy: {quantity: mean, None where not measured}},
             "relative": {"gist_vs_none" | "instruction_vs_none" | "gist_vs_instruction": {quantity: {
                 "pct": saved, in % of the mean of the second strategy; negative where the first costs more,
-                "ci95_pct": [low, high], bootstrap over prompts of the ratio of means,
+                "ci95_pct": [low, high], bootstrap over batches of the ratio of means,
                 "ci95_paper_pct": [low, high], the paper's estimator, see calibration.py here} or None}}}}}
 
     Raises:
-        ValueError: no measurements, an unknown strategy, or a batch size at which no prompt has more than one strategy.
+        ValueError: no measurements, an unknown strategy, or a batch size at which no batch has more than one strategy.
     """
     by_batch: dict[int, dict[str, dict[str, list[Mapping[str, Any]]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
@@ -54,22 +54,22 @@ def summarise(rows: Iterable[Mapping[str, Any]], resamples: int, seed: int) -> d
 
 
 def _batch(
-    prompts: Mapping[str, Mapping[str, list[Mapping[str, Any]]]], size: int, resamples: int, seed: int
+    batches: Mapping[str, Mapping[str, list[Mapping[str, Any]]]], size: int, resamples: int, seed: int
 ) -> dict[str, Any]:
-    present = [s for s in STRATEGIES if any(s in prompt for prompt in prompts.values())]
-    paired = sorted(row_id for row_id, prompt in prompts.items() if all(s in prompt for s in present))
+    present = [s for s in STRATEGIES if any(s in batch for batch in batches.values())]
+    paired = sorted(row_id for row_id, batch in batches.items() if all(s in batch for s in present))
     if len(present) < 2 or not paired:
         raise ValueError(
-            f"batch size {size} has no prompt that was measured under two strategies; nothing can be compared"
+            f"batch size {size} has no batch that was measured under two strategies; nothing can be compared"
         )
     values = {
-        strategy: {q: _per_prompt([prompts[row_id][strategy] for row_id in paired], q) for q in (*QUANTITIES, *LENGTHS)}
+        strategy: {q: _per_batch([batches[row_id][strategy] for row_id in paired], q) for q in (*QUANTITIES, *LENGTHS)}
         for strategy in present
     }
     return {
         "n": len(paired),
-        "n_unpaired": len(prompts) - len(paired),
-        "repeats": max(len(measured) for prompt in prompts.values() for measured in prompt.values()),
+        "n_unpaired": len(batches) - len(paired),
+        "repeats": max(len(measured) for batch in batches.values() for measured in batch.values()),
         "tokens": {q: _mean(values[present[0]][q]) for q in LENGTHS},
         "formula_vs_counted_max_pct": _formula_error(values),
         "strategies": {s: {q: _mean(values[s][q]) for q in QUANTITIES} for s in present},
@@ -102,8 +102,8 @@ def saved(
     return result
 
 
-def _per_prompt(measured: list[list[Mapping[str, Any]]], quantity: str) -> list[float] | None:
-    """The mean over repeats, per prompt; None if any repeat of any prompt lacks the quantity."""
+def _per_batch(measured: list[list[Mapping[str, Any]]], quantity: str) -> list[float] | None:
+    """The mean over repeats, per batch; None if any repeat of any batch lacks the quantity."""
     if any(row.get(quantity) is None for repeats in measured for row in repeats):
         return None
     return [fmean([row[quantity] for row in repeats]) for repeats in measured]

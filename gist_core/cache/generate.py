@@ -1,6 +1,6 @@
 """Answers from cached prompts, through the stock `generate`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -61,17 +61,9 @@ def continuation(gist_model: GistModel, cache: GistCache, inputs: Sequence[str],
     Returns: for a decoder input_ids, attention_mask, position_ids and past_key_values; for an encoder-decoder
     encoder_outputs and attention_mask, the encoder having read the inputs.
     """
-    rows = [gist_model.encode_input(text) for text in inputs]
     if gist_model.is_encoder_decoder:
-        # Padded on the right: the input's first token stands right after the gist tokens, as in the full prompt.
-        batch = gist_model.pad(rows, "right")
-        attention_mask = torch.cat([cache.mask.long(), batch.attention_mask], dim=1)
-        states = encode_with_cache(gist_model.model, cache.as_dynamic_cache(), batch.input_ids, attention_mask)
-        assert cache.encoder_states is not None
-        encoder_outputs = BaseModelOutput(last_hidden_state=torch.cat([cache.encoder_states, states], dim=1))
-        encoder_outputs.gist_cross = Bounds(torch.zeros_like(cache.positions[:, :1]))
-        return {"encoder_outputs": encoder_outputs, "attention_mask": attention_mask}
-    batch = gist_model.pad(rows, "left")
+        return encoder_pass(gist_model, cache, inputs)()
+    batch = gist_model.pad([gist_model.encode_input(text) for text in inputs], "left")
     # Positions go on where each row's own prompt ended, whatever its length and whatever was kept of it.
     offsets = cache.positions[:, -1:] + 1
     return {
@@ -80,3 +72,23 @@ def continuation(gist_model: GistModel, cache: GistCache, inputs: Sequence[str],
         "position_ids": offsets + (batch.attention_mask.cumsum(dim=1) - 1).clamp(min=0),
         "past_key_values": cache.repeat(copies).as_dynamic_cache(),
     }
+
+
+def encoder_pass(gist_model: GistModel, cache: GistCache, inputs: Sequence[str]) -> Callable[[], dict[str, Any]]:
+    """The pass of an encoder over the inputs behind cached prompts: a function to call once, all that it needs prepared.
+
+    It returns encoder_outputs and attention_mask.
+    """
+    # Padded on the right: the input's first token stands right after the gist tokens, as in the full prompt.
+    batch = gist_model.pad([gist_model.encode_input(text) for text in inputs], "right")
+    attention_mask = torch.cat([cache.mask.long(), batch.attention_mask], dim=1)
+    keys_and_values, before = cache.as_dynamic_cache(), cache.encoder_states
+    assert before is not None
+
+    def encode() -> dict[str, Any]:
+        states = encode_with_cache(gist_model.model, keys_and_values, batch.input_ids, attention_mask)
+        encoder_outputs = BaseModelOutput(last_hidden_state=torch.cat([before, states], dim=1))
+        encoder_outputs.gist_cross = Bounds(torch.zeros_like(cache.positions[:, :1]))
+        return {"encoder_outputs": encoder_outputs, "attention_mask": attention_mask}
+
+    return encode

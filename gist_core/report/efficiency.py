@@ -72,13 +72,13 @@ def _table(run: str, size: str, batch: Json, summary: Json) -> Table:
         if tokens.get(key) is not None
     )
     notes = [
-        f"Means over {batch['n']} prompts of the Human split, up to {batch['repeats']} repeats each"
+        f"Means over {_count(batch['n'], int(size))}, up to {batch['repeats']} repeats each"
         + (f"; mean length in tokens: {lengths}." if lengths else "."),
     ]
     if summary.get("device"):
         notes.append(f"Measured on: {summary['device']}.")
     if batch.get("n_unpaired"):
-        notes.append(f"{batch['n_unpaired']} prompts were not measured under every strategy and are left out.")
+        notes.append(f"{batch['n_unpaired']} batches were not measured under every strategy and are left out.")
     if batch.get("formula_vs_counted_max_pct") is not None:
         notes.append(f"Formula and count differ by at most {number(batch['formula_vs_counted_max_pct'], 2)} %.")
     if strategies.get("none", {}).get("device_ms") is None:
@@ -92,6 +92,12 @@ def _table(run: str, size: str, batch: Json, summary: Json) -> Table:
         rows=rows,
         notes=notes,
     )
+
+
+def _count(batches: int, size: int) -> str:
+    """What a mean is over, in words."""
+    prompts = "prompts of the Human split"
+    return f"{batches} {prompts}" if size == 1 else f"{batches} batch{'es' * (batches > 1)} of {size} {prompts}"
 
 
 def _percent(entry: Json) -> Cell:

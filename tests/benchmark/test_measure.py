@@ -1,9 +1,12 @@
 """The benchmark measures what it says: FLOPs by formula equal FLOPs by counting, and caches cost less."""
 
 import pytest
+import torch
 
-from gist_core.benchmark.measure import STRATEGIES, Prompt, measure
+from gist_core.benchmark.measure import STRATEGIES, ForwardPass, Prompt, _disjoint, measure
 from gist_core.benchmark.summary import summarise
+from gist_core.cache import GistCache
+from gist_core.models.gist_model import GistModel
 from tests.tiny import tiny_gist_model
 
 PROMPTS = [Prompt(f"{n}", "Say it again, " * (n + 2), "x" * (5 + n)) for n in range(4)]
@@ -13,7 +16,7 @@ PROMPTS = [Prompt(f"{n}", "Say it again, " * (n + 2), "x" * (5 + n)) for n in ra
 def test_flops_by_formula_equal_flops_by_counting(family: str) -> None:
     rows = list(measure(tiny_gist_model(family, "gist", 2), PROMPTS, batch_sizes=[1, 3], warmup=0, repeats=1, seed=0))
     assert {row["strategy"] for row in rows} == set(STRATEGIES)
-    assert len(rows) == len(PROMPTS) * len(STRATEGIES) * 2
+    assert len(rows) == (len(PROMPTS) + 1) * len(STRATEGIES)
     for row in rows:
         assert row["gflops_formula"] == pytest.approx(row["gflops_counted"], rel=0.01), row
 
@@ -25,3 +28,22 @@ def test_a_gist_costs_less_than_the_instruction_and_that_less_than_nothing_cache
     assert flops["gist"] < flops["instruction"] < flops["none"]
     kv = {strategy: summary["strategies"][strategy]["kv_bytes"] for strategy in STRATEGIES}
     assert 0 == kv["none"] < kv["gist"] < kv["instruction"]
+
+
+def test_no_prompt_is_in_two_batches_of_a_size_unless_there_are_too_few_for_one() -> None:
+    for count, size, batches in ((7, 2, 3), (8, 8, 1), (3, 8, 1), (9, 1, 9)):
+        prompts = [Prompt(f"{n}", "Say it.", "x") for n in range(count)]
+        drawn = _disjoint(prompts, size)
+        assert [len(batch) for batch in drawn] == [size] * batches
+        if count >= size:
+            assert len({prompt.row_id for batch in drawn for prompt in batch}) == size * batches
+
+
+@pytest.mark.parametrize("strategy", ["instruction", "gist"])
+def test_a_t5_is_timed_without_what_prepares_its_pass(strategy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    gist_model = tiny_gist_model("t5", "gist", 2)
+    run = ForwardPass(gist_model, PROMPTS, strategy)._prepared()
+    monkeypatch.setattr(GistModel, "encode_input", lambda *_: pytest.fail("text was made tokens within the clock"))
+    monkeypatch.setattr(GistCache, "as_dynamic_cache", lambda *_: pytest.fail("a cache was copied within the clock"))
+    with torch.inference_mode():
+        assert run().logits.isfinite().all()

@@ -70,7 +70,7 @@ def test_batch_sizes_are_kept_apart():
     [
         ([], "no measurements"),
         ([row("a", "gits", 1.0)], "unknown strategy 'gits' in row a"),
-        ([row("a", "gist", 1.0)], "batch size 1 has no prompt"),
+        ([row("a", "gist", 1.0)], "batch size 1 has no batch"),
     ],
 )
 def test_measurements_that_compare_nothing_are_refused(rows, message):
