@@ -2,11 +2,15 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from gist_core.models.gist_model import GistModel
+
 ModelOption = Annotated[Path, typer.Option("--model", help="Folder of a trained gist model")]
+DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; default: a GPU if there is one")]
 DEFAULT_MODEL = Path("data/models/gist-1")
 
 
@@ -15,6 +19,7 @@ def compress(
     file: Annotated[Path | None, typer.Option(help="A text file with one prompt a line, instead of arguments")] = None,
     output: Annotated[Path, typer.Option(help="Where to write the cache")] = Path("cache.safetensors"),
     model: ModelOption = DEFAULT_MODEL,
+    device: DeviceOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Prompts per forward pass")] = 32,
 ) -> None:
     """Compress prompts into gist tokens and keep their keys and values in a file.
@@ -25,9 +30,8 @@ def compress(
     texts = _texts(prompts, file, "prompt")
 
     from gist_core import cache as gist_cache
-    from gist_core.models.gist_model import GistModel
 
-    gist_model = GistModel.from_pretrained(model)
+    gist_model = _load(model, device)
     started = time.perf_counter()
     cache = gist_cache.compress(gist_model, texts, batch_size=batch_size, progress=True)
     seconds = time.perf_counter() - started
@@ -48,21 +52,35 @@ def generate(
     file: Annotated[Path | None, typer.Option(help="A text file with one input a line, instead of arguments")] = None,
     row: Annotated[int | None, typer.Option(help="Use this one prompt of the cache for every input")] = None,
     model: ModelOption = DEFAULT_MODEL,
+    device: DeviceOption = None,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
 ) -> None:
     """Answer inputs from cached prompts: one input for each prompt, or one prompt (--row) for all inputs."""
     texts = _texts(inputs, file, "input")
 
     from gist_core import cache as gist_cache
-    from gist_core.models.gist_model import GistModel
 
-    gist_model = GistModel.from_pretrained(model)
+    gist_model = _load(model, device)
     loaded = gist_cache.load_cache(cache)
     if row is not None:
         loaded = loaded.select([row])
     tokens = gist_cache.generate(gist_model, loaded, texts, max_new_tokens=max_new_tokens, do_sample=False)
     for answer in gist_model.decode(tokens):
         typer.echo(answer)
+
+
+def _load(model: Path, device: str | None) -> "GistModel":
+    import torch
+
+    from gist_core.models.gist_model import GistModel
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # of a build without CUDA
+        gpus = ", ".join(f"cuda:{index}" for index in range(torch.cuda.device_count()))
+        raise ValueError(f"--device {device} cannot be used: {error}; here are cpu{gpus and f', {gpus}'}") from None
+    return GistModel.from_pretrained(model, device=device)
 
 
 def _texts(arguments: list[str] | None, file: Path | None, what: str) -> list[str]:
