@@ -58,7 +58,7 @@ def reparse(
 ) -> None:
     """Parse the raw answers of a verdict file again and print what changed.
 
-    It changes nothing by itself: `dvc repro -f judge@RUN` writes new verdicts from the stored answers, without a call.
+    It changes nothing by itself: `dvc repro --single-item --force judge@RUN` writes new verdicts from the stored answers.
     """
     from gist_core.scoring.judge.reply import parse_content
 

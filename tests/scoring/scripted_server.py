@@ -108,6 +108,11 @@ class ScriptedServer:
         self._http.shutdown()
         self._http.server_close()
 
+    def close_port(self) -> None:
+        """From now on nobody listens at the address."""
+        self._http.shutdown()
+        self._http.server_close()
+
     def act(self, body: dict[str, Any]) -> tuple[tuple[str, str, str], Action]:
         material = json.loads(body["messages"][-1]["content"])
         identity = (material["answer_a"], material["answer_b"], material["instruction"])

@@ -1,6 +1,7 @@
 """Judging against a real HTTP server: what goes wrong has a status of its own, and nothing is asked twice."""
 
 import json
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
@@ -219,6 +220,62 @@ def test_what_no_retry_can_mend_stops_the_run_at_once(store: Path, failure: Fail
         with pytest.raises(ValueError, match=message):
             judge(server, store, make_pairs(50), concurrency=2)
         assert sum(server.asked.values()) <= 7
+
+
+@pytest.mark.parametrize("count", [3, 40])
+@pytest.mark.parametrize("trouble", ["closed port", Hang(), Reset(), Fail(503), Page("<html>")], ids=repr)
+def test_a_server_that_answers_nothing_is_an_error_and_no_result(
+    store: Path, trouble: Action | str, count: int
+) -> None:
+    pairs = make_pairs(count)
+    with ScriptedServer(lambda m, n: prefers_longer(m, n) if isinstance(trouble, str) else trouble) as down:
+        where = down.base_url
+        if isinstance(trouble, str):
+            down.close_port()
+        changes = {"timeout_s": 0.2, "max_attempts": 2, "concurrency": 4}
+        with pytest.raises(ValueError, match=rf"{re.escape(where)}.*run the same command again|first 5 calls") as error:
+            judge(down, store, pairs, **changes)
+        assert "judge.base_url" in str(error.value) or "judge.protocol" in str(error.value)
+        # Five calls of two attempts each are enough, and those under way with them end.
+        assert sum(down.asked.values()) <= 2 * (5 + 4)
+
+
+def test_a_server_that_goes_down_on_the_way_stops_the_run_and_what_it_answered_is_kept(store: Path) -> None:
+    pairs = make_pairs(40)
+    up = [True]
+
+    def script(material: dict[str, Any], attempt: int) -> Action:
+        if material["instruction"] == "task 10":
+            up[0] = False
+        return prefers_longer(material, attempt) if up[0] else Reset()
+
+    with ScriptedServer(script) as server:
+        with pytest.raises(ValueError, match=r"5 calls in a row.*'judge'.*judge.base_url.*10 calls answered, 30 to go"):
+            judge(server, store, pairs, max_attempts=2, concurrency=1)
+        asked = server.asked.copy()
+        server.script = prefers_longer
+        assert [verdict.status for verdict in judge(server, store, pairs)] == ["ok"] * 40
+    assert set((server.asked - asked).values()) == {1}
+    assert set(server.answered.values()) == {1}
+
+
+def test_rows_that_a_judge_always_refuses_do_not_stop_it_from_finishing(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = lambda m, n: Fail(400) if int(m["instruction"].split()[1]) >= 3 else choose("A")  # noqa: E731
+    expected = ["ok"] * 3 + ["failed"] * 6
+    with ScriptedServer(script) as server:
+        for _ in range(2):
+            assert [verdict.status for verdict in judge(server, store, make_pairs(9), concurrency=1)] == expected
+    assert capsys.readouterr().err.count("6 of 9 calls have no answer, the first: HTTP 400") == 2
+
+
+def test_calls_that_were_all_lost_are_an_error_and_no_result(store: Path) -> None:
+    with ScriptedServer() as server:
+        lose(store, make_pairs(2), server)
+        with pytest.raises(ValueError, match=r"none of the 2 judge calls.*judge.lost_calls=ask_again"):
+            judge(server, store, make_pairs(2))
+        assert not server.asked
 
 
 def test_a_missing_key_is_an_error_only_if_there_is_something_to_ask(store: Path) -> None:

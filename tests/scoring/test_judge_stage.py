@@ -1,11 +1,18 @@
-"""`python -m tasks.judge` as DVC runs it, with the judge that needs no key."""
+"""`python -m tasks.judge` as DVC runs it: with the judge that needs no key, and with one that fails."""
 
 import json
+import os
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from .made_rows import make_project
+from .scripted_server import Action, Fail, ScriptedServer, prefers_longer
+from .test_judge_kill import calls_of, make_judged_project
 from .test_rouge_stage import run_stage
 
 
@@ -41,3 +48,32 @@ def test_every_row_has_a_verdict_that_says_it_is_no_language_model(project: Path
     before = (project / "reports/judge/gist-1.json").read_bytes()
     assert run_stage(project, "judge", "--run", "gist-1").returncode == 0
     assert (project / "reports/judge/gist-1.json").read_bytes() == before
+
+
+def repro(project: Path, *options: str) -> None:
+    command = [sys.executable, "-m", "dvc", "repro", "--single-item", *options, "judge@neg_control"]
+    environment = os.environ | {"OPENAI_API_KEY": "any"}
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_dvc_keeps_failed_verdicts_until_the_stage_is_forced(tmp_path: Path) -> None:
+    refuse = [True]
+
+    def script(material: dict[str, Any], attempt: int) -> Action:
+        first = material["instruction"] == "Repeat word 0 of the human list."
+        return Fail(400) if first and refuse[0] else prefers_longer(material, attempt)
+
+    with ScriptedServer(script) as server:
+        make_judged_project(tmp_path, server)
+        repro(tmp_path)
+        refuse[0] = False
+        asked = server.asked.copy()
+        repro(tmp_path)
+        assert server.asked == asked
+        assert Counter(call["status"] for call in calls_of(tmp_path))["failed"] == 2
+        repro(tmp_path, "--force")
+        assert (server.asked - asked).total() == 2
+    assert {call["status"] for call in calls_of(tmp_path)} == {"ok"}

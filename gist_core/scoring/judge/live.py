@@ -29,7 +29,7 @@ from gist_core.scoring.judge.store import LOST, LOST_ERROR, CallStore
 _FIRST_WAIT_S = 1.0
 _LONGEST_BACKOFF_S = 60.0
 _POLL_S = 0.05  # between looks at whether a call under way has left room in the budget, or has been answered
-_HOPELESS_AFTER = 5  # calls refused as malformed before any has been answered
+_HOPELESS_AFTER = 5  # calls that end without an answer, so that the rest need not be made
 
 
 class Stopped(ValueError):
@@ -41,9 +41,18 @@ class _NotACompletion(Exception):
 
 
 def answer_live(
-    requests: Sequence[JudgeRequest], settings: OpenAISettings, store: CallStore, budget: Budget, *, api_key: str
+    requests: Sequence[JudgeRequest],
+    settings: OpenAISettings,
+    store: CallStore,
+    budget: Budget,
+    *,
+    api_key: str,
+    answered_before: bool,
 ) -> dict[str, str]:
     """Asks for every request and keeps the answers in the store.
+
+    answered_before: whether this judge has ever answered such a request. If so, refusals are about single requests;
+    if not, the first few mean that it would refuse them all.
 
     Returns:
         What went wrong, by key, for the requests that got no answer in `max_attempts`. They are asked again next time.
@@ -51,7 +60,7 @@ def answer_live(
     Raises:
         ValueError: see `judge_with_openai`.
     """
-    return asyncio.run(_Live(requests, settings, store, budget, api_key).run())
+    return asyncio.run(_Live(requests, settings, store, budget, api_key, answered_before).run())
 
 
 class _Live:
@@ -62,12 +71,15 @@ class _Live:
         store: CallStore,
         budget: Budget,
         api_key: str,
+        answered_before: bool,
     ) -> None:
         self.queue = deque(requests)
         self.total = len(requests)
         self.settings, self.store, self.budget, self.api_key = settings, store, budget, api_key
+        self.answered_before = answered_before
         self.failures: dict[str, str] = {}
         self.answered = 0
+        self.unreached = 0  # calls in a row that ended without a word from the server
         self.stop: str | None = None
         self.stopping = asyncio.Event()
         self.not_before = 0.0  # monotonic time before which the server wants no call
@@ -87,7 +99,7 @@ class _Live:
                     for _ in range(min(settings.concurrency, self.total)):
                         group.create_task(self._work(client, progress))
         if self.stop is not None:
-            left = self.total - self.answered - len(self.failures)
+            left = self.total - self.answered  # those that failed are asked again by the next run
             raise Stopped(f"{self.stop} ({self.answered} calls answered, {left} to go)")
         return self.failures
 
@@ -97,7 +109,7 @@ class _Live:
             progress.update()
 
     async def _ask(self, client: openai.AsyncOpenAI, request: JudgeRequest) -> None:
-        error = "no attempt"
+        error, reached = "no attempt", True
         for number in range(self.settings.max_attempts):
             await self._wait(self.not_before - time.monotonic())
             while self.budget.must_wait(request) and self.stop is None:
@@ -109,14 +121,15 @@ class _Live:
                 return None
             try:
                 self.budget.reserve(attempt, request)
-            except ValueError as reached:
+            except ValueError as limit:
                 self.store.forget_attempt(attempt)
-                return self._halt(str(reached))
-            cost, answered, outcome = None, False, LOST
+                return self._halt(str(limit))
+            cost, answered, reached, outcome = None, False, True, LOST
             try:
                 cost = await self._call(client, request)
                 answered, outcome = True, "200"
                 self.answered += 1
+                self.unreached = 0
                 return None
             except openai.APIStatusError as failed:
                 outcome = str(failed.status_code)
@@ -128,10 +141,11 @@ class _Live:
                     self._hold_all(wait)
                     continue
             except openai.APITimeoutError:
-                outcome = "time-out"
+                outcome, reached = "time-out", False
                 error = f"no answer within {self.settings.timeout_s:g} s"
             except openai.APIConnectionError as failed:
                 outcome = "not connected" if isinstance(failed.__cause__, httpx.ConnectError) else "connection"
+                reached = False
                 error = f"{failed} {failed.__cause__ or ''}".strip()
             except _NotACompletion as failed:
                 outcome, error = "200", str(failed)
@@ -140,7 +154,7 @@ class _Live:
                 self.store.end_attempt(attempt, outcome)
             if number + 1 < self.settings.max_attempts:
                 await self._wait(_backoff_s(request.key, number))
-        self.failures[request.key] = f"{error} (after {self.settings.max_attempts} attempts)"
+        self._fail(request.key, f"{error} (after {self.settings.max_attempts} attempts)", reached=reached)
         return None
 
     async def _begin(self, key: str) -> int | None:
@@ -186,13 +200,28 @@ class _Live:
         elif failed.status_code in (408, 409, 429) or failed.status_code >= 500:
             return False
         else:
-            self.failures[key] = error
-            if not self.answered and len(self.failures) >= _HOPELESS_AFTER:
-                self._halt(
-                    f"the first {len(self.failures)} calls were all refused by {where}, so the rest would be too; "
-                    f"a server without JSON schemas needs judge.protocol=paper: {error}"
-                )
+            self._fail(key, error, reached=True)
         return True
+
+    def _fail(self, key: str, error: str, *, reached: bool) -> None:
+        """Notes a call that ended without an answer, and stops the run where the rest would end so too.
+
+        reached: whether the server said anything to it. A server that has answered may still go down.
+        """
+        self.failures[key] = error
+        self.unreached = 0 if reached else self.unreached + 1
+        where = self.settings.base_url or "OpenAI"
+        if self.unreached >= _HOPELESS_AFTER:
+            self._halt(
+                f"{where} has said nothing to {self.unreached} calls in a row, so it is taken to be down: {error}; "
+                f"start the server that serves {self.settings.model!r}, correct judge.base_url or raise "
+                f"judge.timeout_s = {self.settings.timeout_s:g}, and run the same command again"
+            )
+        elif not self.answered and not self.answered_before and len(self.failures) >= _HOPELESS_AFTER:
+            self._halt(
+                f"the first {len(self.failures)} calls were all refused by {where} or failed there, so the rest would "
+                f"be too; a server without JSON schemas needs judge.protocol=paper: {error}"
+            )
 
     def _hold_all(self, wait_s: float) -> None:
         if wait_s > self.settings.max_wait_s:

@@ -55,7 +55,8 @@ def judge_with_openai(
 
     Raises:
         ValueError: no key, a wrong key, model or address, a budget reached, or a server that asks to wait too long.
-            What has arrived is kept; the same command goes on from there.
+            Or a server that is down, or none of all calls answered: verdicts that say nothing would be cached as a
+            result. What has arrived is kept; the same command goes on from there.
     """
     requests = all_requests(pairs, protocol, seed, settings)
     missing, lost = _unanswered(requests, settings, store)
@@ -88,11 +89,32 @@ def judge_with_openai(
                     "what it finished)"
                 )
 
-            failures |= answer_live(missing, settings, store, budget, api_key=api_key)
+            answered_before = len(missing) + len(lost) < len(requests)
+            failures |= answer_live(missing, settings, store, budget, api_key=api_key, answered_before=answered_before)
+    _check_answered(requests, settings, store, failures)
     return {
         split: [_verdict(pair, protocol, seed, settings, store, failures) for pair in rows]
         for split, rows in pairs.items()
     }
+
+
+def _check_answered(
+    requests: Sequence[JudgeRequest], settings: OpenAISettings, store: CallStore, failures: Mapping[str, str]
+) -> None:
+    """Raises if every call failed; says how to ask again for the calls that did, if some of them did."""
+    errors = [failures.get(request.key, "no answer") for request in requests if store.answer(request.key) is None]
+    if errors and len(errors) == len(requests):
+        raise ValueError(
+            f"none of the {len(requests)} judge calls to {settings.base_url or 'OpenAI'} for the model "
+            f"{settings.model!r} was answered, so there is no verdict; the first: {errors[0]}. Check that the "
+            "server runs and that judge.base_url and judge.model are right, and run the same command again"
+        )
+    if failed := [error for error in errors if error != LOST_ERROR]:
+        print(
+            f"judge: {len(failed)} of {len(requests)} calls have no answer, the first: {failed[0]}; "
+            "`dvc repro --single-item --force judge@RUN` asks for them again",
+            file=sys.stderr,
+        )
 
 
 def all_requests(
