@@ -206,6 +206,32 @@ def test_the_dollar_budget_is_never_passed_even_by_concurrent_calls(store: Path)
     assert 0.01 < dollars <= 0.02
 
 
+@pytest.mark.parametrize("trouble", [Hang(), Reset(), Page("<html>")], ids=repr)
+def test_a_call_that_may_have_been_billed_counts_at_its_highest_price_now_and_later(
+    store: Path, trouble: Action
+) -> None:
+    # 400 tokens of output cost at most 0.004 USD, so 0.006 USD are enough for one call and not for two.
+    changes = {"budget_usd": 0.006, "prices": PRICES, "timeout_s": 0.2, "concurrency": 4}
+    with ScriptedServer(lambda m, n: trouble) as server:
+        for _ in range(2):
+            with pytest.raises(ValueError, match=r"budget_usd = 0.006 would be passed: 0.004\d USD are spent, or may"):
+                judge(server, store, make_pairs(4), **changes)
+            assert sum(server.asked.values()) == 1
+
+
+def test_a_call_that_was_refused_costs_nothing(store: Path) -> None:
+    with ScriptedServer(once(Fail(500))) as server:
+        verdicts = judge(server, store, make_pairs(2), budget_usd=0.006, prices=PRICES)
+    assert [verdict.status for verdict in verdicts] == ["ok"] * 2
+
+
+def test_an_answer_that_came_before_its_price_was_known_counts_at_the_highest(store: Path) -> None:
+    with ScriptedServer() as server:
+        judge(server, store, make_pairs(1))
+        with pytest.raises(ValueError, match=r"would be passed: 0.004\d USD are spent, or may"):
+            judge(server, store, make_pairs(2), budget_usd=0.006, prices=PRICES)
+
+
 @pytest.mark.parametrize(
     ("failure", "message"),
     [

@@ -44,22 +44,25 @@ class Budget:
         price = self._highest_price(request)
         if self.dollars is not None and self._committed() + price > self.dollars:
             raise BudgetReached(
-                f"judge.budget_usd = {self.dollars:g} would be passed: {self.spent_dollars:.4f} USD are spent and the "
+                f"judge.budget_usd = {self.dollars:g} would be passed: {self.spent_dollars:.4f} USD are spent, or may "
+                f"have been, and the "
                 f"next call may cost up to {price:.4f}; raise it and run the same command again, the answers so far "
                 "are kept"
             )
         self.spent_calls += 1
         self._reserved[attempt] = price
 
-    def settle(self, attempt: int, cost_usd: float | None, *, answered: bool) -> None:
-        """Counts what a call really cost. An answer of unknown cost counts at its highest price, an error at
-        nothing."""
+    def settle(self, attempt: int, cost_usd: float | None, *, billed: bool) -> None:
+        """Counts what a call that has ended cost; its highest price where that is not known.
+
+        billed: whether it was billed, or may have been, as after a time-out.
+        """
         reserved = self._reserved.pop(attempt)
-        if answered:
+        if billed:
             self.spent_dollars += reserved if cost_usd is None else cost_usd
 
-    def charge_lost(self, request: JudgeRequest, calls: int) -> None:
-        """Counts calls whose answers were lost at their highest price, for they may have been billed."""
+    def charge_unpriced(self, request: JudgeRequest, calls: int) -> None:
+        """Counts earlier calls that were billed, or may have been, at their highest price, for no other is known."""
         self.spent_dollars += calls * self._highest_price(request)
 
     def _committed(self) -> float:

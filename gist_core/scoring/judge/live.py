@@ -24,7 +24,7 @@ from gist_core.scoring.judge.answer import completion_body, stored_answer
 from gist_core.scoring.judge.budget import Budget
 from gist_core.scoring.judge.request import JudgeRequest
 from gist_core.scoring.judge.settings import OpenAISettings
-from gist_core.scoring.judge.store import LOST, LOST_ERROR, CallStore
+from gist_core.scoring.judge.store import BILLED, LOST, LOST_ERROR, CallStore
 
 _FIRST_WAIT_S = 1.0
 _LONGEST_BACKOFF_S = 60.0
@@ -124,10 +124,10 @@ class _Live:
             except ValueError as limit:
                 self.store.forget_attempt(attempt)
                 return self._halt(str(limit))
-            cost, answered, reached, outcome = None, False, True, LOST
+            cost, reached, outcome = None, True, LOST
             try:
                 cost = await self._call(client, request)
-                answered, outcome = True, "200"
+                outcome = "200"
                 self.answered += 1
                 self.unreached = 0
                 return None
@@ -150,7 +150,7 @@ class _Live:
             except _NotACompletion as failed:
                 outcome, error = "200", str(failed)
             finally:
-                self.budget.settle(attempt, cost, answered=answered)
+                self.budget.settle(attempt, cost, billed=outcome in BILLED)
                 self.store.end_attempt(attempt, outcome)
             if number + 1 < self.settings.max_attempts:
                 await self._wait(_backoff_s(request.key, number))

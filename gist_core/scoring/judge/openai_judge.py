@@ -11,7 +11,7 @@ from gist_core.scoring.judge.prices import estimated_tokens
 from gist_core.scoring.judge.reply import parse_completion
 from gist_core.scoring.judge.request import JudgeRequest, make_request, prompt
 from gist_core.scoring.judge.settings import OpenAISettings
-from gist_core.scoring.judge.store import LOST, LOST_ERROR, CallStore
+from gist_core.scoring.judge.store import LOST_ERROR, CallStore
 from gist_core.scoring.judge.verdict import Call, Judge, Verdict, identical_verdict, verdict_of
 
 EXPECTED_OUTPUT_TOKENS = 80  # one or two sentences and the choice
@@ -74,7 +74,7 @@ def judge_with_openai(
             settings.budget_calls, settings.budget_usd, settings.prices, settings.max_output_tokens, calls, dollars
         )
         for request in requests:
-            budget.charge_lost(request, store.outcomes(request.key).count(LOST))
+            budget.charge_unpriced(request, store.times_unpriced(request.key))
         if settings.mode == "batch":
             from gist_core.scoring.judge.batch import answer_in_batch
 

@@ -151,6 +151,13 @@ class CallStore:
         """The most calls that a request can have been billed for: those answered, and those of unknown fate."""
         return sum(outcome in BILLED for outcome in self.outcomes(key))
 
+    def times_unpriced(self, key: str) -> int:
+        """Of the calls that a request can have been billed for, those whose price is not known."""
+        answer = self.answer(key)
+        priced = answer is not None and answer.cost_usd is not None
+        # A batch does not count its calls as billed, so that one which was answered there would come to -1.
+        return max(0, self.times_billed(key) - priced)
+
     def forget_attempt(self, attempt: int) -> None:
         """Takes back a call that was not made after all."""
         self._db.execute("DELETE FROM attempts WHERE id = ?", (attempt,))
