@@ -177,6 +177,18 @@ def test_equal_requests_are_asked_once(store: Path) -> None:
         assert sum(server.asked.values()) == 1
 
 
+def test_a_request_that_rows_share_counts_once_in_the_summary(store: Path) -> None:
+    pairs = [*make_pairs(1) * 3, *make_pairs(2)[1:]]
+    with ScriptedServer(once(Hang())) as server:
+        verdicts = judge(server, store, pairs, "strict", timeout_s=0.4, prices=PRICES)
+        settings = OpenAISettings(model="judge", base_url=server.base_url)
+    summary = summarise_verdicts(verdicts, judge_identity(settings), "strict", resamples=10, seed=0)
+    # Both orders of two different pairs, each of which timed out once.
+    assert summary["n"] == 4
+    assert summary["asked_twice"] == 4
+    assert summary["cost_usd"] == pytest.approx(4 * (200 * 1 + 20 * 10) / 1e6)
+
+
 def test_concurrency_is_bounded(store: Path) -> None:
     with ScriptedServer(delay_s=0.02) as server:
         judge(server, store, make_pairs(20), concurrency=3)

@@ -21,6 +21,7 @@ def summarise_verdicts(
     The win rate is over the judged rows (ok and identical), a tie counting 1/2; refused, unparsable and failed rows are
     counted apart and are in `n` only. `ties` are the judge's own; `identical` answers are ties without a call.
     asked_twice: calls that the provider may have charged for more than once (an answer was lost or came too late).
+    It and cost_usd count a request that several rows share once, as it was asked once.
     n = wins + ties + losses + identical + refused + unparsable + failed. The interval is a bootstrap over rows, or
     Wilson's where all rows score the same and a bootstrap would claim certainty; `interval` says which.
     """
@@ -28,9 +29,8 @@ def summarise_verdicts(
     winners = Counter(verdict.winner for verdict in verdicts if verdict.status == "ok")
     scores = [verdict.score for verdict in verdicts if verdict.score is not None]
     interval, kind = _interval(scores, resamples=resamples, seed=seed)
-    billed = [call.times_billed or 0 for verdict in verdicts for call in verdict.calls]
-    costs = [call.cost_usd for verdict in verdicts for call in verdict.calls if call.cost_usd is not None]
-    asked = any(verdict.calls for verdict in verdicts)
+    requests = {call.key: call for verdict in verdicts for call in verdict.calls if call.key is not None}.values()
+    costs = [call.cost_usd for call in requests if call.cost_usd is not None]
     return {
         "win_rate_pct": rounded(100 * sum(scores) / len(scores)) if scores else None,
         "ci95_pct": interval_pct(interval) if interval else None,
@@ -43,14 +43,14 @@ def summarise_verdicts(
         "unparsable": counts["unparsable"],
         "failed": counts["failed"],
         "n": len(verdicts),
-        "asked_twice": sum(times > 1 for times in billed),
+        "asked_twice": sum((call.times_billed or 0) > 1 for call in requests),
         "first_position_share_pct": _first_position_share(verdicts),
         "order_agreement_pct": _order_agreement(verdicts),
         "length_controlled_win_rate_pct": length_controlled_win_rate_pct(verdicts),
         "provider": judge.provider,
         "model": _models(verdicts) or judge.model,
         "protocol": protocol,
-        "cost_usd": round(sum(costs), 6) if costs or not (asked and judge.is_language_model) else None,
+        "cost_usd": round(sum(costs), 6) if costs or not requests else None,
         "is_language_model": judge.is_language_model,
         "note": judge.note,
         "prompt_sha256": judge.prompt_sha256,
