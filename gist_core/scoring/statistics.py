@@ -8,7 +8,7 @@ Sources: percentile bootstrap, Efron and Tibshirani (1993), chapters 13 and 16; 
 scores, Noreen (1989), as used for text generation by Riezler and Maxwell (2005); Wilson (1927) for proportions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,16 +64,26 @@ def resampled_means(*samples: Values, resamples: int = 1000, seed: int = 0) -> N
         ValueError: no rows, samples of different lengths, or a value that is not finite.
     """
     table = _table(samples)
-    n = table.shape[1]
+    blocks = drawn_rows(table.shape[1], resamples=resamples, seed=seed)
+    return np.concatenate([[values[rows].mean(axis=1) for values in table] for rows in blocks], axis=1)
+
+
+def drawn_rows(n: int, *, resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """The rows of every resample: numbers below n, drawn with replacement.
+
+    Yields:
+        Blocks of shape (some of the resamples, n); together they are `resamples` draws, the same whatever the block.
+    """
     generator = np.random.Generator(np.random.PCG64(seed))
-    means = np.empty((len(samples), resamples))
     block = max(1, _ROWS_DRAWN_AT_ONCE // n)
     for start in range(0, resamples, block):
-        stop = min(start + block, resamples)
-        rows = generator.integers(0, n, size=(stop - start, n))
-        for index, values in enumerate(table):
-            means[index, start:stop] = values[rows].mean(axis=1)
-    return means
+        yield generator.integers(0, n, size=(min(block, resamples - start), n))
+
+
+def percentile_interval(resampled: Values) -> Interval:
+    """The 95 % percentile interval of a statistic from its values in the resamples."""
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def bootstrap_mean(values: Values, *, resamples: int = 1000, seed: int = 0) -> MeanEstimate:
@@ -84,7 +94,7 @@ def bootstrap_mean(values: Values, *, resamples: int = 1000, seed: int = 0) -> M
     """
     means = resampled_means(values, resamples=resamples, seed=seed)[0]
     array = _table([values])[0]
-    return MeanEstimate(float(array.mean()), _percentiles(means), float(np.median(means)), len(array))
+    return MeanEstimate(float(array.mean()), percentile_interval(means), float(np.median(means)), len(array))
 
 
 def normalised_score(
@@ -165,13 +175,8 @@ def _ratio(
     defined = denominators > 0
     interval = None
     if denominator > 0 and defined.mean() >= 0.975:
-        interval = _percentiles(numerators[defined] / denominators[defined])
+        interval = percentile_interval(numerators[defined] / denominators[defined])
     return RatioEstimate(numerator / denominator if denominator > 0 else None, interval, n)
-
-
-def _percentiles(means: NDArray[np.float64]) -> Interval:
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def _table(samples: Sequence[Values] | NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ import pytest
 from gist_core.scoring.human_eval.judge import JudgeRatings
 from gist_core.scoring.human_eval.package import Pair, draw_package
 from gist_core.scoring.human_eval.results import evaluate
+from gist_core.scoring.statistics import bootstrap_mean
 from tests.human_eval.packages import ANNOTATORS, choice_for
 
 RUN, AGAINST = "gist-1", "pos_control"
@@ -123,6 +124,16 @@ def test_bootstrap_intervals_are_reproducible_to_the_bit():
     backwards = {n: dict(reversed(list(a.items()))) for n, a in reversed(list(answers_for(drawn).items()))}
     assert json.dumps(run(drawn, backwards, judge_for(drawn), seed=5)) == json.dumps(one)
     assert run(drawn, answers_for(drawn), seed=6)["win_rate"]["ci95_pct"] != one["win_rate"]["ci95_pct"]
+
+
+def test_the_interval_of_a_complete_win_rate_is_that_of_the_shared_bootstrap():
+    drawn = draw()
+    winners = [("run", "against", "tie", "run")[i % 4] for i in range(40)]
+    choices = {r: choice_for(drawn, ANNOTATORS[0], r, w) for r, w in zip(drawn.row_ids, winners, strict=True)}
+    rate = run(drawn, {ANNOTATORS[0]: choices}, resamples=200, seed=4)["win_rate"]
+    scores = [{"run": 100.0, "tie": 50.0, "against": 0.0}[winner] for winner in winners]
+    shared = bootstrap_mean(scores, resamples=200, seed=4)
+    assert (rate["win_rate_pct"], rate["ci95_pct"]) == (shared.mean, list(shared.ci95))
 
 
 def test_without_answers_every_figure_is_null_and_the_counts_say_so():

@@ -23,6 +23,7 @@ from gist_core.scoring.human_eval.agreement import (
 from gist_core.scoring.human_eval.answers import Answers
 from gist_core.scoring.human_eval.judge import JudgeRatings
 from gist_core.scoring.human_eval.package import Package, Winner
+from gist_core.scoring.statistics import drawn_rows, percentile_interval
 
 CATEGORIES = (-1.0, 0.0, 1.0)
 _RATING: dict[Winner, float] = {"run": 1.0, "tie": 0.0, "against": -1.0, "unknown": np.nan}
@@ -80,7 +81,7 @@ def _ratings(package: Package, answers: Answers, annotators: list[str]) -> Ratin
 
 def _draws(num_items: int, resamples: int, seed: int) -> NDArray[np.int64]:
     """Shape (resamples, items): item numbers drawn with replacement, the same for every statistic."""
-    return np.random.Generator(np.random.PCG64(seed)).integers(0, num_items, size=(resamples, num_items))
+    return np.concatenate(list(drawn_rows(num_items, resamples=resamples, seed=seed)))
 
 
 def _interval(
@@ -93,7 +94,7 @@ def _interval(
     resampled = [statistic(ratings[:, d]) for d in tqdm(drawn, desc="resampling items", disable=None, leave=False)]
     defined = [r for r in resampled if r is not None]
     enough = len(defined) > 0 and len(defined) >= 0.975 * len(resampled)
-    low_high = np.quantile(defined, [0.025, 0.975]).tolist() if enough else None
+    low_high = list(percentile_interval(defined)) if enough else None
     ci = "ci95_pct" if name.endswith("_pct") else "ci95"
     return {name: value, ci: low_high, "undefined_resamples": len(resampled) - len(defined)}
 
