@@ -2,15 +2,19 @@
 
 import json
 import sqlite3
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gist_core.scoring.judge.openai_judge import all_requests
 from gist_core.scoring.judge.pair import Pair, Protocol, orders
+from gist_core.scoring.judge.prices import Prices
 from gist_core.scoring.judge.reference_rule import JUDGE, judge_by_reference
 from gist_core.scoring.judge.reply import parse_completion, parse_content
+from gist_core.scoring.judge.settings import OpenAISettings
 from gist_core.scoring.judge.store import CallStore, StoredAnswer
 from gist_core.scoring.judge.summary import length_controlled_win_rate_pct, summarise_verdicts
 from gist_core.scoring.judge.verdict import Call, Verdict, verdict_of, verdict_record
@@ -82,6 +86,35 @@ def test_the_papers_order_is_drawn_from_the_row_and_is_balanced() -> None:
     assert 900 < drawn.count("ab") < 1100
     assert drawn != [orders(pair, "paper", 1)[0] for pair in pairs]
     assert orders(pairs[0], "strict", 0) == ("ab", "ba")
+
+
+def test_only_the_first_five_settings_change_a_request() -> None:
+    plain = OpenAISettings(model="judge")
+    others = {
+        "model": "other",
+        "base_url": "http://127.0.0.1:1/v1",
+        "temperature": None,
+        "max_output_tokens": 1,
+        "output_limit_field": "max_completion_tokens",
+        "mode": "batch",
+        "concurrency": 1,
+        "timeout_s": 1.0,
+        "max_attempts": 1,
+        "max_wait_s": 1.0,
+        "lost_calls": "ask_again",
+        "poll_s": 1.0,
+        "budget_usd": 1.0,
+        "budget_calls": 1,
+        "prices": Prices("2025-08-01", 1.0, 1.0),
+    }
+    names = [field.name for field in fields(OpenAISettings)]
+    assert sorted(names) == sorted(others)
+    pairs = {"human": [Pair("row", "t", "", "r", "x", "y")]}
+    key = all_requests(pairs, "paper", 0, plain)[0].key
+    changing = [
+        name for name in names if all_requests(pairs, "paper", 0, replace(plain, **{name: others[name]}))[0].key != key
+    ]
+    assert changing == names[:5]
 
 
 @settings(max_examples=150, deadline=None)

@@ -8,7 +8,7 @@ from gist_core.scoring.judge.prices import Prices
 
 @dataclass(frozen=True)
 class OpenAISettings:
-    """How to ask. Only the first six change a request, and so the key of its answer; times are in seconds.
+    """How to ask. Only the first five change a request, and so the key of its answer; times are in seconds.
 
     lost_calls: what becomes of calls that were under way when an earlier process was killed: a failed verdict, so that
     nothing is ever paid twice, or another call.
@@ -16,10 +16,10 @@ class OpenAISettings:
 
     model: str
     base_url: str | None = None
-    mode: Literal["live", "batch"] = "live"
     temperature: float | None = 0.0
     max_output_tokens: int = 400
     output_limit_field: str = "max_tokens"
+    mode: Literal["live", "batch"] = "live"
     concurrency: int = 8
     timeout_s: float = 60.0
     max_attempts: int = 6
