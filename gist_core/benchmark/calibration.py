@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gist_core.benchmark.flops import DecoderShape, decoder_flops
 
-Z95 = 1.959963984540054
+Z95 = 1.959963984540054  # the 97.5 % point of the standard normal
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ bit for the same values, seed and numpy. Two samples of the same rows are always
 drawn for both): what they share cancels, and the interval is that of a paired experiment.
 
 Sources: percentile bootstrap, Efron and Tibshirani (1993), chapters 13 and 16; approximate randomisation for paired
-scores, Noreen (1989), as used for text generation by Riezler and Maxwell (2005); Wilson (1927) for proportions.
+scores, Noreen (1989), as used for text generation by Riezler and Maxwell (2005). Wilson's intervals of proportions are
+statsmodels' `proportion_confint`, where they are needed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,6 @@ from numpy.typing import NDArray
 Values = Sequence[float] | NDArray[np.floating] | NDArray[np.bool_]
 Interval = tuple[float, float]
 
-Z_95 = 1.959963984540054  # the 97.5 % point of the standard normal
 _ROWS_DRAWN_AT_ONCE = 4_000_000  # bounds the memory of one block of resamples to about 64 MB
 
 
@@ -152,21 +152,6 @@ def paired_difference(a: Values, b: Values, *, resamples: int = 1000, seed: int 
         flips = generator.integers(0, 2, size=(min(block, resamples - start), n)) * 2 - 1
         extreme += int((np.abs(flips @ differences) >= observed).sum())
     return PairedDifference(estimate.mean, estimate.ci95, (1 + extreme) / (1 + resamples), n)
-
-
-def wilson_interval(successes: float, n: int) -> Interval:
-    """Wilson's 95 % score interval of a proportion, as fractions of 1. A tie may count as half a success.
-
-    Raises:
-        ValueError: n is not positive, or successes is outside 0..n.
-    """
-    if n <= 0 or not 0 <= successes <= n:
-        raise ValueError(f"a proportion needs 0 <= successes <= n and n > 0, got {successes} of {n}")
-    share = successes / n
-    spread = Z_95**2 / n
-    centre = (share + spread / 2) / (1 + spread)
-    half = Z_95 / (1 + spread) * float(np.sqrt(share * (1 - share) / n + spread / (4 * n)))
-    return (0.0 if successes == 0 else centre - half, 1.0 if successes == n else centre + half)
 
 
 def _ratio(

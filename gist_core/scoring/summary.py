@@ -10,7 +10,6 @@ from gist_core.scoring.statistics import (
     bootstrap_mean,
     normalised_score,
     paired_difference,
-    wilson_interval,
 )
 
 DIGITS = 4  # of a percentage in a report; more would be noise, and fewer would show in a difference
@@ -84,9 +83,11 @@ def _mean(values: Sequence[float], *, resamples: int, seed: int) -> dict[str, An
 
 
 def _share(matches: Sequence[bool]) -> dict[str, Any]:
+    from statsmodels.stats.proportion import proportion_confint
+
     n = len(matches)
     return {
         "mean_pct": rounded(100 * sum(matches) / n),
-        "ci95_pct": interval_pct(wilson_interval(sum(matches), n)),
+        "ci95_pct": interval_pct(proportion_confint(sum(matches), n, method="wilson")),
         "n": n,
     }

@@ -6,7 +6,7 @@ import pytest
 
 from gist_core.scoring.predictions import exactly_equal
 from gist_core.scoring.release_format import read_released_judgement, read_released_outputs
-from gist_core.scoring.rouge import has_words, rouge_l_pct, rouge_scores, score_pairs
+from gist_core.scoring.rouge import RougeScores, has_words, rouge_l_pct, rouge_scores, score_pairs
 from gist_core.scoring.summary import summarise_split
 
 from .made_rows import AWKWARD, RELEASE, ROOT
@@ -48,6 +48,18 @@ def test_the_number_of_processes_does_not_change_a_score() -> None:
 def test_unequal_lists_are_refused() -> None:
     with pytest.raises(ValueError, match="2 references for 1 predictions"):
         score_pairs(["a", "b"], ["a"])
+
+
+@pytest.mark.parametrize(
+    ("matches", "n", "expected"),
+    [(81, 263, [25.53, 36.62]), (15, 148, [6.24, 16.05]), (0, 20, [0.0, 16.11]), (1, 29, [0.61, 17.18])],
+)
+def test_the_interval_of_exact_match_is_wilsons(matches: int, n: int, expected: list[float]) -> None:
+    """Newcombe (1998), Statistics in Medicine 17:857-872, table I, method 3 (score, no continuity correction)."""
+    scores = dict.fromkeys(("pos_control", "neg_control"), [RougeScores(0.0, 0.0, 0.0)] * n)
+    equal = [True] * matches + [False] * (n - matches)
+    summary = summarise_split(scores, dict.fromkeys(scores, equal), resamples=2, seed=0)
+    assert [round(end, 2) for end in summary["exact_match"]["pos_control"]["ci95_pct"]] == expected
 
 
 def test_a_split_is_summarised_for_every_run_and_every_two_runs() -> None:

@@ -11,7 +11,6 @@ from gist_core.scoring.statistics import (
     paired_difference,
     paired_relative_difference,
     resampled_means,
-    wilson_interval,
 )
 
 VALUES = [3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0, 5.0, 3.0]
@@ -122,25 +121,6 @@ def test_swapping_two_runs_negates_the_difference_and_keeps_the_p_value(data: st
     assert one.difference == -other.difference
     assert one.p_value == other.p_value
     assert one.ci95 == pytest.approx((-other.ci95[1], -other.ci95[0]), abs=1e-9)
-
-
-def test_wilson_equals_published_figures() -> None:
-    """Newcombe (1998), Statistics in Medicine 17:857-872, table I, method 3 (score, no continuity correction)."""
-    for successes, n, expected in (
-        (81, 263, (0.2553, 0.3662)),
-        (15, 148, (0.0624, 0.1605)),
-        (0, 20, (0.0, 0.1611)),
-        (1, 29, (0.0061, 0.1718)),
-    ):
-        assert tuple(round(end, 4) for end in wilson_interval(successes, n)) == expected
-    low, high = wilson_interval(20, 20)
-    assert (round(low, 4), high) == (0.8389, 1.0)
-
-
-@pytest.mark.parametrize(("successes", "n"), [(1, 0), (-1, 5), (6, 5)])
-def test_a_proportion_that_is_none_is_refused(successes: float, n: int) -> None:
-    with pytest.raises(ValueError, match="successes"):
-        wilson_interval(successes, n)
 
 
 def test_nothing_to_average_is_refused() -> None:
