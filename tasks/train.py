@@ -23,7 +23,7 @@ def run(stage: Stage) -> None:
 
     work_dir = stage.work_dir
     dev_rows = paths.ALPACA_PLUS / "dev.parquet"
-    curve = paths.CURVES / f"{stage.run_name}.jsonl"
+    curve = paths.CURVES / f"{stage.run_name}.json"
     with stage.out(paths.MODELS / str(stage.run_name)) as model_folder, stage.out(curve) as curve_file:
         job = Job(
             start=str(stage.dep(Path(stage.run_params.start))),
@@ -54,12 +54,19 @@ def run(stage: Stage) -> None:
                     f"training of {stage.run_name} failed in a worker (exit code {result.returncode}): {why}; "
                     "started again, it goes on from its last whole checkpoint"
                 )
-        shutil.copyfile(work_dir / "curve.jsonl", curve_file)
+        curve_file.write_text(_as_plotted(work_dir / "curve.jsonl"), encoding="utf-8")
     summary = json.loads((work_dir / "summary.json").read_text(encoding="utf-8"))
     stage.facts |= summary
     speeds = [json.loads(line)["tokens_per_s"] for line in (work_dir / "speed.jsonl").read_text("utf-8").splitlines()]
     stage.run_facts["tokens_per_s_median"] = round(statistics.median(speeds), 1) if speeds else None
     shutil.rmtree(work_dir)
+
+
+def _as_plotted(curve: Path) -> str:
+    """The points of a curve in the form that `dvc plots` draws: one JSON list, every point with the same keys."""
+    points = [json.loads(line) for line in curve.read_text(encoding="utf-8").splitlines()]
+    keys = dict.fromkeys(key for point in points for key in point)
+    return "[\n" + ",\n".join(json.dumps({key: point.get(key) for key in keys}) for point in points) + "\n]\n"
 
 
 if __name__ == "__main__":

@@ -109,10 +109,10 @@ def load_inputs(
         facts=_json(data / "facts.json"),
         rows={split: read_rows(data / f"{split}.parquet") for split in SPLITS if (data / f"{split}.parquet").is_file()},
         metrics=_json(metrics),
-        judge={run: _json(path) for run, path in _present(judge, judged_runs, "json")},
+        judge={run: _json(path) for run, path in _present(judge, judged_runs)},
         human_eval=_json(human_eval) if human_eval.is_file() else None,
-        benchmark={run: _json(path) for run, path in _present(benchmark, benchmarked_runs, "json")},
-        curves={run: _json_lines(path) for run, path in _present(curves, params["runs"], "jsonl")},
+        benchmark={run: _json(path) for run, path in _present(benchmark, benchmarked_runs)},
+        curves={run: _json(path) for run, path in _present(curves, params["runs"])},
         generations={
             run: _generations(generations / run) for run in (*params["runs"], *(params.get("baselines") or {}))
         },
@@ -121,9 +121,9 @@ def load_inputs(
     )
 
 
-def _present(folder: Path, runs: Iterable[str], ending: str) -> list[tuple[str, Path]]:
+def _present(folder: Path, runs: Iterable[str]) -> list[tuple[str, Path]]:
     """The files of these runs that are there, by run."""
-    return [(run, path) for run in sorted(runs) if (path := folder / f"{run}.{ending}").is_file()]
+    return [(run, path) for run in sorted(runs) if (path := folder / f"{run}.json").is_file()]
 
 
 def _generations(folder: Path) -> dict[str, dict[str, Json]]:
@@ -134,7 +134,7 @@ def _generations(folder: Path) -> dict[str, dict[str, Json]]:
     }
 
 
-def _json(path: Path) -> Json:
+def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:

@@ -49,6 +49,8 @@ def test_a_decoder_from_sources_to_report_and_only_what_changed_runs_again(tmp_p
     graph = run(root, "-m", "dvc", "stage", "list", "--name-only").stdout.split()
     assert sorted(stages_run(first.stdout)) == sorted(graph)
     assert "report: reports/report.html" in first.stdout
+    run(root, "-m", "dvc", "plots", "show", "--out", "plots")
+    assert (root / "plots/index.html").read_text(encoding="utf-8").count('"loss"') >= len(TRAINED)
     check_outs(root)
     # Forced to run again, these ask the model again.
     assert not [path for kind in ("train", "generate", "baseline") for path in (root / ".work").glob(f"{kind}@*/*")]

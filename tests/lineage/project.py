@@ -25,7 +25,7 @@ STAGES: dict[str, dict[str, Any]] = {
     "train": {
         "runs": EACH_RUN,
         "deps": ["data/alpaca_plus", "${item.start}"],
-        "outs": ["data/models/RUN", {"reports/curves/RUN.jsonl": {"cache": True}}],
+        "outs": ["data/models/RUN", {"reports/curves/RUN.json": {"cache": True}}],
         "params": ["train", "runs.RUN"],
     },
     "generate": {

@@ -63,11 +63,11 @@ def test_a_number_is_narrowed_to_what_it_rests_on_and_must_exist(toy: Path) -> N
 
 def test_numbers_of_cached_files_are_compared_too(toy: Path) -> None:
     _another(toy, "train.steps", 77, "train@gist-1")
-    number = "reports/curves/gist-1.jsonl:4.loss"
+    number = "reports/curves/gist-1.json:4.loss"
     same = difference(toy, "HEAD~1", "HEAD", [cache_of(toy)], number)
     assert (same.numbers, [change.stage for change in same.stages]) == ((), ["train@gist-1"])
     with pytest.raises(ValueError, match="curves/gist-1"):
-        difference(toy, "HEAD~1", "HEAD", [cache_of(toy)], "reports/curves/gist-1.jsonl:40.loss")
+        difference(toy, "HEAD~1", "HEAD", [cache_of(toy)], "reports/curves/gist-1.json:40.loss")
 
 
 def test_a_forged_statement_of_an_older_revision_is_refused(toy: Path) -> None:

@@ -28,7 +28,7 @@ OUTPUTS = (
     "data/alpaca_plus/train.parquet",
     "data/base_model/model.safetensors",
     "reports/metrics.json",
-    "reports/curves/pos_control.jsonl",
+    "reports/curves/pos_control.json",
     "data/benchmark/gist-1/raw.jsonl",
 )
 # A file, and the stage that made it.

@@ -28,7 +28,7 @@ def test_every_number_of_the_results_ends_at_sources_with_hashes(built: Path) ->
     files = {item.name.partition(":")[0] for item in audited}
     assert len(audited) > 200
     assert {"reports/metrics.json", "reports/judge/gist-1.json", "data/alpaca_plus/facts.json"} <= files
-    assert "reports/curves/pos_control.jsonl" in files
+    assert "reports/curves/pos_control.json" in files
     assert [item for item in audited if item.problems] == []
     for item in audited:
         assert "sources" in item.stages or "base_model" in item.stages
@@ -87,7 +87,7 @@ def test_a_score_rests_on_the_run_that_its_training_started_from(toy: Path) -> N
         ("reports/metrics.json:human.significance.2.difference_pct", {"gist-1", "pos_control"}),
         ("reports/judge/gist-1.json:human.win_rate_pct", {"gist-1", "pos_control"}),
         ("reports/benchmark/gist-1.json:flops.gist_cache", {"gist-1"}),
-        ("reports/curves/neg_control.jsonl:3.loss", {"neg_control"}),
+        ("reports/curves/neg_control.json:3.loss", {"neg_control"}),
     ],
 )
 def test_a_number_rests_on_the_runs_it_compares(built: Path, number: str, runs: set[str]) -> None:

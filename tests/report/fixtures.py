@@ -54,7 +54,7 @@ def write_inputs(root: Path, *, is_papers_data: bool = False, rows_per_split: in
             lines = [_answer(rng, run, split, value) for value in rows[split]]
             lines[0]["prediction"] = "" if run == "neg_control" else HOSTILE
             _write_lines(root / f"data/generations/{run}/{split}.jsonl", lines)
-        _write_lines(root / f"reports/curves/{run}.jsonl", _curve(rng, run))
+        _write(root / f"reports/curves/{run}.json", _curve(rng, run))
     _write(root / "reports/metrics.json", {s: _metrics(rng, rows_per_split) for s in ("seen", "unseen", "human")})
     for run in ("neg_control", "gist-1"):
         _write(root / f"reports/judge/{run}.json", {s: _verdicts(rng) for s in ("seen", "unseen", "human")})

@@ -295,7 +295,10 @@ def test_notes_and_machine_are_at_the_head(html):
     [
         (lambda paths: paths["metrics"].unlink(), "the report needs at least"),
         (lambda paths: paths["metrics"].write_text("{"), "is not valid JSON"),
-        (lambda paths: (paths["curves"] / "gist-1.jsonl").write_text('{"step": 1}\n{"st'), "line 2, is not valid JSON"),
+        (
+            lambda paths: (paths["curves"] / "gist-1.json").write_text('[{"step": 1},\n{"st'),
+            "is not valid JSON: .*line 2",
+        ),
     ],
 )
 def test_broken_inputs_are_named(tmp_path, break_, message):
@@ -336,7 +339,7 @@ def test_what_an_earlier_experiment_left_behind_is_not_reported(tmp_path) -> Non
     given = write_inputs(tmp_path)
     shutil.copy(given["judge"] / "gist-1.json", given["judge"] / "gist-5.json")
     shutil.copy(given["benchmark"] / "gist-1.json", given["benchmark"] / "gist-77.json")
-    shutil.copy(given["curves"] / "gist-1.jsonl", given["curves"] / "gist-77.jsonl")
+    shutil.copy(given["curves"] / "gist-1.json", given["curves"] / "gist-77.json")
     loaded = load_inputs(params=PARAMS, **given)
     assert list(loaded.judge) == ["gist-1", "neg_control"]
     assert list(loaded.benchmark) == ["gist-1"]

@@ -59,10 +59,8 @@ def train(stage: Stage) -> None:
     with stage.out(paths.MODELS / str(stage.run_name)) as folder:
         folder.mkdir()
         (folder / "model.safetensors").write_bytes(hashlib.sha256(base + rows + settings + noise).digest() * 64)
-    with stage.out(paths.CURVES / f"{stage.run_name}.jsonl") as curve:
-        curve.write_text(
-            "".join(json.dumps({"step": s, "loss": 3 - s / 10, "learning_rate": 1e-4}) + "\n" for s in range(5))
-        )
+    with stage.out(paths.CURVES / f"{stage.run_name}.json") as curve:
+        curve.write_text(json.dumps([{"step": s, "loss": 3 - s / 10, "learning_rate": 1e-4} for s in range(5)]))
     stage.facts["seed"] = stage.params.train.seed
     stage.run_facts["tokens_per_s"] = 1.0
 
