@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from gist_core.cache.gist_cache import CacheOrigin, GistCache
+from gist_core.lineage.hashing import sha256_of_json
+from gist_core.models.fingerprint import sha256_of_tensors
 from gist_core.models.gist_model import GIST_FILE
 
-FORMAT = "gist-cache/1"
+FORMAT = "gist-cache/2"
 
 
 def save_cache(cache: GistCache, path: str | Path) -> None:
@@ -31,13 +34,20 @@ def save_cache(cache: GistCache, path: str | Path) -> None:
         tensors |= {f"layers.{layer}.keys": keys, f"layers.{layer}.values": values}
     if cache.encoder_states is not None:
         tensors["encoder_states"] = cache.encoder_states
-    about = {"origin": asdict(cache.origin), "keeps": cache.keeps, "prompt_hashes": list(cache.prompt_hashes)}
+    about = json.dumps(
+        {
+            "origin": asdict(cache.origin),
+            "keeps": cache.keeps,
+            "prompt_hashes": list(cache.prompt_hashes),
+            "layers": len(cache.keys),
+        }
+    )
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         save_file(
             {name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
             temporary,
-            metadata={"format": FORMAT, "about": json.dumps(about), "layers": str(len(cache.keys))},
+            metadata={"format": FORMAT, "about": about, "sha256": _sha256(about, tensors)},
         )
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
@@ -49,7 +59,7 @@ def load_cache(path: str | Path, device: str | torch.device = "cpu") -> GistCach
     """Reads a cache that `save_cache` wrote.
 
     Raises:
-        ValueError: there is no such file, it is cut short, or it is not a gist cache.
+        ValueError: there is no such file, it is not a gist cache, or it is not as it was written.
     """
     try:
         with safe_open(str(path), framework="pt", device=str(device)) as file:
@@ -58,13 +68,15 @@ def load_cache(path: str | Path, device: str | torch.device = "cpu") -> GistCach
                 raise ValueError(
                     f"{path} is not a gist cache (its format is {metadata.get('format')!r}, expected {FORMAT!r})"
                 )
-            about = json.loads(metadata["about"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
     except FileNotFoundError:
         raise ValueError(f"there is no cache at {path}") from None
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} cannot be read as a gist cache; it may be cut short or damaged ({error})") from None
-    layers = range(int(metadata["layers"]))
+    if metadata.get("sha256") != _sha256(metadata.get("about", ""), tensors):
+        raise ValueError(f"{path} is damaged: it does not hold what was written to it; compress the prompts again")
+    about = json.loads(metadata["about"])
+    layers = range(about["layers"])
     return GistCache(
         keys=tuple(tensors[f"layers.{layer}.keys"] for layer in layers),
         values=tuple(tensors[f"layers.{layer}.values"] for layer in layers),
@@ -76,3 +88,7 @@ def load_cache(path: str | Path, device: str | torch.device = "cpu") -> GistCach
         encoder_states=tensors.get("encoder_states"),
         keeps=about["keeps"],
     )
+
+
+def _sha256(about: str, tensors: Mapping[str, torch.Tensor]) -> str:
+    return sha256_of_json([about, sha256_of_tensors(tensors)])

@@ -19,9 +19,10 @@ from transformers import (
 )
 
 from gist_core.data.prompt import GIST_TOKEN, input_part, instruction_part
-from gist_core.lineage.hashing import sha256_of_path
+from gist_core.lineage.hashing import sha256_of_json, sha256_of_path
 from gist_core.masks import Condition
 from gist_core.models.attention import attach_gist_attention
+from gist_core.models.fingerprint import sha256_of_tensors
 
 GIST_FILE = "gist.json"
 
@@ -145,12 +146,7 @@ class GistModel:
         """SHA-256 of the weights, shape, tokenizer and settings: of the folder, or of the tensors of a model in memory."""
         if self.folder is not None:
             return sha256_of_path(self.folder)
-        import hashlib
-
-        digest = hashlib.sha256(json.dumps(asdict(self.settings)).encode())
-        for name, tensor in sorted(self.model.state_dict().items()):
-            digest.update(name.encode() + tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        return sha256_of_json([asdict(self.settings), sha256_of_tensors(self.model.state_dict())])
 
     def encode_instruction(self, instruction: str) -> list[int]:
         """Token ids of the instruction with the gist tokens after it. Raises ValueError if empty or with a gist token."""

@@ -255,6 +255,10 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path) -> None:
         path.write_bytes(whole[:size])
         with pytest.raises(ValueError, match="cut short or damaged"):
             load_cache(path)
+    for place in range(len(whole) - 1, 0, -len(whole) // 40):  # tensors and header
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(ValueError, match=r"damaged|not a gist cache"):
+            load_cache(path)
     with pytest.raises(ValueError, match="no cache at"):
         load_cache(tmp_path / "nothing")
     from safetensors.torch import save_file
