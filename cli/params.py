@@ -14,9 +14,14 @@ def compose(
 ) -> None:
     """Compose conf/ (with overrides) into params.yaml and check the result.
 
+    Every call starts from conf/: what an earlier call overrode is not kept, so give all of it in one call, or change conf/.
     An unknown group, key or value leaves the old params.yaml as it was.
     """
     from tasks.compose import compose_params
 
-    compose_params(overrides or [], output=output)
+    existed = output.exists()
+    changes = compose_params(overrides or [], output=output)
     typer.echo(f"{output} composed from conf/" + (f" with {' '.join(overrides)}" if overrides else ""))
+    if existed:
+        for line in changes or ["nothing in it is different"]:
+            typer.echo(f"  {line}")

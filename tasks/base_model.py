@@ -7,6 +7,7 @@ import json
 import tempfile
 from pathlib import Path
 
+from gist_core.lineage.hashing import sha256_of_path
 from tasks import paths
 from tasks.stage import Stage, stage_main
 
@@ -28,6 +29,7 @@ def run(stage: Stage) -> None:
         )
     gist_token_id = add_gist_token(model, tokenizer, params.gist_init)
     origin = params.model_dump(mode="json") | {
+        "revision": sha256_of_path(Path(params.location)) if params.source == "folder" else params.revision,
         "gist_token_id": gist_token_id,
         "num_parameters": model.num_parameters(),
         "model_type": model.config.model_type,

