@@ -46,20 +46,21 @@ def check(
     instruction: Annotated[str, typer.Option(help="The column with instructions")] = "instruction",
     input_column: Annotated[str, typer.Option("--input", help="The column with inputs; '' = there is none")] = "input",
     output: Annotated[str, typer.Option(help="The column with reference outputs")] = "output",
+    human_file: Annotated[
+        Path | None, typer.Option(help="A file like it with the rows for human; without it, half of unseen")
+    ] = None,
     num_seen: Annotated[int, typer.Option(help="Rows wanted for seen", min=1)] = 100,
     num_unseen: Annotated[int, typer.Option(help="Rows wanted for unseen", min=1)] = 100,
 ) -> None:
     """Read your own file as the pipeline would, and print how it would be split, without writing anything."""
-    from gist_core.data.build import build, hold_out_human
-    from gist_core.data.own import divide, read_own
-    from gist_core.data.parse import Source
+    from gist_core.data.assemble import build_own
+    from gist_core.data.own import read_own
     from gist_core.data.rows import SPLITS
 
-    own = read_own(file, {"instruction": instruction, "input": input_column or None, "output": output})
-    self_instruct, alpaca = divide(own, num_unseen, seed=0)
-    built = build(self_instruct, alpaca, Source("", []), num_seen=num_seen, num_unseen=num_unseen)
-    hold_out_human(built, seed=0)
-    splits = built.splits
+    names = {"instruction": instruction, "input": input_column or None, "output": output}
+    own = read_own(file, names)
+    human = read_own(human_file, names) if human_file is not None else None
+    splits = build_own(own, human, num_seen=num_seen, num_unseen=num_unseen).splits
     report = {name: len(getattr(splits, name)) for name in SPLITS}
     typer.echo(json.dumps({"rows": len(own.records), **report, "left_out": len(splits.dropped)}))
     columns = f"{{instruction: {instruction}, input: {input_column or 'null'}, output: {output}}}"

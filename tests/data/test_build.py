@@ -143,6 +143,14 @@ def test_splits_that_leave_nothing_to_train_on_are_refused(tmp_path: Path) -> No
         build_from_folder(tmp_path / "sources")
 
 
+def test_sources_without_a_human_row_are_refused(tmp_path: Path) -> None:
+    write_upstream_shapes(tmp_path / "files", SMALL_SELF_INSTRUCT, SMALL_ALPACA, [])
+    names = {role: file.name for role, file in upstream_module.UPSTREAM.items()}
+    gather_folder(tmp_path / "sources", tmp_path / "files", names)
+    with pytest.raises(ValueError, match=r"no row is left for human.*data\.stand_ins\.user_oriented"):
+        build_from_folder(tmp_path / "sources", num_seen=1, num_unseen=2)
+
+
 class TestUpstream:
     pytestmark = needs_upstream
 

@@ -164,3 +164,21 @@ def test_check_says_how_a_file_would_be_split(tmp_path: Path) -> None:
     found = {"rows": 20, "train": 13, "seen": 2, "unseen": 3, "human": 2, "left_out": 0}
     assert json.loads(result.output.splitlines()[0]) == found
     assert "gist params data=own" in result.output
+
+
+def test_check_splits_rows_without_inputs_and_refuses_a_file_without_validation_rows(tmp_path: Path) -> None:
+    (tmp_path / "own.json").write_text(json.dumps([{"q": f"Prompt {n}", "a": "b"} for n in range(600)]))
+    arguments = ["check", str(tmp_path / "own.json"), "--instruction", "q", "--input", "", "--output", "a"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    found = {"rows": 600, "train": 500, "seen": 0, "unseen": 50, "human": 50, "left_out": 0}
+    assert json.loads(result.output.splitlines()[0]) == found
+
+    (tmp_path / "own.json").write_text(json.dumps([{"q": "Prompt", "a": str(n)} for n in range(600)]))
+    refused = CliRunner().invoke(app, arguments)
+    assert isinstance(refused.exception, ValueError)
+    assert "no row is left for human" in str(refused.exception)
+    (tmp_path / "human.json").write_text(json.dumps([{"q": "Other", "a": "c"}]))
+    result = CliRunner().invoke(app, [*arguments, "--human-file", str(tmp_path / "human.json")])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.output.splitlines()[0])["human"] == 1
