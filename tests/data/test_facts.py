@@ -62,7 +62,11 @@ def test_facts_are_the_same_every_time(built: Path, tmp_path: Path) -> None:
 
 def test_lengths_by_hand() -> None:
     assert lengths([]) is None
-    assert lengths(list(range(100, 0, -1))) == {"n": 100, "mean": 50.5, "median": 51, "p95": 96, "p99": 100, "max": 100}
+    assert lengths(list(range(100, 0, -1))) == {"n": 100, "mean": 50.5, "median": 50, "p95": 95, "p99": 99, "max": 100}
+    twenty = lengths(list(range(1, 21)))
+    assert twenty is not None
+    assert (twenty["median"], twenty["p95"], twenty["p99"]) == (10, 19, 20)
+    assert lengths([7]) == {"n": 1, "mean": 7.0, "median": 7, "p95": 7, "p99": 7, "max": 7}
 
 
 def test_croissant_passes_its_validator_and_gives_back_the_rows(built: Path) -> None:
