@@ -1,6 +1,8 @@
 """`gist data`: look at the data that the pipeline trains on."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,11 +65,35 @@ def check(
     splits = build_own(own, human, num_seen=num_seen, num_unseen=num_unseen).splits
     report = {name: len(getattr(splits, name)) for name in SPLITS}
     typer.echo(json.dumps({"rows": len(own.records), **report, "left_out": len(splits.dropped)}))
-    columns = f"{{instruction: {instruction}, input: {input_column or 'null'}, output: {output}}}"
-    typer.echo(
-        f"Use it: gist params data=own data.rows.file={file} 'data.rows.columns={columns}' "
-        f"data.num_seen={num_seen} data.num_unseen={num_unseen}"
-    )
+    columns = ", ".join(f"{field}: {_hydra_value(name)}" for field, name in names.items())
+    overrides = [
+        "data=own",
+        f"data.rows.file={_hydra_value(str(file))}",
+        *([f"+data.rows.human_file={_hydra_value(str(human_file))}"] if human_file is not None else []),
+        f"data.rows.columns={{{columns}}}",
+        f"data.num_seen={num_seen}",
+        f"data.num_unseen={num_unseen}",
+    ]
+    typer.echo(f"Use it: gist params {shlex.join(overrides)}")
+
+
+def _hydra_value(text: str | None) -> str:
+    """The text as a value in an override: quoted unless it is plainly a word or a path."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    if text is None:
+        return "null"
+    if re.fullmatch(r"[A-Za-z_/][A-Za-z0-9_./-]*", text) and text.lower() not in (
+        "null",
+        "true",
+        "false",
+        "nan",
+        "inf",
+    ):
+        return text
+    if "${" in text:
+        raise ValueError(f"the name {text!r} holds '${{', which begins a reference in parameters; rename it")
+    return QuotedString(text, Quote.single).with_quotes()
 
 
 def _print(tables: "list[Table]") -> None:
