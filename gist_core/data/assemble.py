@@ -98,7 +98,7 @@ def build_own(
     )
     if human is None:
         hold_out_human(result, seed)
-    remedy = "give rows of their own as data.rows.human_file, or more instructions and data.num_unseen=2 or more"
+    remedy = "give rows of their own (+data.rows.human_file=FILE), or more instructions and data.num_unseen=2 or more"
     _refuse_empty(result, num_seen, num_unseen, remedy)
     return result
 
