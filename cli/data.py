@@ -1,6 +1,8 @@
 """`gist data`: look at the data that the pipeline trains on."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,27 +48,52 @@ def check(
     instruction: Annotated[str, typer.Option(help="The column with instructions")] = "instruction",
     input_column: Annotated[str, typer.Option("--input", help="The column with inputs; '' = there is none")] = "input",
     output: Annotated[str, typer.Option(help="The column with reference outputs")] = "output",
+    human_file: Annotated[
+        Path | None, typer.Option(help="A file like it with the rows for human; without it, half of unseen")
+    ] = None,
     num_seen: Annotated[int, typer.Option(help="Rows wanted for seen", min=1)] = 100,
     num_unseen: Annotated[int, typer.Option(help="Rows wanted for unseen", min=1)] = 100,
 ) -> None:
     """Read your own file as the pipeline would, and print how it would be split, without writing anything."""
-    from gist_core.data.build import build, hold_out_human
-    from gist_core.data.own import divide, read_own
-    from gist_core.data.parse import Source
+    from gist_core.data.assemble import build_own
+    from gist_core.data.own import read_own
     from gist_core.data.rows import SPLITS
 
-    own = read_own(file, {"instruction": instruction, "input": input_column or None, "output": output})
-    self_instruct, alpaca = divide(own, num_unseen, seed=0)
-    built = build(self_instruct, alpaca, Source("", []), num_seen=num_seen, num_unseen=num_unseen)
-    hold_out_human(built, seed=0)
-    splits = built.splits
+    names = {"instruction": instruction, "input": input_column or None, "output": output}
+    own = read_own(file, names)
+    human = read_own(human_file, names) if human_file is not None else None
+    splits = build_own(own, human, num_seen=num_seen, num_unseen=num_unseen).splits
     report = {name: len(getattr(splits, name)) for name in SPLITS}
     typer.echo(json.dumps({"rows": len(own.records), **report, "left_out": len(splits.dropped)}))
-    columns = f"{{instruction: {instruction}, input: {input_column or 'null'}, output: {output}}}"
-    typer.echo(
-        f"Use it: gist params data=own data.rows.file={file} 'data.rows.columns={columns}' "
-        f"data.num_seen={num_seen} data.num_unseen={num_unseen}"
-    )
+    columns = ", ".join(f"{field}: {_hydra_value(name)}" for field, name in names.items())
+    overrides = [
+        "data=own",
+        f"data.rows.file={_hydra_value(str(file))}",
+        *([f"+data.rows.human_file={_hydra_value(str(human_file))}"] if human_file is not None else []),
+        f"data.rows.columns={{{columns}}}",
+        f"data.num_seen={num_seen}",
+        f"data.num_unseen={num_unseen}",
+    ]
+    typer.echo(f"Use it: gist params {shlex.join(overrides)}")
+
+
+def _hydra_value(text: str | None) -> str:
+    """The text as a value in an override: quoted unless it is plainly a word or a path."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    if text is None:
+        return "null"
+    if re.fullmatch(r"[A-Za-z_/][A-Za-z0-9_./-]*", text) and text.lower() not in (
+        "null",
+        "true",
+        "false",
+        "nan",
+        "inf",
+    ):
+        return text
+    if "${" in text:
+        raise ValueError(f"the name {text!r} holds '${{', which begins a reference in parameters; rename it")
+    return QuotedString(text, Quote.single).with_quotes()
 
 
 def _print(tables: "list[Table]") -> None:

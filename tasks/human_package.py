@@ -17,9 +17,13 @@ AGAINST = "pos_control"
 
 def run(stage: Stage) -> None:
     params = stage.params.human_eval
-    answers = {
-        name: read_predictions(stage.dep(paths.GENERATIONS / name) / "human.jsonl") for name in (params.run, AGAINST)
-    }
+    files = {name: stage.dep(paths.GENERATIONS / name) / "human.jsonl" for name in (params.run, AGAINST)}
+    if not all(file.exists() for file in files.values()):
+        raise ValueError(
+            "people compare the answers to human, which the runs have not answered; add human to generate.splits, or "
+            "make what does without it: `dvc repro rouge judge`"
+        )
+    answers = {name: read_predictions(file) for name, file in files.items()}
     rows = rows_answered_by_all(read_rows(stage.dep(paths.ALPACA_PLUS / "human.parquet")), answers, "human")
     package = draw_package(
         [

@@ -2,6 +2,7 @@
 
 Composed from conf/ by `gist params`; see conf/config.yaml for what each group means."""
 
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -105,6 +106,14 @@ class TrainParams(Section):
     bf16: bool = False
     select: Literal["last", "dev_loss"] = "last"
 
+    @model_validator(mode="after")
+    def _passes_make_a_step(self) -> "TrainParams":
+        if self.batch_size % self.micro_batch_size:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of micro_batch_size {self.micro_batch_size}"
+            )
+        return self
+
 
 class EngineParams(Section):
     zero_stage: Literal[1, 2, 3] | None = None
@@ -162,7 +171,7 @@ class BaselineParams(Section):
 
 
 class GenerateParams(Section):
-    splits: list[Split]
+    splits: list[Split] = Field(min_length=1)
     max_rows: PositiveInt | None = None
     batch_size: PositiveInt
     max_new_tokens: PositiveInt
@@ -228,9 +237,9 @@ class HumanEvalParams(Section):
 
 
 class BenchmarkParams(Section):
-    runs: list[RunName]
+    runs: list[RunName] = Field(min_length=1)  # DVC makes no report without the folder that the stage leaves
     max_prompts: PositiveInt
-    batch_sizes: list[PositiveInt]
+    batch_sizes: list[PositiveInt] = Field(min_length=1)
     warmup: int = Field(ge=0)
     repeats: PositiveInt
     resamples: PositiveInt
@@ -287,6 +296,15 @@ class Params(Section):
         for control in ("pos_control", "neg_control"):
             if control not in self.runs:
                 problems.append(f"runs: has no {control}; every score is normalised between the two controls")
+        if self.train.select == "dev_loss" and not self.data.num_dev:
+            problems.append("train.select: dev_loss needs rows held out of train: +data.num_dev=200, say")
+        # With a hostfile, the machines' slots say how many processes there are.
+        processes = self.engine.processes if self.engine.zero_stage and not self.engine.hostfile else 1
+        if self.train.batch_size % (self.train.micro_batch_size * processes):
+            problems.append(
+                f"train.batch_size {self.train.batch_size} is not a multiple of train.micro_batch_size "
+                f"{self.train.micro_batch_size} x {processes} engine.processes"
+            )
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -309,7 +327,8 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     """Reads and checks params.yaml.
 
     Raises:
-        ValueError: the file is missing, is not YAML, or has wrong, missing or unknown keys; all of them are named.
+        ValueError: the file is missing, is not YAML, or has wrong, missing or unknown keys, or `???` where a value is
+            to be given; all of them are named.
     """
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -319,10 +338,23 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         ) from None
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from None
+    lines = [
+        f"  {key} is for you to give: {key}={key.rpartition('.')[2].upper()} (got '???')" for key in _not_given(raw)
+    ]
     try:
-        return Params.model_validate(raw)
+        params = Params.model_validate(raw)
     except ValidationError as error:
-        lines = [
+        lines += [
             f"  {'.'.join(map(str, e['loc'])) or 'params'}: {e['msg']} (got {e['input']!r:.80})" for e in error.errors()
         ]
-        raise ValueError(f"{path} has {len(lines)} error(s):\n" + "\n".join(lines)) from None
+    if lines:
+        raise ValueError(f"{path} has {len(lines)} error(s):\n" + "\n".join(lines))
+    return params
+
+
+def _not_given(raw: object, key: str = "") -> Iterator[str]:
+    """Keys whose value is `???`, which a file of conf/ has where only the user knows the value."""
+    if raw == "???":
+        yield key
+    for name, value in raw.items() if isinstance(raw, dict) else ():
+        yield from _not_given(value, f"{key}.{name}" if key else str(name))

@@ -3,7 +3,7 @@
     python -m tasks.sources
 
 Reads the section `data` of params.yaml; leaves the files and `manifest.json` in data/sources. A broken download goes on
-from where it stopped."""
+from where it stopped; what was downloaded once is proved again and not fetched again, whatever else changed under `data`."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -14,21 +14,25 @@ from tasks import paths
 from tasks.params import DataParams
 from tasks.stage import Stage, stage_main
 
+# Not the stage's work_dir, which another parameter or line of code empties: here a hash (a blob id, a commit of the hub)
+# tells what a file is, so nothing else has to.
+DOWNLOADS = paths.WORK / "downloads"
+
 
 def run(stage: Stage) -> None:
     """Gathers the sources into their out."""
     with stage.out(paths.SOURCES) as folder:
-        manifest = gather(folder, stage.params.data, stage.root, stage.work_dir)
+        manifest = gather(folder, stage.params.data, stage.root, stage.root / DOWNLOADS)
     stage.facts["sources"] = [asdict(file) for file in manifest.files]
 
 
-def gather(folder: Path, data: DataParams, root: Path, work_dir: Path) -> Manifest:
-    """The sources of one `data` section; relative paths in it are relative to `root`."""
+def gather(folder: Path, data: DataParams, root: Path, downloads: Path) -> Manifest:
+    """The sources of one `data` section; relative paths in it are relative to `root`, downloads are kept."""
     match data.kind:
         case "embedded":
             return gather_embedded(folder, data.num_tasks)
         case "download":
-            return gather_download(folder, work_dir, base_url=data.base_url)
+            return gather_download(folder, downloads, base_url=data.base_url)
         case "folder":
             assert data.folder is not None
             return gather_folder(folder, root / Path(data.folder).expanduser(), data.stand_ins)
@@ -37,7 +41,7 @@ def gather(folder: Path, data: DataParams, root: Path, work_dir: Path) -> Manife
             rows = data.rows
             return gather_own(
                 folder,
-                work_dir,
+                downloads,
                 file=root / Path(rows.file).expanduser() if rows.file else None,
                 sha256=rows.sha256,
                 human_file=root / Path(rows.human_file).expanduser() if rows.human_file else None,

@@ -60,33 +60,62 @@ def _build_from_folder(
     if manifest.kind == "rows":
         own_human = manifest.by_role("own_human")
         own = read_own(folder / _name(manifest, "own"), columns)
-        self_instruct, alpaca = divide(own, num_unseen, seed)
-        human = read_own(folder / own_human.name, columns) if own_human else Source("", [])
-        source_names = ("own", "own", "own")
-    else:
-        self_instruct = read_instances(folder / _name(manifest, "self_instruct"), exact="self_instruct" in exact)
-        alpaca = read_instances(folder / _name(manifest, "alpaca"), exact="alpaca" in exact)
-        human = read_user_oriented(folder / _name(manifest, "user_oriented"), exact="user_oriented" in exact)
-        source_names = ("self_instruct", "alpaca", "self_instruct")
+        human = read_own(folder / own_human.name, columns) if own_human else None
+        return manifest, build_own(own, human, num_seen=num_seen, num_unseen=num_unseen, num_dev=num_dev, seed=seed)
     result = build(
-        self_instruct,
-        alpaca,
-        human,
+        read_instances(folder / _name(manifest, "self_instruct"), exact="self_instruct" in exact),
+        read_instances(folder / _name(manifest, "alpaca"), exact="alpaca" in exact),
+        read_user_oriented(folder / _name(manifest, "user_oriented"), exact="user_oriented" in exact),
         num_seen=num_seen,
         num_unseen=num_unseen,
         exact=exact,
         num_dev=num_dev,
         seed=seed,
-        source_names=source_names,
     )
-    if manifest.kind == "rows" and manifest.by_role("own_human") is None:
-        hold_out_human(result, seed)
-    if not result.splits.train:
-        raise ValueError(
-            f"no row is left to train on: {len(result.splits.seen)} rows are seen, {len(result.splits.unseen)} unseen, "
-            f"of {len(result.instructions)}; lower data.num_seen ({num_seen}) and data.num_unseen ({num_unseen})"
-        )
+    _refuse_empty(
+        result, num_seen, num_unseen, "give a user-oriented file (data.stand_ins.user_oriented) with instances"
+    )
     return manifest, result
+
+
+def build_own(
+    own: Source, human: Source | None, *, num_seen: int, num_unseen: int, num_dev: int = 0, seed: int = 0
+) -> Build:
+    """Builds the splits of someone's own rows. human: their human split; None takes half of unseen for it.
+
+    Raises:
+        ValueError: nothing is left to train on, or human, which people compare and the benchmark times, has no row.
+    """
+    result = build(
+        *divide(own, num_unseen, seed),
+        human or Source("", []),
+        num_seen=num_seen,
+        num_unseen=num_unseen,
+        num_dev=num_dev,
+        seed=seed,
+        source_names=("own", "own", "own"),
+        unseen_needs_input=False,
+    )
+    if human is None:
+        hold_out_human(result, seed)
+    remedy = "give rows of their own (+data.rows.human_file=FILE), or more instructions and data.num_unseen=2 or more"
+    _refuse_empty(result, num_seen, num_unseen, remedy)
+    return result
+
+
+def _refuse_empty(build: Build, num_seen: int, num_unseen: int, remedy_without_human: str) -> None:
+    splits = build.splits
+    sizes = f"{len(splits.seen)} rows are seen, {len(splits.unseen)} unseen"
+    if not splits.train:
+        raise ValueError(
+            f"no row is left to train on: {sizes}, of {len(build.instructions)}; "
+            f"lower data.num_seen ({num_seen}) and data.num_unseen ({num_unseen})"
+        )
+    if not splits.human:
+        raise ValueError(
+            f"no row is left for human, which people compare and the benchmark times: {sizes}, {len(splits.train)} train; "
+            f"{remedy_without_human}"
+        )
 
 
 def write_splits(folder: Path, build: Build) -> list[str]:

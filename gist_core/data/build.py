@@ -83,12 +83,14 @@ def build(
     num_dev: int = 0,
     seed: int = 0,
     source_names: tuple[str, str, str] = ("self_instruct", "alpaca", "self_instruct"),
+    unseen_needs_input: bool = True,
 ) -> Build:
     """Builds the splits of Alpaca+ from its three sources.
 
     exact: the roles whose files are proved to be the upstream ones.
     num_dev, seed: so many train rows become `dev`, chosen by the SHA-256 of row id and seed.
     source_names: what the rows of each source say in their `source` column.
+    unseen_needs_input: the paper's rule, see split.py.
 
     Raises:
         ValueError: exact sources did not give the released files: a defect here, never to be trained on unawares.
@@ -105,6 +107,7 @@ def build(
         num_alpaca=len(alpaca.records),
         num_seen=num_seen,
         num_unseen=num_unseen,
+        unseen_needs_input=unseen_needs_input,
     )
     proof = _prove(splits, parts, exact, is_papers_size=(num_seen, num_unseen) == (PAPER_NUM_SEEN, PAPER_NUM_UNSEEN))
     result = Build(

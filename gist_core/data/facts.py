@@ -102,15 +102,17 @@ def lengths(values: list[int]) -> dict[str, float] | None:
         return None
     ordered = sorted(values)
 
-    def quantile(share: float) -> int:
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+    def quantile(percent: int) -> int:
+        return ordered[
+            -(-percent * len(ordered) // 100) - 1
+        ]  # the ceiling in whole numbers: 0.95 * n may be off by a bit
 
     return {
         "n": len(ordered),
         "mean": round(sum(ordered) / len(ordered), 2),
-        "median": quantile(0.5),
-        "p95": quantile(0.95),
-        "p99": quantile(0.99),
+        "median": quantile(50),
+        "p95": quantile(95),
+        "p99": quantile(99),
         "max": ordered[-1],
     }
 

@@ -2,8 +2,9 @@
 
 How the paper's rules, which need two sources, apply to one file (docs/data.md has a worked example): instructions with
 several rows play Self-Instruct's part, so they give `seen`; instructions with one row play Alpaca's, so they give
-`unseen`. Where those hold too few rows with an input for the `unseen` that is asked for, whole instructions of the
-first kind change sides, chosen by the SHA-256 of instruction and seed, at most half of them."""
+`unseen`, and there, other than in the paper's data, a row needs no input. Where those hold too few rows for the
+`unseen` that is asked for, whole instructions of the first kind change sides, chosen by the SHA-256 of instruction and
+seed, at most half of them."""
 
 import csv
 import io
@@ -113,13 +114,13 @@ def divide(own: Source, num_unseen: int, seed: int) -> tuple[Source, Source]:
         positions[record["instruction"]].append(index)
     held = {instruction for instruction, found in positions.items() if len(found) == 1}
     several = [instruction for instruction in positions if instruction not in held]
-    enough = sum(1 for instruction in held if own.records[positions[instruction][0]]["input"])
+    enough = len(held)
     several.sort(key=lambda instruction: sha256(f"{instruction} {seed}".encode()).digest())
     for instruction in several[: len(several) // 2]:
         if enough >= num_unseen:
             break
         held.add(instruction)
-        enough += sum(1 for index in positions[instruction] if own.records[index]["input"])
+        enough += len(positions[instruction])
 
     def part(is_alpaca: bool) -> Source:
         chosen = [n for n, record in enumerate(own.records) if (record["instruction"] in held) == is_alpaca]

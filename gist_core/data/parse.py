@@ -6,7 +6,7 @@ Rules (docs/data.md has the same list for readers):
 - instruction, input and output must be there and be strings. Input and output may be empty, the instruction may not.
 - NUL characters, lone surrogates, the literal gist token and fields above MAX_FIELD_CHARACTERS are refused.
 - In a file that is proved to be the upstream one nothing is refused that its hash already vouches for; there a lone
-  surrogate becomes U+FFFD in the rows, because Parquet cannot hold it.
+  surrogate becomes U+FFFD in the rows, because Parquet cannot hold it. The records keep it: the proof is about them.
 """
 
 import json
@@ -34,7 +34,7 @@ class Source:
     """One parsed file, or a part of it: its name and its records, in the order of the file, each with the three fields.
 
     indices: where the records stand in the file; None = they are the whole file.
-    columns: the three fields of all records, where they are at hand.
+    columns: the three fields of all records as the rows get them, where that is at hand.
     """
 
     file: str
@@ -43,7 +43,7 @@ class Source:
     columns: dict[str, list[str]] | None = None
 
     def column(self, field: str) -> list[str]:
-        """One field of every record."""
+        """One field of every record, as the rows get it."""
         return self.columns[field] if self.columns else [record[field] for record in self.records]
 
 
@@ -76,8 +76,7 @@ def read_user_oriented(path: Path, *, exact: bool = False) -> Source:
             shared = {"instruction": task["instruction"]} if "instruction" in task else {}
             records.append({**shared, **{name: instance[name] for name in ("input", "output") if name in instance}})
             task_of.append(number)
-    check_records(records, lambda n: locate(task_of[n]), exact=exact)
-    return Source(path.name, records)
+    return Source(path.name, records, columns=check_records(records, lambda n: locate(task_of[n]), exact=exact))
 
 
 def read_json_records(path: Path) -> tuple[list[Record], Locate]:
@@ -146,7 +145,7 @@ def check_records(records: list[Record], locate: Locate, *, exact: bool = False)
     """Checks the three text fields of every record; `locate` says where a record stands.
 
     Returns:
-        The fields, column by column.
+        The fields, column by column; with `exact`, lone surrogates are replaced there and stay in the records.
 
     Raises:
         ValueError: the first record that breaks a rule, with its place and field.
@@ -160,13 +159,9 @@ def check_records(records: list[Record], locate: Locate, *, exact: bool = False)
             if type(value) is not str:
                 found = "is missing" if field not in record else f"is {_json_type(value)}, not a string: {value!r:.60}"
                 raise ValueError(f"{locate(number)}, field {field!r}: {found}")
-            problem = _problem(field, value)
-            if problem is None:
-                continue
-            if not exact:
+            if not exact and (problem := _problem(field, value)):
                 raise ValueError(f"{locate(number)}, field {field!r}: {problem}")
-            record[field] = _LONE_SURROGATE.sub("\ufffd", value)
-    return {field: [record[field] for record in records] for field in FIELDS}
+    return {field: [_LONE_SURROGATE.sub("\ufffd", record[field]) for record in records] for field in FIELDS}
 
 
 def _clean_column(records: list[Record], field: str) -> list[str] | None:

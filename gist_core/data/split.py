@@ -42,6 +42,7 @@ def split_by_the_papers_rules(
     num_alpaca: int,
     num_seen: int = 1000,
     num_unseen: int = 1000,
+    unseen_needs_input: bool = True,
 ) -> Splits:
     """Splits rows as the release does.
 
@@ -51,6 +52,9 @@ def split_by_the_papers_rules(
     - unseen: Alpaca in order; while fewer than `num_unseen` are taken, a record with a non-empty input whose
       instruction is not a training instruction so far. Every other record joins train, and so does its instruction.
     - human: all that follow.
+
+    unseen_needs_input: False lets a record without an input into unseen, too; the release does not. (A seen row always
+        needs one: it is a trained instruction with another input.)
     """
     splits = Splits()
     instances: defaultdict[str, list[int]] = defaultdict(list)
@@ -74,7 +78,8 @@ def split_by_the_papers_rules(
 
     train_instructions = {instructions[position] for position in splits.train}
     for position in range(num_self_instruct, num_self_instruct + num_alpaca):
-        if len(splits.unseen) < num_unseen and inputs[position] and instructions[position] not in train_instructions:
+        may_be_unseen = inputs[position] or not unseen_needs_input
+        if len(splits.unseen) < num_unseen and may_be_unseen and instructions[position] not in train_instructions:
             splits.unseen.append(position)
         else:
             splits.train.append(position)

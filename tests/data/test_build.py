@@ -75,11 +75,15 @@ def small_world(tmp_path: Path) -> Path:
     return tmp_path / "sources"
 
 
-def make_small_world_the_papers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: str = "") -> Path:
+def make_small_world_the_papers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: str = "", output: str = "3"
+) -> Path:
     """The same code with other constants: small files take the place of the upstream and the released ones. Their blob
     ids come from git and the expected splits from the literal rules, so nothing of the code under test is in them."""
     self_instruct = [{**record, "most_similar": {"é": 0.5}} for record in SMALL_SELF_INSTRUCT]
-    paths = write_upstream_shapes(tmp_path / "files", self_instruct, SMALL_ALPACA, SMALL_TASKS)
+    self_instruct[2]["output"] = output
+    tasks = [{**task, "instances": [*task["instances"], {"input": "x", "output": output}]} for task in SMALL_TASKS]
+    paths = write_upstream_shapes(tmp_path / "files", self_instruct, SMALL_ALPACA, tasks)
     upstream: dict[upstream_module.Role, upstream_module.UpstreamFile] = {
         role: upstream_module.UpstreamFile(
             role, path.name, "o/r", "c", path.name, git_hash_object(path), upstream_module.UPSTREAM[role].licence
@@ -88,7 +92,7 @@ def make_small_world_the_papers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     }
     monkeypatch.setattr(sources_module, "UPSTREAM", upstream)
     released = {}
-    for split, records in literal_split(self_instruct, SMALL_ALPACA, SMALL_TASKS, 1, 2).items():
+    for split, records in literal_split(self_instruct, SMALL_ALPACA, tasks, 1, 2).items():
         path = tmp_path / f"{split}.json"
         path.write_bytes(release_bytes(records) + extra.encode())
         released[split] = git_hash_object(path)
@@ -112,6 +116,17 @@ def test_exact_sources_are_proved_to_give_the_released_files(tmp_path: Path, mon
     assert facts["is_papers_data"] is True
     assert facts["label"] == "Alpaca+, the paper's data, proved by git blob ids, 1 train rows held out for development"
     assert all(entry["blob_id"] == entry["released_blob_id"] for entry in facts["proof"].values())
+
+
+def test_exact_sources_with_half_a_character_are_proved_too_and_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = make_small_world_the_papers(tmp_path, monkeypatch, output="half \ud83d")
+    manifest, built = build_from_folder(sources, num_seen=1, num_unseen=2)
+    assert write_data_folder(tmp_path / "out", manifest, built, {})["is_papers_data"] is True
+    for split in ("train", "human"):
+        rows = read_rows(tmp_path / "out" / f"{split}.parquet")
+        assert sum(row.output == "half \ufffd" for row in rows) == 1
 
 
 def test_other_split_sizes_of_exact_sources_are_labelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,6 +156,14 @@ def test_splits_that_leave_nothing_to_train_on_are_refused(tmp_path: Path) -> No
         ValueError, match=r"no row is left to train on: 0 rows are seen, 1 unseen, of 1; lower data.num"
     ):
         build_from_folder(tmp_path / "sources")
+
+
+def test_sources_without_a_human_row_are_refused(tmp_path: Path) -> None:
+    write_upstream_shapes(tmp_path / "files", SMALL_SELF_INSTRUCT, SMALL_ALPACA, [])
+    names = {role: file.name for role, file in upstream_module.UPSTREAM.items()}
+    gather_folder(tmp_path / "sources", tmp_path / "files", names)
+    with pytest.raises(ValueError, match=r"no row is left for human.*data\.stand_ins\.user_oriented"):
+        build_from_folder(tmp_path / "sources", num_seen=1, num_unseen=2)
 
 
 class TestUpstream:

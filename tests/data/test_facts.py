@@ -1,6 +1,12 @@
 """Facts, tables, plot and Croissant metadata of a built data folder."""
 
+import csv
 import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +21,10 @@ from gist_core.data.plot import plot_lengths
 from gist_core.data.rows import SPLITS, read_rows
 from gist_core.data.sources import gather_folder
 from gist_core.data.upstream import UPSTREAM
+from tasks.params import load_params
 from tests.data.random_sources import SMALL_ALPACA, SMALL_SELF_INSTRUCT, SMALL_TASKS, write_upstream_shapes
 
+ROOT = Path(__file__).parents[2]
 SETTINGS: dict[str, Any] = {"num_seen": 1, "num_unseen": 2, "num_dev": 0, "seed": 0}
 
 
@@ -62,7 +70,11 @@ def test_facts_are_the_same_every_time(built: Path, tmp_path: Path) -> None:
 
 def test_lengths_by_hand() -> None:
     assert lengths([]) is None
-    assert lengths(list(range(100, 0, -1))) == {"n": 100, "mean": 50.5, "median": 51, "p95": 96, "p99": 100, "max": 100}
+    assert lengths(list(range(100, 0, -1))) == {"n": 100, "mean": 50.5, "median": 50, "p95": 95, "p99": 99, "max": 100}
+    twenty = lengths(list(range(1, 21)))
+    assert twenty is not None
+    assert (twenty["median"], twenty["p95"], twenty["p99"]) == (10, 19, 20)
+    assert lengths([7]) == {"n": 1, "mean": 7.0, "median": 7, "p95": 7, "p99": 7, "max": 7}
 
 
 def test_croissant_passes_its_validator_and_gives_back_the_rows(built: Path) -> None:
@@ -164,3 +176,55 @@ def test_check_says_how_a_file_would_be_split(tmp_path: Path) -> None:
     found = {"rows": 20, "train": 13, "seen": 2, "unseen": 3, "human": 2, "left_out": 0}
     assert json.loads(result.output.splitlines()[0]) == found
     assert "gist params data=own" in result.output
+
+
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [
+        ("own.csv", ["instruction", "input", "output"]),
+        ("my rows.csv", ["Message (de)", "null", "2024"]),
+        ("it's {1}, $HOME [x]=`ls`.csv", ["a: b, c", "d'\"\\'", "$e"]),
+    ],
+)
+def test_the_command_that_check_prints_can_be_pasted(tmp_path: Path, name: str, columns: list[str]) -> None:
+    human = f"human {name}"
+    for path, prompts in ((tmp_path / name, range(4)), (tmp_path / human, range(4, 5))):
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([columns, *([f"Prompt {p}", str(n), "b"] for p in prompts for n in range(5))])
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    gist = f"{shlex.quote(sys.executable)} -m cli.main"
+    options = ["--instruction", columns[0], "--input", columns[1], "--output", columns[2], "--human-file", human]
+    options += ["--num-seen", "2", "--num-unseen", "5"]
+    check = subprocess.run(
+        [*shlex.split(gist), "data", "check", name, *options],
+        cwd=tmp_path, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert check.returncode == 0, check.stderr
+    printed = check.stdout.splitlines()[-1].removeprefix("Use it: gist ")
+    pasted = subprocess.run(
+        f"{gist} {printed}", shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert pasted.returncode == 0, pasted.stderr
+    data = load_params(tmp_path / "params.yaml").data
+    assert data.rows is not None
+    assert (data.rows.file, data.rows.human_file) == (name, human)
+    assert list(data.rows.columns.model_dump().values()) == columns
+
+
+def test_check_splits_rows_without_inputs_and_refuses_a_file_without_validation_rows(tmp_path: Path) -> None:
+    (tmp_path / "own.json").write_text(json.dumps([{"q": f"Prompt {n}", "a": "b"} for n in range(600)]))
+    arguments = ["check", str(tmp_path / "own.json"), "--instruction", "q", "--input", "", "--output", "a"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    found = {"rows": 600, "train": 500, "seen": 0, "unseen": 50, "human": 50, "left_out": 0}
+    assert json.loads(result.output.splitlines()[0]) == found
+
+    (tmp_path / "own.json").write_text(json.dumps([{"q": "Prompt", "a": str(n)} for n in range(600)]))
+    refused = CliRunner().invoke(app, arguments)
+    assert isinstance(refused.exception, ValueError)
+    assert "no row is left for human" in str(refused.exception)
+    (tmp_path / "human.json").write_text(json.dumps([{"q": "Other", "a": "c"}]))
+    result = CliRunner().invoke(app, [*arguments, "--human-file", str(tmp_path / "human.json")])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.output.splitlines()[0])["human"] == 1

@@ -173,6 +173,29 @@ def test_few_prompts_with_many_inputs_get_seen_and_unseen(tmp_path: Path) -> Non
     assert facts["label"] == "not the paper's data: own rows (own file own.csv)"
 
 
+def test_own_rows_without_inputs_give_unseen_and_human_but_never_seen(tmp_path: Path) -> None:
+    rows = [{"prompt": f"Prompt {n}", "answer": str(n)} for n in range(600)]
+    gather_own(tmp_path / "sources", tmp_path / "work", file=write(tmp_path / "own.csv", rows))
+    columns = {**MAPPED, "input": None}
+    _, built = build_from_folder(tmp_path / "sources", num_seen=100, num_unseen=100, columns=columns)
+    sizes = {name: len(getattr(built.splits, name)) for name in ("train", "seen", "unseen", "human")}
+    assert sizes == {"train": 500, "seen": 0, "unseen": 50, "human": 50}
+
+
+def test_one_prompt_for_all_rows_is_refused_until_human_has_rows_of_its_own(tmp_path: Path) -> None:
+    rows = [{"prompt": "Prompt", "text": str(n), "answer": str(n)} for n in range(20)]
+    own = write(tmp_path / "own.csv", rows)
+    gather_own(tmp_path / "sources", tmp_path / "work", file=own)
+    with pytest.raises(
+        ValueError, match=r"no row is left for human.*1 rows are seen, 0 unseen.*data\.rows\.human_file"
+    ):
+        build_from_folder(tmp_path / "sources", num_seen=5, num_unseen=5, columns=MAPPED)
+    human = write(tmp_path / "human.csv", [{"prompt": "Prompt", "text": "new", "answer": "new"}])
+    gather_own(tmp_path / "both", tmp_path / "work", file=own, human_file=human)
+    _, built = build_from_folder(tmp_path / "both", num_seen=5, num_unseen=5, columns=MAPPED)
+    assert (len(built.splits.train), len(built.splits.human)) == (19, 1)
+
+
 def test_a_pinned_file_that_changed_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "own.jsonl", ROWS)
     with pytest.raises(ValueError, match=r"has the SHA-256 .* but data\.rows\.sha256 is 000"):

@@ -116,8 +116,14 @@ def test_the_longest_field_allowed_is_read(tmp_path: Path) -> None:
 
 def test_a_proved_file_is_read_whatever_it_holds_and_surrogates_become_replacement_characters(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text(line(input="\ud83dx", output="a\0b", instruction=" "), encoding="utf-8")
-    (record,) = read_instances(tmp_path / "rows.jsonl", exact=True).records
-    assert record == {"instruction": " ", "input": "\ufffdx", "output": "a\0b"}
+    source = read_instances(tmp_path / "rows.jsonl", exact=True)
+    assert {field: source.column(field) for field in GOOD} == {
+        "instruction": [" "],
+        "input": ["\ufffdx"],
+        "output": ["a\0b"],
+    }
+    # The proof is about what the file holds.
+    assert source.records == [{"instruction": " ", "input": "\ud83dx", "output": "a\0b"}]
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:

@@ -90,12 +90,8 @@ def test_upstream_urls_are_pinned_to_commits() -> None:
     ]
 
 
-def test_three_files_are_downloaded_proved_and_not_fetched_again(
-    tmp_path: Path,
-    files: Path,
-    server: Server,  # noqa: F811
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def serve_as_upstream(server: Server, files: Path, monkeypatch: pytest.MonkeyPatch) -> str:  # noqa: F811
+    """Lets the server give the three files, which take the place of the upstream ones. Returns the base URL."""
     contents = {f"/o/r/c/{role}": (files / name).read_bytes() for role, name in NAMES.items()}
     small = {
         role: UpstreamFile(role, name, "o/r", "c", role, blob_id(contents[f"/o/r/c/{role}"]), "Apache-2.0")
@@ -103,12 +99,21 @@ def test_three_files_are_downloaded_proved_and_not_fetched_again(
     }
     monkeypatch.setattr(sources_module, "UPSTREAM", small)
     server.answers = [lambda handler, start: whole(handler, start, content=contents[handler.path])]
-    base_url = server.url.removesuffix("/file.json")
+    return server.url.removesuffix("/file.json")
+
+
+def test_three_files_are_downloaded_proved_and_not_fetched_again(
+    tmp_path: Path,
+    files: Path,
+    server: Server,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base_url = serve_as_upstream(server, files, monkeypatch)
     manifest = gather_download(tmp_path / "out", tmp_path / "work", base_url=base_url)
     assert manifest.exact == frozenset(NAMES)
     assert [file.origin for file in manifest.files] == [f"o/r at c: {role}" for role in NAMES]
-    for role, name in NAMES.items():
-        assert (tmp_path / "out" / name).read_bytes() == contents[f"/o/r/c/{role}"]
+    for name in NAMES.values():
+        assert (tmp_path / "out" / name).read_bytes() == (files / name).read_bytes()
     again = gather_download(tmp_path / "again", tmp_path / "work", base_url=base_url)
     assert again == manifest
     assert len(server.ranges) == 3

@@ -12,7 +12,11 @@ import yaml
 
 from gist_core.data.rows import SPLITS, read_rows
 from gist_core.data.upstream import UPSTREAM
+from tasks import sources
+from tasks.stage import Stage
 from tests.data.random_sources import SMALL_ALPACA, SMALL_SELF_INSTRUCT, SMALL_TASKS, write_upstream_shapes
+from tests.data.test_download import Server, server  # noqa: F401
+from tests.data.test_sources import serve_as_upstream
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,6 +53,19 @@ def dvc(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=120,
     )
+
+
+def test_another_parameter_of_the_data_downloads_nothing_again(
+    project: Path,
+    server: Server,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base_url = serve_as_upstream(server, project / "mine", monkeypatch)
+    for parameters in ({}, {"num_dev": 1}, {"num_seen": 2}):
+        set_data(project, **{"kind": "download", "base_url": base_url, "num_seen": 1, "num_unseen": 2, **parameters})
+        sources.run(Stage("sources", project, ["python", "-m", "tasks.sources"]))
+        assert (project / "data" / "sources" / "manifest.json").exists()
+    assert len(server.ranges) == 3
 
 
 def test_dvc_repro_builds_the_data_with_a_statement_and_refuses_unnamed_files(project: Path) -> None:

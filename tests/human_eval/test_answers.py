@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from gist_core.scoring.human_eval.answers import check_answers, read_answer_file
 from gist_core.scoring.human_eval.files import COLUMNS, csv_of
 from gist_core.scoring.human_eval.label_studio import labelling_config, tasks_of
-from gist_core.scoring.human_eval.package import CHOICES
+from gist_core.scoring.human_eval.package import CHOICES, draw_package
 from gist_core.scoring.human_eval.spreadsheet import guard, read_csv, unguard, write_csv
 from gist_core.scoring.human_eval.store import import_answers, load_answers, other_packages
-from tests.human_eval.packages import ANNOTATORS, AWKWARD, package, write_page_export
+from tests.human_eval.packages import ANNOTATORS, AWKWARD, package, pairs, write_page_export
 
 ONE, TWO, THREE = ANNOTATORS
 
@@ -265,6 +265,39 @@ def test_answers_to_another_package_stay_apart_and_are_counted(tmp_path, drawn):
     import_answers(other, [export], tmp_path / "annotations")
     assert load_answers(drawn, tmp_path / "annotations") == {}
     assert other_packages(drawn, tmp_path / "annotations") == {other.id: 30}
+
+
+def test_answers_to_a_package_with_fewer_items_and_annotators_count_for_the_larger_one(tmp_path):
+    # The same 30 rows; in the larger package 25 items instead of 20, and one annotator more.
+    small, large = (
+        draw_package(pairs(), run="gist-1", against="pos_control", num_items=items, annotators=names, seed=0)
+        for items, names in ((20, ANNOTATORS[:2]), (25, ANNOTATORS))
+    )
+    annotations = tmp_path / "annotations"
+    first, second = choices_for(small), choices_for(small, 1)
+    import_answers(small, [write_page_export(tmp_path / "one.json", small, ONE, first)], annotations)
+    assert load_answers(large, annotations) == {ONE: first}
+    assert other_packages(large, annotations) == {}
+
+    # A page handed out before comes back after; the first annotator goes on with the new one, and changes an answer.
+    late = write_page_export(tmp_path / "two.json", small, TWO, second)
+    [imported] = import_answers(large, [late], annotations)
+    assert (imported.annotator, imported.new, imported.missing) == (TWO, 20, 5)
+    changed = {small.row_ids[0]: "B", large.row_ids[24]: "A"}
+    more = write_page_export(tmp_path / "more.json", large, ONE, changed)
+    with pytest.raises(ValueError, match=rf"item {small.row_ids[0]} by {ONE}: stored A, now B"):
+        import_answers(large, [more], annotations)
+    [imported] = import_answers(large, [more], annotations, replace=True)
+    assert (imported.new, imported.replaced, imported.missing) == (1, 1, 4)
+    assert load_answers(large, annotations) == {ONE: first | changed, TWO: second}
+    for answers in (load_answers(large, annotations), {ONE: first, TWO: second}):
+        for name, choices in answers.items():
+            for row_id in set(choices) & set(small.row_ids):
+                assert large.unblind(name, row_id, "A") == small.unblind(name, row_id, "A")
+
+    # The other way round they are another package's.
+    assert load_answers(small, annotations) == {ONE: first}
+    assert other_packages(small, annotations) == {large.id: 41}
 
 
 @pytest.mark.parametrize("edit", ["not json\n", "[]\n", '{"package": "p"}\n', None])

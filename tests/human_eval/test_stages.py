@@ -100,6 +100,15 @@ def test_draw_import_and_evaluate(project, tmp_path):
     assert figures["win_rate"]["n"] == 33
 
 
+def test_without_answers_to_human_the_stage_says_which_parameter_to_change(project):
+    answers = project / "data/generations/gist-1/human.jsonl"
+    aside = answers.rename(answers.with_suffix(".aside"))
+    done = command(project, "tasks.human_package")
+    aside.rename(answers)
+    assert done.returncode == 2
+    assert "add human to generate.splits" in done.stderr
+
+
 def test_a_run_that_is_not_judged_is_refused_when_the_parameters_are_read(tmp_path):
     path = tmp_path / "params.yaml"
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")

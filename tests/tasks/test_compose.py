@@ -11,7 +11,12 @@ from tasks.params import load_params
 CONF = Path(__file__).parents[2] / "conf"
 GROUPS = ("data", "model", "engine", "judge", "experiment")
 CHOICES = [f"{group}={file.stem}" for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
-GIVEN = {"data=own": ["data.rows.file=rows.jsonl"], "data=local": ["data.folder=upstream"]}
+GIVEN = {
+    "data=own": ["data.rows.file=rows.jsonl"],
+    "data=local": ["data.folder=upstream"],
+    # Two processes share the default's step of four rows.
+    **{choice: ["train.micro_batch_size=2"] for choice in CHOICES if choice.startswith("engine=zero")},
+}
 
 
 @pytest.mark.parametrize("choice", CHOICES)
@@ -19,6 +24,40 @@ def test_every_choice_composes(choice: str, tmp_path: Path) -> None:
     folder = ["data.folder=upstream"] if choice.startswith("experiment") else GIVEN.get(choice, [])
     compose_params([choice, *folder], conf=CONF, output=tmp_path / "params.yaml")
     load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data=own"], r"data\.rows\.file is for you to give: data\.rows\.file=FILE"),
+        (["data=local"], r"data\.folder is for you to give: data\.folder=FOLDER"),
+        (["experiment=alpaca-cpu"], r"data\.folder is for you to give"),
+        (["generate.splits=[]"], r"generate\.splits: .*at least 1"),
+        (["benchmark.runs=[]"], r"benchmark\.runs: .*at least 1"),
+        (["benchmark.batch_sizes=[]"], r"benchmark\.batch_sizes: .*at least 1"),
+        (["train.micro_batch_size=3"], r"train: .*batch_size 4 is not a multiple of micro_batch_size 3"),
+        (["engine=zero2"], r"batch_size 4 is not a multiple of train\.micro_batch_size 4 x 2 engine\.processes"),
+        (["+train.select=dev_loss"], r"dev_loss needs rows held out of train: \+data\.num_dev=200"),
+        (["data=local", "generate.splits=[]", "benchmark.runs=[]"], r"(?s)has 3 error.*folder.*splits.*runs"),
+    ],
+)
+def test_what_a_stage_would_refuse_later_is_refused_at_once(overrides: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        compose_params(overrides, conf=CONF, output=tmp_path / "params.yaml")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["generate.splits=[seen]"],  # enough for the scores and the judge
+        ["judge.runs=[gist-1,gist-1]"],  # DVC makes one stage of it
+        ["+train.select=dev_loss", "+data.num_dev=20"],
+        ["engine=zero2", "+engine.hostfile=hosts"],
+    ],
+)
+def test_what_can_work_is_not_refused(overrides: list[str], tmp_path: Path) -> None:
+    compose_params(overrides, conf=CONF, output=tmp_path / "params.yaml")
 
 
 def test_a_value_of_the_wrong_kind_leaves_the_file_as_it_was(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def check_answers(package: Package, entries: Iterable[Entry]) -> Answers:
     first: dict[tuple[str, str], Entry] = {}
     known = set(package.row_ids)
     for entry in entries:
-        if entry.package != package.id:
+        if entry.package != package.id and entry.package not in package.contained_ids:
             problems[f"{entry.file} belongs to package {entry.package}; this is package {package.id}"] = None
         elif entry.annotator not in package.annotators:
             names = ", ".join(package.annotators)

@@ -1,12 +1,13 @@
 """The annotation package: which items are judged, and which answer each annotator sees as A.
 
 All of it is decided by hashes of the row id, so neither the order of the rows nor the number of annotators moves an
-item or a position that was there before."""
+item or a position that was there before: a package with more items or annotators begins with the smaller one, and
+answers to that one are answers to it (`Package.contained_ids`)."""
 
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -72,6 +73,18 @@ class Package:
         position or question is another package. How many items were asked for or eligible does not change it."""
         content = {name: value for name, value in self.to_key().items() if name not in ("asked", "eligible")}
         return hashlib.sha256(_canonical([content, QUESTION, CHOICE_LABELS])).hexdigest()[:32]
+
+    @cached_property
+    def contained_ids(self) -> tuple[str, ...]:
+        """Ids of the packages that this one begins with, from few items and annotators to many; its own is the last.
+
+        Who answered one of them was shown the same item, with the same answer as A, as this package shows.
+        """
+        return tuple(
+            replace(self, pairs=self.pairs[:items], annotators=self.annotators[:people]).id
+            for people in range(1, len(self.annotators) + 1)
+            for items in range(1, len(self.pairs) + 1)
+        )
 
     @cached_property
     def row_ids(self) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """The checked answers as they are kept in git: `ANNOTATIONS/PACKAGE_ID/ANNOTATOR.jsonl`, one line per answer.
 
-A line says what was chosen and which run stood behind A and B, so it can be read without the key. Answers to an earlier
-package (other weights give other texts, so another package) stay in their own folder and are never mixed in."""
+A line says what was chosen and which run stood behind A and B, so it can be read without the key. Answers to a smaller
+package that this one begins with count for this one too. Answers to any other package (other weights give other texts)
+stay in their own folder and are never mixed in."""
 
 import json
 import os
@@ -64,23 +65,36 @@ def import_answers(
 
 
 def load_answers(package: Package, annotations: Path) -> Answers:
-    """The stored answers to this package, checked as an import checks them.
+    """The stored answers to this package and to those that it begins with, checked as an import checks them. Where two
+    packages hold an answer to the same item, that to the larger package counts.
 
     Raises:
         ValueError: a file is not as `import_answers` wrote it.
     """
-    return check_answers(
-        package, [entry for file in sorted((annotations / package.id).glob("*.jsonl")) for entry in _read(file)]
-    )
+    answers: Answers = {}
+    for package_id in _stored_ids(package, annotations):
+        files = sorted((annotations / package_id).glob("*.jsonl"))
+        for annotator, choices in check_answers(package, [entry for file in files for entry in _read(file)]).items():
+            answers.setdefault(annotator, {}).update(choices)
+    return answers
 
 
 def other_packages(package: Package, annotations: Path) -> dict[str, int]:
-    """Number of stored answers to other packages, by package id."""
-    folders = [folder for folder in sorted(annotations.iterdir()) if folder.is_dir() and folder.name != package.id]
+    """Number of stored answers to packages that this one does not begin with, by package id."""
+    own = _stored_ids(package, annotations)
+    folders = [folder for folder in sorted(annotations.iterdir()) if folder.is_dir() and folder.name not in own]
     return {
         folder.name: sum(len(file.read_bytes().splitlines()) for file in sorted(folder.glob("*.jsonl")))
         for folder in folders
     }
+
+
+def _stored_ids(package: Package, annotations: Path) -> list[str]:
+    """Ids of this package and of those that it begins with, as far as they have answers, the largest last."""
+    stored = {folder.name for folder in annotations.iterdir() if folder.is_dir()} if annotations.exists() else set()
+    if stored <= {package.id}:  # the usual case, without the ids of all smaller packages
+        return list(stored)
+    return [package_id for package_id in package.contained_ids if package_id in stored]
 
 
 def _read(file: Path) -> list[Entry]:
