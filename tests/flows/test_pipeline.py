@@ -231,6 +231,24 @@ def test_a_second_run_in_a_clone_is_refused_and_the_parameters_of_the_first_stay
     assert "steps: 7" in (project.root / "params.yaml").read_text()
 
 
+def test_a_forced_stage_whose_push_fails_is_made_once_and_its_push_tried_again(
+    project: Project, server: Server
+) -> None:
+    remote = project.root.parent / "remote"
+    remote.write_text("not a folder")
+    project.dvc("remote", "add", "--default", "store", str(remote))
+    run = flow(project, server, "weights", "--force", "--push")
+    assert run.stdout is not None
+    heard = next((line for line in run.stdout if "weights: DVC remote: made, but not pushed" in line), None)
+    assert heard, "the push did not fail"
+    remote.unlink()
+    code, said = finish(run)
+    assert code == 0, said
+    assert "1 made" in said
+    assert len(project.events("weights")) == 1, "only the push is tried again"
+    assert list(remote.rglob("*")), "nothing was pushed"
+
+
 def configurable(project: Project) -> None:
     """Gives the project the conf/ and params.yaml of the real one, so that `--set` can be used, beside its own runs."""
     root = Path(__file__).resolve().parents[2]
