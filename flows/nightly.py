@@ -25,19 +25,22 @@ from flows.parameters import Limits
 from tasks import paths
 
 Results = Literal["none", "branch", "experiment"]
+REVISION = "main"
 
 
 def tell(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Prefect's hook of a failed or crashed night: notifies through the block that its parameter `notify` names."""
+    """Prefect's hook of a failed or crashed night: notifies through the block that its parameter `notify` names. A worker
+    calls it; of a night that was lost with its worker the server tells (flows/deploy.py)."""
     block = flow_run.parameters.get("notify")
+    revision = flow_run.parameters.get("revision", REVISION)  # Prefect's record has only the parameters that were given
     if block is not None:
         notify: Any = _notifier(block).notify  # runs to its end here, as this is no coroutine
-        notify(str(state.message), f"The nightly run of {flow_run.parameters['revision']} failed")
+        notify(str(state.message), f"The nightly run of {revision} failed")
 
 
 @flow(name="nightly", flow_run_name="nightly {revision}", persist_result=False, on_failure=[tell], on_crashed=[tell])
 def nightly(
-    revision: str = "main",
+    revision: str = REVISION,
     repository: str | None = None,
     targets: list[str] = [],  # noqa: B006 (Prefect shows defaults in its form; they are never changed)
     overrides: list[str] = [],  # noqa: B006
