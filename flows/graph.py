@@ -63,9 +63,9 @@ class Graph:
             elif target in by_base:
                 chosen += by_base[target]
             else:
-                problems.append(_unknown("stage", target, [*self.stages, *by_base]))
+                problems.append(unknown("stage", target, [*self.stages, *by_base]))
         known_runs = sorted({stage.run for stage in self.stages.values() if stage.run})
-        problems += [_unknown("run", run, known_runs) for run in runs if run not in known_runs]
+        problems += [unknown("run", run, known_runs) for run in runs if run not in known_runs]
         if problems:
             raise ValueError("; ".join(problems))
         if not targets:
@@ -154,6 +154,7 @@ def _meta(name: str, meta: dict[str, Any]) -> dict[str, Any]:
     return {"resource": resource, "timeout_s": timeout_s}
 
 
-def _unknown(what: str, name: str, known: Sequence[str]) -> str:
+def unknown(what: str, name: str, known: Sequence[str]) -> str:
+    """The message for a name that is none of `known`, with the nearest of them."""
     near = difflib.get_close_matches(name, known, n=3) or sorted(set(known))
     return f"there is no {what} {name!r} (did you mean {', '.join(near)}?)"
