@@ -124,7 +124,7 @@ def serve(
 
 @app.command()
 def status(
-    limit: Annotated[int, typer.Option(help="How many runs to show, the latest first", min=1)] = 5,
+    limit: Annotated[int, typer.Option(help="How many runs to show, the latest first", min=1, max=200)] = 5,
     root: Root = Path("."),
 ) -> None:
     """Show the latest runs and how far their stages are."""
