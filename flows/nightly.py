@@ -58,12 +58,15 @@ def nightly(
     keep: how many clones of earlier nights stay in .work/nightly.
 
     Raises:
-        ValueError: no such block, repository or revision, or git or DVC refuses the results; Prefect calls it failed.
+        ValueError: no such block, repository or revision, no room for the branch, or git or DVC refuses the results;
+            Prefect calls it failed.
     """
     if notify is not None:
         _notifier(notify)  # a wrong name is found before the night, not when something has to be told
     home = Path(root).resolve()
     source = repository or str(home)
+    if results == "branch":
+        _require_branches(home, source)
     stamp = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     clone = fresh_clone(home, source, revision, stamp)
     remove_old_clones(clone.parent, keep)
@@ -89,6 +92,15 @@ def fresh_clone(home: Path, source: str, revision: str, stamp: str) -> Path:
         shutil.copy(local, clone / ".dvc/config.local")
     _dvc(clone, "config", "--local", "cache.dir", _dvc(home, "cache", "dir"))
     return clone
+
+
+def _require_branches(home: Path, source: str) -> None:
+    """Raises ValueError if `source` cannot have branches nightly/TIME: for git, a branch is a file or a folder of them."""
+    if git(home, "ls-remote", source, "refs/heads/nightly"):
+        raise ValueError(
+            f"{source} has a branch named nightly, beside which git cannot make the branches nightly/TIME for the results; "
+            "rename it (git branch -m nightly OTHER), or set results to experiment or none"
+        )
 
 
 def _resolve(clone: Path, revision: str) -> str:

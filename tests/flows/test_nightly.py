@@ -90,6 +90,16 @@ def test_a_night_runs_a_pinned_or_moving_revision_on_a_fresh_clone_and_keeps_its
     assert len(list((project.root / ".work/nightly").iterdir())) <= 2
 
 
+def test_a_branch_in_the_way_of_the_results_is_found_before_the_night(project: Project, server: Server) -> None:
+    git(project.root, "branch", "nightly")
+    ended = run_nightly(project, server, targets=["fetch"])
+    assert ended.returncode == 1
+    assert "has a branch named nightly" in ended.stdout, ended.stdout + ended.stderr
+    assert "git branch -m nightly OTHER" in ended.stdout
+    assert not project.events()
+    assert not (project.root / ".work/nightly").exists()
+
+
 def make_block(server: Server, url: str) -> None:
     """The notification block "custom-webhook/team", which posts to `url`."""
     code = f"""
