@@ -1,16 +1,19 @@
 """`gist params`: compose conf/ into params.yaml, as `dvc exp run -S` does, but without running anything."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+PARAMS = Path("params.yaml")
 
 
 def compose(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Hydra overrides, e.g. model=llama-7b train.steps=10")
     ] = None,
-    output: Annotated[Path, typer.Option(help="Where to write the composed parameters")] = Path("params.yaml"),
+    output: Annotated[Path, typer.Option(help="Where to write the composed parameters")] = PARAMS,
 ) -> None:
     """Compose conf/ (with overrides) into params.yaml and check the result.
 
@@ -18,9 +21,12 @@ def compose(
     An unknown group, key or value leaves the old params.yaml as it was.
     """
     from tasks.compose import compose_params
+    from tasks.only_run import only_run
 
     existed = output.exists()
-    changes = compose_params(overrides or [], output=output)
+    # The parameters of a run must not change under its stages.
+    with only_run(Path()) if output == PARAMS else nullcontext():
+        changes = compose_params(overrides or [], output=output)
     typer.echo(f"{output} composed from conf/" + (f" with {' '.join(overrides)}" if overrides else ""))
     if existed:
         for line in changes or ["nothing in it is different"]:

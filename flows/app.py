@@ -67,6 +67,10 @@ def run(
                 f"{stage.name}  [{stage.resource}]" + (f"  after {', '.join(stage.upstream)}" if stage.upstream else "")
             )
         return
+    from tasks.only_run import only_run
+
+    with only_run(root):
+        pass  # refused now rather than after Prefect has started; the flow holds it from its start to its end
     configure_prefect(root)
     from flows.local import run_here
 
@@ -120,7 +124,7 @@ def serve(
 
 @app.command()
 def status(
-    limit: Annotated[int, typer.Option(help="How many runs to show, the latest first", min=1)] = 5,
+    limit: Annotated[int, typer.Option(help="How many runs to show, the latest first", min=1, max=200)] = 5,
     root: Root = Path("."),
 ) -> None:
     """Show the latest runs and how far their stages are."""

@@ -14,12 +14,13 @@ import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState
+from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
 
 LOST_RUNS = "gist: lost flow runs"
+NO_HEARTBEAT = "no heartbeat for"  # how the message of the state of a lost run begins
 
 
 def deploy(root: Path) -> list[str]:
@@ -43,6 +44,7 @@ def deploy(root: Path) -> list[str]:
     if done.returncode != 0:
         raise ValueError(f"prefect deploy refused {file}: {(done.stdout + done.stderr).strip()[-2000:]}")
     for deployment in content["deployments"]:
+        _tell_of_lost_runs(deployment["name"], (deployment.get("parameters") or {}).get("notify"))
         crons = ", ".join(schedule.get("cron", "interval") for schedule in deployment.get("schedules", []))
         said.append(
             f"deployed {deployment['name']} on {deployment['work_pool']['name']}" + (f" at {crons}" if crons else "")
@@ -83,13 +85,66 @@ def _give_up_lost_runs(seconds: int) -> str:
             within=timedelta(seconds=seconds),
         ),
         actions=[
-            ChangeFlowRunState(name=None, state=StateType.CRASHED, force=False, message=f"no heartbeat for {seconds} s")
+            ChangeFlowRunState(name=None, state=StateType.CRASHED, force=False, message=f"{NO_HEARTBEAT} {seconds} s")
         ],
     )
+    _put_automation(automation)
+    return f"lost     runs without a heartbeat for {seconds} s are called crashed"
+
+
+def _tell_of_lost_runs(deployment: str, block: str | None) -> None:
+    """An automation that tells a notification block of a run of this deployment that was called crashed as above: the
+    worker that would have told is gone with it. Without a block, one of an earlier deploy is removed.
+
+    Raises:
+        ValueError: there is no such block.
+    """
+    name = f"gist: lost runs of {deployment}"
+    if block is None:
+        _remove_automation(name)
+        return
+    kind, _, block_name = block.partition("/")
     with get_client(sync_client=True) as client:
-        known = client.read_automations_by_name(LOST_RUNS)
+        try:
+            document = client.read_block_document_by_name(block_name, kind)
+        except ObjectNotFound:
+            raise ValueError(f"{deployment}: notify: there is no block {block} on the server") from None
+    _put_automation(
+        AutomationCore(
+            name=name,
+            description=f"Tells {block} of runs of {deployment} whose worker or machine was lost",
+            trigger=EventTrigger(
+                expect={"prefect.flow-run.Crashed"},
+                match=ResourceSpecification(
+                    {"prefect.resource.id": "prefect.flow-run.*", "prefect.state-message": f"{NO_HEARTBEAT} *"}
+                ),
+                match_related=ResourceSpecification(
+                    {"prefect.resource.role": "deployment", "prefect.resource.name": deployment}
+                ),
+                posture=Posture.Reactive,
+                threshold=1,
+            ),
+            actions=[
+                SendNotification(
+                    block_document_id=document.id,
+                    subject="The run {{ flow_run.name }} was lost",
+                    body="{{ flow_run.state.message }}; its worker or the whole machine is gone",
+                )
+            ],
+        )
+    )
+
+
+def _put_automation(automation: AutomationCore) -> None:
+    with get_client(sync_client=True) as client:
+        known = client.read_automations_by_name(automation.name)
         if known:
             client.update_automation(known[0].id, automation)
         else:
             client.create_automation(automation)
-    return f"lost     runs without a heartbeat for {seconds} s are called crashed"
+
+
+def _remove_automation(name: str) -> None:
+    with get_client(sync_client=True) as client:
+        for known in client.read_automations_by_name(name):
+            client.delete_automation(known.id)

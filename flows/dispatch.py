@@ -28,7 +28,7 @@ from prefect.states import Cancelling, Completed, State
 
 from flows.clone import fetch_file, require_clean
 from flows.failures import BACKOFF_SECONDS, FailureKind, StageFailed, explain, retries_left
-from flows.graph import read_graph
+from flows.graph import read_graph, unknown
 from flows.lockfile import lock_entry, put_entries
 from flows.parameters import Plan
 from flows.processes import exit_terminated, group_of
@@ -187,10 +187,25 @@ def _require_deployments(resources: set[str]) -> None:
         raise ValueError(f"there is no deployment {', '.join(missing)} on the server; `gist flow deploy` makes them")
 
 
+def _require_pools(pools: Sequence[str]) -> None:
+    with get_client(sync_client=True) as client:
+        known = [pool.name for pool in client.read_work_pools()]
+    if not known:
+        raise ValueError("there are no work pools on the server; `gist flow deploy` makes those of prefect.yaml")
+    problems = [unknown("work pool", pool, known) for pool in pools if pool not in known]
+    if problems:
+        raise ValueError("; ".join(problems))
+
+
 def run_workers(pools: Sequence[str], root: Path, limit: int | None) -> int:
     """Runs a Prefect process worker for each pool, whose flow runs work in the clone at `root`, until one of them ends
     or this process is told to (Ctrl-C, TERM). They end with everything they started; Prefect is told where time
-    allows, and what they did is sent out again. Returns the exit code of the worker that ended."""
+    allows, and what they did is sent out again. Returns the exit code of the worker that ended.
+
+    Raises:
+        ValueError: a pool that does not exist; Prefect would make an empty one and wait there for ever.
+    """
+    _require_pools(pools)
     env = dict(os.environ, GIST_CLONE=str(root))
     env["PYTHONPATH"] = os.pathsep.join([str(root), *filter(None, [env.get("PYTHONPATH")])])
     options = ["--limit", str(limit)] if limit else []

@@ -25,6 +25,7 @@ from flows.lockfile import put_in_order, read_entries
 from flows.parameters import Dispatch, Limits, PipelineParameters, Plan, make_plan
 from flows.scheduler import Scheduler
 from flows.stages import StageResult, StageRun, stage_task
+from tasks.only_run import only_run
 
 CANCEL_POLL_SECONDS = 3.0
 
@@ -56,11 +57,18 @@ def pipeline(
         targets=targets, runs=runs, overrides=overrides, force=force, pull=pull, push=push, limits=limits,
         timeouts_s=timeouts_s, dispatch=dispatch,
     )  # fmt: skip
-    plan = make_plan(Path(root).resolve(), parameters)
-    get_run_logger().info("%d stages: %s", len(plan.graph.stages), ", ".join(plan.graph.stages))
+    here = Path(root).resolve()
+    with only_run(here):
+        plan = make_plan(here, parameters)
+        plan.put_params()
+        get_run_logger().info("%d stages: %s", len(plan.graph.stages), ", ".join(plan.graph.stages))
+        return _run(plan)
+
+
+def _run(plan: Plan) -> State[Any]:
     cancelled = threading.Event()
     results: dict[str, StageResult] = {}
-    if dispatch == "here":
+    if plan.parameters.dispatch == "here":
         return run_plan(plan, _submit_here(plan, cancelled, results), cancelled, results)
     pools = PoolSubmit(plan, cancelled, results)
     state = run_plan(plan, pools, cancelled, results)

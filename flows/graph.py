@@ -3,6 +3,7 @@ scheduler can use. Any DVC project will do: `meta.resource` (net, cpu, gpu, api;
 work pool a stage counts against, `meta.timeout_s` how long it may take at most."""
 
 import difflib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,9 +63,9 @@ class Graph:
             elif target in by_base:
                 chosen += by_base[target]
             else:
-                problems.append(_unknown("stage", target, [*self.stages, *by_base]))
+                problems.append(unknown("stage", target, [*self.stages, *by_base]))
         known_runs = sorted({stage.run for stage in self.stages.values() if stage.run})
-        problems += [_unknown("run", run, known_runs) for run in runs if run not in known_runs]
+        problems += [unknown("run", run, known_runs) for run in runs if run not in known_runs]
         if problems:
             raise ValueError("; ".join(problems))
         if not targets:
@@ -82,8 +83,10 @@ class Graph:
         return Graph({name: stage for name, stage in self.stages.items() if name in keep})
 
 
-def read_graph(root: Path) -> Graph:
+def read_graph(root: Path, params: Path | None = None) -> Graph:
     """Reads the graph of the DVC project at `root`.
+
+    params: a file that is read in place of its params.yaml: the graph as it would be, while nothing is written.
 
     Raises:
         ValueError: no DVC project there, dvc.yaml or params.yaml cannot be read, or a stage has a wrong `meta`.
@@ -93,7 +96,7 @@ def read_graph(root: Path) -> Graph:
     from dvc.repo.reproduce import plan_repro
 
     try:
-        with Repo(str(root)) as repo:
+        with Repo(str(root), fs=_file_system(root, params)) as repo:
             dvc_graph = repo.index.graph
             ordered = [stage for stage in plan_repro(dvc_graph) if stage.cmd]
             names = {stage: _address(stage, Path(repo.root_dir)) for stage in ordered}
@@ -119,6 +122,20 @@ def read_graph(root: Path) -> Graph:
     return Graph(nodes)
 
 
+def _file_system(root: Path, params: Path | None) -> Any:
+    """What DVC reads the project through; None is its own, the local one."""
+    if params is None:
+        return None
+    from dvc.fs import LocalFileSystem
+
+    class WithParams(LocalFileSystem):
+        def open(self, path: str, *arguments: Any, **options: Any) -> Any:
+            asked = Path(os.path.abspath(path))  # DVC asks for paths relative to the working directory
+            return super().open(str(params) if asked == root / "params.yaml" else path, *arguments, **options)
+
+    return WithParams()
+
+
 def _address(stage: Any, root: Path) -> str:
     where = Path(stage.path).relative_to(root).as_posix()
     name = getattr(stage, "name", None)
@@ -137,6 +154,7 @@ def _meta(name: str, meta: dict[str, Any]) -> dict[str, Any]:
     return {"resource": resource, "timeout_s": timeout_s}
 
 
-def _unknown(what: str, name: str, known: Sequence[str]) -> str:
+def unknown(what: str, name: str, known: Sequence[str]) -> str:
+    """The message for a name that is none of `known`, with the nearest of them."""
     near = difflib.get_close_matches(name, known, n=3) or sorted(set(known))
     return f"there is no {what} {name!r} (did you mean {', '.join(near)}?)"

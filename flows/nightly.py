@@ -25,19 +25,22 @@ from flows.parameters import Limits
 from tasks import paths
 
 Results = Literal["none", "branch", "experiment"]
+REVISION = "main"
 
 
 def tell(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Prefect's hook of a failed or crashed night: notifies through the block that its parameter `notify` names."""
+    """Prefect's hook of a failed or crashed night: notifies through the block that its parameter `notify` names. A worker
+    calls it; of a night that was lost with its worker the server tells (flows/deploy.py)."""
     block = flow_run.parameters.get("notify")
+    revision = flow_run.parameters.get("revision", REVISION)  # Prefect's record has only the parameters that were given
     if block is not None:
         notify: Any = _notifier(block).notify  # runs to its end here, as this is no coroutine
-        notify(str(state.message), f"The nightly run of {flow_run.parameters['revision']} failed")
+        notify(str(state.message), f"The nightly run of {revision} failed")
 
 
 @flow(name="nightly", flow_run_name="nightly {revision}", persist_result=False, on_failure=[tell], on_crashed=[tell])
 def nightly(
-    revision: str = "main",
+    revision: str = REVISION,
     repository: str | None = None,
     targets: list[str] = [],  # noqa: B006 (Prefect shows defaults in its form; they are never changed)
     overrides: list[str] = [],  # noqa: B006
@@ -55,12 +58,15 @@ def nightly(
     keep: how many clones of earlier nights stay in .work/nightly.
 
     Raises:
-        ValueError: no such block, repository or revision, or git or DVC refuses the results; Prefect calls it failed.
+        ValueError: no such block, repository or revision, no room for the branch, or git or DVC refuses the results;
+            Prefect calls it failed.
     """
     if notify is not None:
         _notifier(notify)  # a wrong name is found before the night, not when something has to be told
     home = Path(root).resolve()
     source = repository or str(home)
+    if results == "branch":
+        _require_branches(home, source)
     stamp = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     clone = fresh_clone(home, source, revision, stamp)
     remove_old_clones(clone.parent, keep)
@@ -86,6 +92,15 @@ def fresh_clone(home: Path, source: str, revision: str, stamp: str) -> Path:
         shutil.copy(local, clone / ".dvc/config.local")
     _dvc(clone, "config", "--local", "cache.dir", _dvc(home, "cache", "dir"))
     return clone
+
+
+def _require_branches(home: Path, source: str) -> None:
+    """Raises ValueError if `source` cannot have branches nightly/TIME: for git, a branch is a file or a folder of them."""
+    if git(home, "ls-remote", source, "refs/heads/nightly"):
+        raise ValueError(
+            f"{source} has a branch named nightly, beside which git cannot make the branches nightly/TIME for the results; "
+            "rename it (git branch -m nightly OTHER), or set results to experiment or none"
+        )
 
 
 def _resolve(clone: Path, revision: str) -> str:

@@ -1,5 +1,7 @@
 """The parameters of a pipeline run, typed and checked before anything starts, and the plan that follows from them."""
 
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -62,39 +64,35 @@ class PipelineParameters(BaseModel):
 
 @dataclass(frozen=True)
 class Plan:
-    """What will run: the chosen part of the graph, and the time-out of each stage in seconds (None: no limit)."""
+    """What will run: the chosen part of the graph, and the time-out of each stage in seconds (None: no limit).
+
+    params: the text of params.yaml as the overrides make it; None without overrides.
+    """
 
     root: Path
     parameters: PipelineParameters
     graph: Graph
     timeouts_s: dict[str, float | None]
+    params: str | None = None
+
+    def put_params(self) -> None:
+        """Writes params.yaml, if there are overrides. For the run that holds the clone (tasks/only_run.py), no other."""
+        if self.params is not None:
+            temporary = self.root / "params.new.yaml"
+            temporary.write_text(self.params, encoding="utf-8")
+            temporary.replace(self.root / "params.yaml")
 
 
 def make_plan(root: Path, parameters: PipelineParameters) -> Plan:
-    """Composes the overrides into params.yaml, reads the graph and chooses the stages.
+    """Composes the overrides, reads the graph as it is with them, and chooses the stages. Writes nothing in `root`.
 
     Raises:
         ValueError: an override, stage, run or time-out that does not exist, or no DVC remote where one is needed. All
-            of them are named, and params.yaml is left as it was.
+            of them are named.
     """
-    params_file = root / "params.yaml"
-    before = params_file.read_bytes() if params_file.is_file() else None
-    try:
-        return _plan(root, parameters)
-    except ValueError:
-        if parameters.overrides and before is not None:
-            params_file.write_bytes(before)
-        raise
-
-
-def _plan(root: Path, parameters: PipelineParameters) -> Plan:
-    from tasks.compose import compose_params
-
     if not root.is_dir():
         raise ValueError(f"{root} is not a folder")
-    if parameters.overrides:
-        compose_params(parameters.overrides, conf=root / "conf", output=root / "params.yaml")
-    whole = read_graph(root)
+    whole, params = _graph_with(root, parameters.overrides)
     problems = []
     graph = whole
     try:
@@ -112,7 +110,19 @@ def _plan(root: Path, parameters: PipelineParameters) -> Plan:
         raise ValueError("; ".join(problems))
     given = parameters.timeouts_s
     timeouts = {s.name: given.get(s.name, given.get(s.resource, s.timeout_s)) for s in graph.stages.values()}
-    return Plan(root, parameters, graph, timeouts)
+    return Plan(root, parameters, graph, timeouts, params)
+
+
+def _graph_with(root: Path, overrides: Sequence[str]) -> tuple[Graph, str | None]:
+    """The graph with these overrides, and the params.yaml that has them."""
+    from tasks.compose import compose_params
+
+    if not overrides:
+        return read_graph(root), None
+    with tempfile.TemporaryDirectory() as folder:
+        composed = Path(folder) / "params.yaml"
+        compose_params(overrides, conf=root / "conf", output=composed)
+        return read_graph(root, composed), composed.read_text(encoding="utf-8")
 
 
 def _remote_problems(root: Path) -> list[str]:

@@ -69,26 +69,29 @@ def reproduce(stage: StageNode, run: StageRun, cancelled: threading.Event) -> St
     Raises:
         StageFailed: with the kind of failure; whatever it started has ended by then.
     """
-    logger = get_run_logger()
     arguments = ["repro", "--single-item", stage.name]
     if run.force:
         arguments += ["--force", "--no-run-cache"]  # `--force` alone would take the outs from the run cache
     if run.pull:
         arguments.append("--pull")
 
-    def say(line: str) -> None:
-        if line.strip() and not _HINT.match(line):
-            logger.info(line)
-
     progress = publish_progress(run.root, stage.name)
-    outcome = _call(arguments, stage, run, cancelled, on_line=say, on_tick=progress)
+    outcome = _call(arguments, stage, run, cancelled, on_line=_say, on_tick=progress)
     _raise_unless_ended_well(stage, outcome, run.timeout_s)
-    if run.push:
-        pushed = _call(["push", "--run-cache", stage.name], stage, run, cancelled, on_line=say)
-        if pushed.ended == "by itself" and pushed.returncode != 0:
-            raise StageFailed(stage.name, FailureKind.REMOTE, f"made, but not pushed: {explain(pushed.tail)}")
-        _raise_unless_ended_well(stage, pushed, run.timeout_s)
     return StageResult(stage.name, _how(outcome.tail), outcome.seconds)
+
+
+def push_stage(stage: StageNode, run: StageRun, cancelled: threading.Event) -> None:
+    """Sends what the stage made to the DVC remote. Raises StageFailed as `reproduce` does."""
+    pushed = _call(["push", "--run-cache", stage.name], stage, run, cancelled, on_line=_say)
+    if pushed.ended == "by itself" and pushed.returncode != 0:
+        raise StageFailed(stage.name, FailureKind.REMOTE, f"made, but not pushed: {explain(pushed.tail)}")
+    _raise_unless_ended_well(stage, pushed, run.timeout_s)
+
+
+def _say(line: str) -> None:
+    if line.strip() and not _HINT.match(line):
+        get_run_logger().info(line)
 
 
 def _call(
@@ -129,6 +132,8 @@ def stage_task(stage: StageNode, cancelled: threading.Event, results: dict[str, 
     results: where a stage that ended well puts how; Prefect keeps no results here, as DVC has them all.
     """
 
+    made: StageResult | None = None
+
     def again(_task: Any, task_run: TaskRun, state: State[Any]) -> bool:
         failure = state.data
         if not isinstance(failure, StageFailed) or cancelled.is_set():
@@ -146,7 +151,11 @@ def stage_task(stage: StageNode, cancelled: threading.Event, results: dict[str, 
         retry_condition_fn=again,
     )
     def run_stage(run: StageRun) -> State[Any]:
-        result = reproduce(stage, run, cancelled)
+        nonlocal made
+        # After a push that failed only the push is tried again: forced, the stage would be made anew each time.
+        made = result = made or reproduce(stage, run, cancelled)
+        if run.push:
+            push_stage(stage, run, cancelled)
         results[stage.name] = result
         publish_stage(run.root, stage, result.how, result.seconds)
         if result.how == UP_TO_DATE:

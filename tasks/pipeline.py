@@ -6,16 +6,14 @@ It is `dvc repro` behind a lock of its own, so that a second start is refused wi
 """
 
 import argparse
-import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from tasks import paths
+from tasks.only_run import only_run
 from tasks.params import load_params
 from tasks.rwlock import mend_rwlock
 
@@ -40,8 +38,7 @@ def _repro(arguments: list[str]) -> int:
     if not Path("dvc.yaml").is_file():
         raise ValueError("there is no dvc.yaml here; run this from the project's root")
     load_params()
-    lock = _locked()
-    try:
+    with only_run(Path()):
         mend_rwlock(Path())
         started = time.monotonic()
         process = subprocess.Popen([sys.executable, "-m", "dvc", "repro", *arguments])
@@ -50,8 +47,6 @@ def _repro(arguments: list[str]) -> int:
         except KeyboardInterrupt:
             process.send_signal(signal.SIGINT)
             code = process.wait()
-    finally:
-        lock.release()
     if code:
         print("pipeline: stopped before the end; started again, it goes on where it was", file=sys.stderr)
         return code
@@ -59,20 +54,6 @@ def _repro(arguments: list[str]) -> int:
     if paths.REPORT_HTML.exists():
         print(f"report: {paths.REPORT_HTML} (and {paths.REPORT_MD})")
     return 0
-
-
-def _locked() -> FileLock:
-    try:
-        paths.WORK.mkdir(exist_ok=True)
-        lock = FileLock(paths.WORK / "pipeline.lock")
-        lock.acquire(timeout=0)
-    except Timeout:
-        holder = (paths.WORK / "pipeline.pid").read_text(encoding="utf-8")
-        raise ValueError(f"the pipeline is already running here, in process {holder}; wait for it or stop it") from None
-    except OSError as error:
-        raise ValueError(f"cannot write {error.filename}: {error.strerror}") from None
-    (paths.WORK / "pipeline.pid").write_text(str(os.getpid()), encoding="utf-8")
-    return lock
 
 
 if __name__ == "__main__":

@@ -285,7 +285,7 @@ def _lock(root: Path, name: str) -> Iterator[None]:
         lock.acquire(timeout=LOCK_WAIT_SECONDS)
     except Timeout:
         raise ValueError(
-            f"stage {name} is already running in process {_describe_holder(holder_file)}; wait for it or stop it"
+            f"stage {name} is already running in process {describe_holder(holder_file)}; wait for it or stop it"
         ) from None
     except OSError as error:
         raise ValueError(f"stage {name} cannot write {error.filename}: {error.strerror}") from None
@@ -297,7 +297,7 @@ def _lock(root: Path, name: str) -> Iterator[None]:
         lock.release()
 
 
-def _describe_holder(holder_file: Path) -> str:
+def describe_holder(holder_file: Path) -> str:
     """The id, command and start of the process that holds a lock, as far as they can be known."""
     try:
         process = psutil.Process(int(holder_file.read_text(encoding="utf-8")))

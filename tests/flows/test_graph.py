@@ -115,6 +115,10 @@ def test_overrides_reach_the_graph_and_wrong_ones_leave_params_as_they_were(tmp_
     plan = make_plan(tmp_path, PipelineParameters(overrides=(new_run,), targets=("train@gist-2",)))
     assert plan.graph.stages["train@gist-2"].upstream == ("alpaca_plus", "train@pos_control")
     assert list(plan.graph.stages)[-2:] == ["train@pos_control", "train@gist-2"]
+    assert (tmp_path / "params.yaml").read_bytes() == before, "a plan writes nothing"
+    plan.put_params()
+    assert "gist-2" in (tmp_path / "params.yaml").read_text()
+    assert read_graph(tmp_path) == read_graph(tmp_path, tmp_path / "params.yaml")
 
 
 def test_pull_and_push_need_a_remote(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The nightly flow: a fresh clone at a revision, results kept on a branch or as an experiment, a word when it fails."""
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import psutil
 import pytest
 
 from tests.flows.conftest import Server
@@ -88,17 +90,32 @@ def test_a_night_runs_a_pinned_or_moving_revision_on_a_fresh_clone_and_keeps_its
     assert len(list((project.root / ".work/nightly").iterdir())) <= 2
 
 
+def test_a_branch_in_the_way_of_the_results_is_found_before_the_night(project: Project, server: Server) -> None:
+    git(project.root, "branch", "nightly")
+    ended = run_nightly(project, server, targets=["fetch"])
+    assert ended.returncode == 1
+    assert "has a branch named nightly" in ended.stdout, ended.stdout + ended.stderr
+    assert "git branch -m nightly OTHER" in ended.stdout
+    assert not project.events()
+    assert not (project.root / ".work/nightly").exists()
+
+
+def make_block(server: Server, url: str) -> None:
+    """The notification block "custom-webhook/team", which posts to `url`."""
+    code = f"""
+from prefect.blocks.notifications import CustomWebhookNotificationBlock as Hook
+said = {{"text": "{{{{subject}}}}: {{{{body}}}}"}}
+Hook(name="team", url={url!r}, json_data=said, allow_private_urls=True).save("team")
+"""
+    subprocess.run([sys.executable, "-c", code], env=server.env(), check=True, capture_output=True)
+
+
 @pytest.mark.slow
 def test_a_failed_night_tells_the_block_it_was_given(
     project: Project, server: Server, inbox: tuple[str, list[str]]
 ) -> None:
     url, received = inbox
-    make_block = f"""
-from prefect.blocks.notifications import CustomWebhookNotificationBlock as Hook
-said = {{"text": "{{{{subject}}}}: {{{{body}}}}"}}
-Hook(name="team", url={url!r}, json_data=said, allow_private_urls=True).save("team")
-"""
-    subprocess.run([sys.executable, "-c", make_block], env=server.env(), check=True, capture_output=True)
+    make_block(server, url)
     wrong = run_nightly(project, server, notify="custom-webhook/nobody")
     assert wrong.returncode == 1
     assert "nobody" in wrong.stdout
@@ -109,6 +126,49 @@ Hook(name="team", url={url!r}, json_data=said, allow_private_urls=True).save("te
     assert len(received) == 1, ended.stdout + ended.stderr
     assert "The nightly run of no-such-branch failed" in received[0]
     assert "no branch, tag or commit 'no-such-branch'" in received[0]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_deployed_night_that_fails_or_is_lost_with_its_worker_is_told(
+    site: Site,  # noqa: F811
+    inbox: tuple[str, list[str]],
+) -> None:
+    """Of a deployment that names nothing but the block: the revision is the flow's default."""
+    url, received = inbox
+    root = site.project.root
+    (root / ".gitignore").write_text((root / ".gitignore").read_text().replace("orders/\n", ""))
+    site.project.order("weights", "hang")
+    file = root / "prefect.yaml"
+    given = "parameters: {revision: main, results: branch}"
+    assert given in file.read_text()
+    file.write_text(file.read_text().replace(given, "parameters: {notify: custom-webhook/team}"))
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "A night that hangs")
+    refused = site.command("deploy", check=False)
+    assert refused.returncode == 2
+    assert "nightly: notify: there is no block custom-webhook/team on the server" in refused.stderr
+    make_block(site.server, url)
+    site.command("deploy")
+    worker = site.worker(root, "pipelines")
+    failed = site.deployment_run("nightly/nightly", "--param", 'targets=["nope"]')
+    assert failed.wait(250) == 1
+    wait_until(lambda: received, 60)
+    assert "The nightly run of main failed: " in received[0]
+
+    lost = site.deployment_run("nightly/nightly", "--param", 'targets=["weights"]')
+    try:
+        wait_until(lambda: (site.events / "weights.child").exists(), 250)
+        for process in [*psutil.Process(worker.pid).children(recursive=True), psutil.Process(worker.pid)]:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        wait_until(lambda: len(received) > 1, 200)
+        assert "The run nightly main was lost: no heartbeat for 60 s" in received[1]
+        assert lost.wait(60) == 1
+        assert len(received) == 2, received
+    finally:
+        lost.kill()
+        lost.wait()
 
 
 @pytest.mark.slow

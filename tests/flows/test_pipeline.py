@@ -195,6 +195,71 @@ def test_a_users_mistakes_are_one_message_before_anything_starts(project: Projec
     assert not project.events()
 
 
+def test_a_second_run_in_a_clone_is_refused_and_the_parameters_of_the_first_stay(
+    project: Project, server: Server
+) -> None:
+    """The second would change the stages of the matrix, and with them params.yaml, under the first."""
+    configurable(project)
+    project.order("weights", "hang")
+    first = flow(project, server, "weights")
+    try:
+        wait_until(lambda: (project.root / "events/weights.child").exists())
+        before = (project.root / "params.yaml").read_bytes()
+        code, said = finish(flow(project, server, "--plan", "--set", "train.steps=7"))
+        assert code == 0, said
+        assert (project.root / "params.yaml").read_bytes() == before, "a plan writes nothing"
+        refused = f"is already running in {project.root}, in process {first.pid} ("
+        for second in (("count",), ("count", "--set", "train.steps=7")):
+            code, said = finish(flow(project, server, *second))
+            assert code == 2, said
+            assert refused in said
+            assert "wait for it, stop it, or use another clone" in said
+        for module, arguments in (("tasks.pipeline", ["count"]), ("cli.main", ["params", "train.steps=7"])):
+            done = subprocess.run(
+                [sys.executable, "-m", module, *arguments],
+                cwd=project.root, env=server.env(), capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert done.returncode == 2, done.stdout + done.stderr
+            assert refused in done.stderr
+        assert (project.root / "params.yaml").read_bytes() == before
+    finally:
+        first.kill()
+        first.communicate()
+    wait_until(lambda: not processes_in(project.root), 10)
+    code, said = finish(flow(project, server, "count", "--set", "train.steps=7"))
+    assert code == 0, said
+    assert "steps: 7" in (project.root / "params.yaml").read_text()
+
+
+def test_a_forced_stage_whose_push_fails_is_made_once_and_its_push_tried_again(
+    project: Project, server: Server
+) -> None:
+    remote = project.root.parent / "remote"
+    remote.write_text("not a folder")
+    project.dvc("remote", "add", "--default", "store", str(remote))
+    run = flow(project, server, "weights", "--force", "--push")
+    assert run.stdout is not None
+    heard = next((line for line in run.stdout if "weights: DVC remote: made, but not pushed" in line), None)
+    assert heard, "the push did not fail"
+    remote.unlink()
+    code, said = finish(run)
+    assert code == 0, said
+    assert "1 made" in said
+    assert len(project.events("weights")) == 1, "only the push is tried again"
+    assert list(remote.rglob("*")), "nothing was pushed"
+
+
+def configurable(project: Project) -> None:
+    """Gives the project the conf/ and params.yaml of the real one, so that `--set` can be used, beside its own runs."""
+    root = Path(__file__).resolve().parents[2]
+    shutil.copytree(root / "conf", project.root / "conf")
+    shutil.copy(root / "params.yaml", project.root / "params.yaml")
+    graph = project.root / "dvc.yaml"
+    graph.write_text("vars: [{tiny_runs: [a, b, c]}]" + graph.read_text().replace("${runs}", "${tiny_runs}"))
+    git(project.root, "add", "-A")
+    git(project.root, "commit", "-qm", "Parameters that can be set")
+
+
 def test_pools_are_refused_a_dirty_work_tree_and_deployments_that_do_not_exist(
     project: Project, server: Server
 ) -> None:

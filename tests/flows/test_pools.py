@@ -328,7 +328,7 @@ def test_an_unreachable_remote_fails_with_a_message_and_the_next_run_completes(s
     remote.write_text("not a folder")
     site.command("deploy")
     site.worker(site.clones[0], "cpu")
-    ended = site.command("run", "weights", "--dispatch", "pools", check=False)
+    ended = site.command("run", "weights", "--force", "--dispatch", "pools", check=False)
     assert ended.returncode == 1
     assert "remote" in ended.stderr, ended.stdout + ended.stderr
     made = len(site.ran("weights"))
