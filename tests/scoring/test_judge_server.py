@@ -25,7 +25,7 @@ from gist_core.scoring.judge.summary import summarise_verdicts
 from gist_core.scoring.judge.verdict import Verdict
 
 from .made_rows import AWKWARD
-from .scripted_server import Action, Fail, Hang, Page, Reset, Say, ScriptedServer, choose, prefers_longer
+from .scripted_server import Action, Drip, Fail, Hang, Page, Reset, Say, ScriptedServer, choose, prefers_longer
 
 PRICES = Prices("2025-08-01", input_usd_per_million=1.0, output_usd_per_million=10.0)
 
@@ -105,6 +105,16 @@ def test_a_passing_trouble_is_tried_again(store: Path, trouble: Action) -> None:
         verdicts = judge(server, store, make_pairs(4), timeout_s=0.4)
     assert [verdict.status for verdict in verdicts] == ["ok"] * 4
     assert set(server.answered.values()) == {1}
+
+
+@pytest.mark.timeout(30)
+def test_the_time_out_is_for_the_whole_call_and_not_for_each_read(store: Path) -> None:
+    pairs = make_pairs(2)
+    with ScriptedServer(lambda m, n: Drip() if m["instruction"] == "task 1" else choose("A")) as server:
+        _, dripped = judge(server, store, pairs, timeout_s=0.5, max_attempts=1)
+    assert (dripped.status, dripped.calls[0].error) == ("failed", "no answer within 0.5 s (after 1 attempts)")
+    with CallStore(store) as calls:
+        assert calls.outcomes(dripped.calls[0].key or "") == ["time-out"]
 
 
 def test_retry_after_holds_up_every_worker(store: Path) -> None:

@@ -2,7 +2,8 @@
 
 Retries are ours and not the client's, because every attempt is counted against the budget and noted in the store. A
 `Retry-After` holds up all workers: the server's limit is for the key, not for one call. SIGTERM and Ctrl-C let the
-calls under way finish, so that a stop costs nothing; after SIGKILL those calls, at most `concurrency`, are known as lost.
+calls under way finish, `timeout_s` at most, so that a stop costs nothing; after SIGKILL those calls, at most
+`concurrency`, are known as lost.
 """
 
 import asyncio
@@ -140,7 +141,7 @@ class _Live:
                 if wait is not None:
                     self._hold_all(wait)
                     continue
-            except openai.APITimeoutError:
+            except (openai.APITimeoutError, TimeoutError):
                 outcome, reached = "time-out", False
                 error = f"no answer within {self.settings.timeout_s:g} s"
             except openai.APIConnectionError as failed:
@@ -176,9 +177,11 @@ class _Live:
     async def _call(self, client: openai.AsyncOpenAI, request: JudgeRequest) -> float | None:
         begun = time.perf_counter()
         # The raw text, because it is what is kept, and because servers send things that no model class can hold.
-        response = await client.chat.completions.with_raw_response.create(
-            **request.body, extra_headers={"Idempotency-Key": request.key}
-        )
+        # The client's own time-out is for each read, so a server that sends a byte now and then would never reach it.
+        async with asyncio.timeout(self.settings.timeout_s):
+            response = await client.chat.completions.with_raw_response.create(
+                **request.body, extra_headers={"Idempotency-Key": request.key}
+            )
         latency_ms = 1000 * (time.perf_counter() - begun)
         text = response.text
         body = completion_body(text)
