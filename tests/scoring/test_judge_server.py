@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -335,6 +335,20 @@ def test_a_missing_key_is_an_error_only_if_there_is_something_to_ask(store: Path
                 judge_with_openai({"human": pairs}, "paper", 0, settings, calls, api_key=None)
             judge_with_openai({"human": pairs}, "paper", 0, settings, calls, api_key="any")
             judge_with_openai({"human": pairs}, "paper", 0, settings, calls, api_key=None)
+
+
+@pytest.mark.parametrize("mode", ["live", "batch"])
+def test_the_environment_does_not_redirect_calls_that_the_verdicts_attribute_to_openai(
+    store: Path, monkeypatch: pytest.MonkeyPatch, mode: Literal["live", "batch"]
+) -> None:
+    with ScriptedServer() as elsewhere, ScriptedServer() as instead_of_openai:
+        monkeypatch.setenv("OPENAI_BASE_URL", elsewhere.base_url)
+        monkeypatch.setattr("gist_core.scoring.judge.settings.DEFAULT_BASE_URL", instead_of_openai.base_url)
+        settings = OpenAISettings(model="judge", mode=mode, poll_s=0.01)
+        with CallStore(store) as calls:
+            judge_with_openai({"human": make_pairs(2)}, "paper", 0, settings, calls, api_key="any")
+        assert not elsewhere.asked
+        assert sum(instead_of_openai.asked.values()) == 2
 
 
 @pytest.mark.parametrize("protocol", ["paper", "strict"])

@@ -38,7 +38,7 @@ def answer_in_batch(
         ValueError: a budget would be passed (nothing is submitted then), or the server refuses the batch.
     """
     try:
-        with openai.OpenAI(api_key=api_key, base_url=settings.base_url, timeout=settings.timeout_s) as client:
+        with openai.OpenAI(api_key=api_key, base_url=settings.endpoint, timeout=settings.timeout_s) as client:
             failures: dict[str, str] = {}
             for batch in store.open_batches(request.key for request in requests):
                 failures |= _collect(client, batch, settings, store)

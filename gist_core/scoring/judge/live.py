@@ -93,7 +93,7 @@ class _Live:
                 loop.add_signal_handler(number, self._halt, f"stopped by {number.name}")
         settings = self.settings
         async with openai.AsyncOpenAI(
-            api_key=self.api_key, base_url=settings.base_url, timeout=settings.timeout_s, max_retries=0
+            api_key=self.api_key, base_url=settings.endpoint, timeout=settings.timeout_s, max_retries=0
         ) as client:
             with tqdm(total=self.total, desc="judge", unit="call", disable=None) as progress:
                 async with asyncio.TaskGroup() as group:

@@ -174,7 +174,7 @@ def _asked(pair: Pair, protocol: Protocol, seed: int, settings: OpenAISettings) 
                 order,
                 protocol,
                 model=settings.model,
-                base_url=settings.base_url,
+                endpoint=settings.endpoint,
                 temperature=settings.temperature,
                 max_output_tokens=settings.max_output_tokens,
                 output_limit_field=settings.output_limit_field,

@@ -5,6 +5,8 @@ from typing import Literal
 
 from gist_core.scoring.judge.prices import Prices
 
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
+
 
 @dataclass(frozen=True)
 class OpenAISettings:
@@ -29,3 +31,9 @@ class OpenAISettings:
     budget_usd: float | None = None
     budget_calls: int | None = None
     prices: Prices | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """Where calls go. Always handed to the client, which would else take OPENAI_BASE_URL from the environment: the
+        verdicts would name a judge that was never asked."""
+        return self.base_url or DEFAULT_BASE_URL
