@@ -434,6 +434,19 @@ def test_a_time_out_and_a_reset_may_have_been_billed_and_an_error_has_not(store:
     assert [verdict.calls[0].times_billed for verdict in verdicts] == [2, 2, 1, 2]
 
 
+def test_a_closed_port_is_not_connected_and_was_not_billed(store: Path) -> None:
+    pairs = make_pairs(1)
+    with ScriptedServer() as server:
+        settings = OpenAISettings(model="judge", base_url=server.base_url)
+        server.close_port()
+        with pytest.raises(ValueError, match="none of the 1 judge calls"):
+            judge(server, store, pairs, max_attempts=2)
+    key = all_requests({"human": pairs}, "paper", 0, settings)[0].key
+    with CallStore(store) as calls:
+        assert calls.outcomes(key) == ["not connected"] * 2
+        assert calls.times_billed(key) == 0
+
+
 def test_a_judge_that_only_counts_letters_is_seen_through_by_the_length_controlled_win_rate(store: Path) -> None:
     # a is the longer answer in three rows of four, by more or by less, and the judge wants nothing but length.
     lengths = [(20 + i % 9, 20 - i % 7) if i % 4 else (20 - i % 9, 21 + i % 7) for i in range(80)]

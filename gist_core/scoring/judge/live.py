@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import httpx
 import openai
 from tqdm import tqdm
 
@@ -145,7 +144,7 @@ class _Live:
                 outcome, reached = "time-out", False
                 error = f"no answer within {self.settings.timeout_s:g} s"
             except openai.APIConnectionError as failed:
-                outcome = "not connected" if isinstance(failed.__cause__, httpx.ConnectError) else "connection"
+                outcome = "not connected" if _was_never_connected(failed) else "connection"
                 reached = False
                 error = f"{failed} {failed.__cause__ or ''}".strip()
             except _NotACompletion as failed:
@@ -244,6 +243,14 @@ class _Live:
         if seconds > 0:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.stopping.wait(), seconds)
+
+
+def _was_never_connected(failed: openai.APIConnectionError) -> bool:
+    """Whether nothing was sent, so that nothing was billed: a closed port, an unknown host, a refused certificate.
+
+    By the name of the class: openai's HTTP client has been httpx and is httpx2, whose classes are not related.
+    """
+    return any(kind.__name__ == "ConnectError" for kind in type(failed.__cause__).__mro__)
 
 
 def _backoff_s(key: str, number: int) -> float:

@@ -121,7 +121,8 @@ class CallStore:
             return self._db.execute(query, (key, self._owner, now())).lastrowid
 
     def end_attempt(self, attempt: int, outcome: str) -> None:
-        """Notes how the call ended: "200", another HTTP status, "time-out", "connection" or `LOST`."""
+        """Notes how the call ended: "200", another HTTP status, "time-out", "connection" (it broke), "not connected" or
+        `LOST`."""
         self._db.execute("UPDATE attempts SET outcome = ? WHERE id = ?", (outcome, attempt))
 
     def note_lost(self) -> None:
