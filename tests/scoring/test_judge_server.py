@@ -125,6 +125,30 @@ def test_retry_after_holds_up_every_worker(store: Path) -> None:
     assert min(again) - max(first) >= 0.9
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"Retry-After": "0"},
+        {"Retry-After": "-5"},
+        {"Retry-After": "nan"},
+        {"retry-after-ms": "0"},
+        {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"},
+        {"Retry-After": "Wed, 21 Oct 2015 07:28:00 -0000"},
+        {"Retry-After": f"Wed, 21 Oct {10**20} 07:28:00 GMT"},
+    ],
+    ids=str,
+)
+def test_a_retry_after_of_nothing_does_not_use_up_the_attempts_at_once(
+    store: Path, monkeypatch: pytest.MonkeyPatch, header: dict[str, str]
+) -> None:
+    monkeypatch.setattr("gist_core.scoring.judge.live._FIRST_WAIT_S", 0.1)
+    with ScriptedServer(lambda m, n: Fail(429, header) if n < 3 else choose("A")) as server:
+        assert judge(server, store, make_pairs(1))[0].status == "ok"
+    first, second = (again - before for before, again in pairwise(server.times))
+    assert first >= 0.05, "half of the first backoff at least"
+    assert second >= 0.1
+
+
 def test_a_server_that_asks_to_wait_too_long_stops_the_run(store: Path) -> None:
     with (
         ScriptedServer(lambda m, n: Fail(429, {"Retry-After": "3600"})) as server,

@@ -139,7 +139,6 @@ class _Live:
                 wait = _retry_after_s(failed)
                 if wait is not None:
                     self._hold_all(wait)
-                    continue
             except (openai.APITimeoutError, TimeoutError):
                 outcome, reached = "time-out", False
                 error = f"no answer within {self.settings.timeout_s:g} s"
@@ -152,6 +151,7 @@ class _Live:
             finally:
                 self.budget.settle(attempt, cost, billed=outcome in BILLED)
                 self.store.end_attempt(attempt, outcome)
+            # After a `Retry-After` too: one of 0 would else use up all attempts at once.
             if number + 1 < self.settings.max_attempts:
                 await self._wait(_backoff_s(request.key, number))
         self._fail(request.key, f"{error} (after {self.settings.max_attempts} attempts)", reached=reached)
@@ -267,6 +267,7 @@ def _retry_after_s(failed: openai.APIStatusError) -> float | None:
     value = headers.get("retry-after", "")
     with suppress(ValueError):
         return max(0.0, float(value))
-    with suppress(ValueError):
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    with suppress(ValueError, OverflowError):
+        date = parsedate_to_datetime(value)  # without a zone where the header says -0000, which is UTC too
+        return max(0.0, ((date if date.tzinfo else date.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds())
     return None
