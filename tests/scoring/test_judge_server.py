@@ -284,6 +284,8 @@ def test_an_answer_that_came_before_its_price_was_known_counts_at_the_highest(st
         (Fail(401), "OPENAI_API_KEY"),
         (Fail(404), "does not know the model 'judge'"),
         (Fail(429, code="insufficient_quota"), "no credit"),
+        (Fail(402), "no credit"),
+        (Fail(400, code="insufficient_balance"), "no credit"),
         (Fail(400), "first 5 calls were all refused"),
     ],
 )
@@ -292,6 +294,18 @@ def test_what_no_retry_can_mend_stops_the_run_at_once(store: Path, failure: Fail
         with pytest.raises(ValueError, match=message):
             judge(server, store, make_pairs(50), concurrency=2)
         assert sum(server.asked.values()) <= 7
+
+
+def test_credit_that_runs_out_on_the_way_stops_the_run_and_the_answers_are_kept(store: Path) -> None:
+    pairs = make_pairs(20)
+    out_of_credit = lambda m, n: Fail(402) if int(m["instruction"].split()[1]) >= 5 else choose("A")  # noqa: E731
+    with ScriptedServer(out_of_credit) as server:
+        with pytest.raises(ValueError, match=r"has no credit left: HTTP 402.*\(5 calls answered, 15 to go\)"):
+            judge(server, store, pairs, concurrency=1)
+        assert sum(server.asked.values()) == 6
+        server.script = prefers_longer
+        assert [verdict.status for verdict in judge(server, store, pairs)] == ["ok"] * 20
+    assert set(server.answered.values()) == {1}
 
 
 @pytest.mark.parametrize("count", [3, 40])
