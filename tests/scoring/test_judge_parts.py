@@ -88,6 +88,32 @@ def test_the_papers_order_is_drawn_from_the_row_and_is_balanced() -> None:
     assert orders(pairs[0], "strict", 0) == ("ab", "ba")
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1:9/v1",
+        "localhost/v1",
+        "htp://x",
+        "ftp://x/v1",
+        "http://[::1",
+        "http:///v1",
+        "http://x:port/v1",
+        "",
+        " ",
+        "http://x /v1",
+        "http://x/v1\n",
+    ],
+)
+def test_what_is_no_address_of_a_server_is_refused(address: str) -> None:
+    with pytest.raises(ValueError, match=r"judge\.base_url = .* is no address of a server"):
+        OpenAISettings(model="judge", base_url=address)
+
+
+@pytest.mark.parametrize("address", [None, "http://127.0.0.1:8000/v1", "https://api.example.org/v1/", "HTTP://[::1]:9"])
+def test_an_address_of_a_server_is_taken_as_it_is(address: str | None) -> None:
+    assert OpenAISettings(model="judge", base_url=address).base_url == address
+
+
 def test_only_the_first_five_settings_change_a_request() -> None:
     plain = OpenAISettings(model="judge")
     others = {

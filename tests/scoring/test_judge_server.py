@@ -375,6 +375,26 @@ def test_a_missing_key_is_an_error_only_if_there_is_something_to_ask(store: Path
             judge_with_openai({"human": pairs}, "paper", 0, settings, calls, api_key=None)
 
 
+@pytest.mark.parametrize("key", ["  ", "two words", "a\nb", " abc", "schl\u00fcssel", "a\x00b"], ids=ascii)
+def test_what_can_be_no_key_is_refused_before_any_call_and_not_shown(store: Path, key: str) -> None:
+    with ScriptedServer() as server, CallStore(store) as calls:
+        settings = OpenAISettings(model="judge", base_url=server.base_url)
+        with pytest.raises(ValueError, match="the key in OPENAI_API_KEY holds white space") as error:
+            judge_with_openai({"human": make_pairs(1)}, "paper", 0, settings, calls, api_key=key)
+        assert key not in str(error.value) or not key.strip()
+        assert not server.asked
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=repr)
+def test_a_line_break_after_the_key_is_no_part_of_it(store: Path, ending: str) -> None:
+    with ScriptedServer() as server, CallStore(store) as calls:
+        settings = OpenAISettings(model="judge", base_url=server.base_url)
+        verdicts = judge_with_openai({"human": make_pairs(1)}, "paper", 0, settings, calls, api_key=f"any{ending}")
+        assert [verdict.status for verdict in verdicts["human"]] == ["ok"]
+        with pytest.raises(ValueError, match="OPENAI_API_KEY is not set"):
+            judge_with_openai({"human": make_pairs(2)}, "paper", 0, settings, calls, api_key=ending)
+
+
 @pytest.mark.parametrize("mode", ["live", "batch"])
 def test_the_environment_does_not_redirect_calls_that_the_verdicts_attribute_to_openai(
     store: Path, monkeypatch: pytest.MonkeyPatch, mode: Literal["live", "batch"]

@@ -10,7 +10,7 @@ from gist_core.scoring.judge.pair import Order, Pair, Protocol, orders
 from gist_core.scoring.judge.prices import estimated_tokens
 from gist_core.scoring.judge.reply import parse_completion
 from gist_core.scoring.judge.request import JudgeRequest, make_request, prompt
-from gist_core.scoring.judge.settings import OpenAISettings
+from gist_core.scoring.judge.settings import OpenAISettings, usable_key
 from gist_core.scoring.judge.store import LOST_ERROR, CallStore
 from gist_core.scoring.judge.verdict import Call, Judge, Verdict, identical_verdict, verdict_of
 
@@ -64,6 +64,7 @@ def judge_with_openai(
     if lost:
         print(f"judge: {len(lost)} call(s) fail: {LOST_ERROR}", file=sys.stderr)
     if missing:
+        api_key = usable_key(api_key or "")
         if not api_key:
             raise ValueError(
                 f"{len(missing)} judge calls are to be made and OPENAI_API_KEY is not set; set it (a local server "
