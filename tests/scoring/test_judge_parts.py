@@ -4,11 +4,13 @@ import json
 import sqlite3
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gist_core.scoring.judge.answer import completion_body, stored_answer
 from gist_core.scoring.judge.openai_judge import all_requests
 from gist_core.scoring.judge.pair import Pair, Protocol, orders
 from gist_core.scoring.judge.prices import Prices
@@ -61,6 +63,9 @@ def test_the_choice_is_found(content: str, choice: str) -> None:
         '{"outer": {"choice": "A"}}',
         "<html>{choice: A}</html>",
         '{"a":' * 100_000,
+        '{"choice": ' + "1" * 5_000 + "}",
+        '{"choice": ' + "[" * 400 + "]" * 400 + "}",
+        '{"number": ' + "1" * 5_000 + ', "inner": {"choice": "A"}}',
     ],
     ids=lambda content: repr(content)[:40],
 )
@@ -77,6 +82,43 @@ def test_what_is_no_clear_choice_is_unparsable(content: object) -> None:
 def test_any_body_has_a_status(value: object) -> None:
     body = {"choices": [{"message": {"content": json.dumps(value)}}]}
     assert parse_completion(body).status in ("ok", "unparsable")
+
+
+@pytest.mark.parametrize(
+    ("change", "model", "tokens"),
+    [
+        ({"usage": "many"}, "m", (None, None)),
+        ({"usage": [1]}, "m", (None, None)),
+        ({"usage": {"prompt_tokens": 10**30, "completion_tokens": 7}}, "m", (None, 7)),
+        ({"usage": {"prompt_tokens": 10**400, "completion_tokens": -1}}, "m", (None, None)),
+        ({"usage": {"prompt_tokens": True, "completion_tokens": "7"}}, "m", (None, None)),
+        ({"model": "m\ud800"}, "m\\ud800", (3, 4)),
+        ({"model": ["m"]}, None, (3, 4)),
+    ],
+    ids=lambda value: ascii(value)[:60],
+)
+def test_an_answer_is_kept_whatever_the_server_says_of_its_model_and_tokens(
+    tmp_path: Path, change: dict[str, Any], model: str | None, tokens: tuple[int | None, int | None]
+) -> None:
+    sent = {
+        "model": "m",
+        "usage": {"prompt_tokens": 3, "completion_tokens": 4},
+        "choices": [{"message": {"content": "x"}}],
+    }
+    body = completion_body(json.dumps(sent | change))
+    assert body is not None
+    with CallStore(tmp_path / "calls.sqlite") as store:
+        store.keep(stored_answer("key", body, Prices("2025-08-01", 1.0, 1.0), latency_ms=None))
+        answer = store.answer("key")
+    assert answer is not None
+    assert (answer.body, answer.model) == (sent | change, model)
+    assert (answer.prompt_tokens, answer.completion_tokens) == tokens
+    assert (answer.cost_usd is None) == (None in tokens)
+
+
+def test_a_body_with_a_number_that_python_does_not_read_is_no_completion() -> None:
+    text = '{"created": ' + "1" * 5_000 + ', "choices": [{"message": {"content": "x"}}]}'
+    assert completion_body(text) is None
 
 
 def test_the_papers_order_is_drawn_from_the_row_and_is_balanced() -> None:

@@ -170,11 +170,15 @@ def test_a_server_that_asks_to_wait_too_long_stops_the_run(store: Path) -> None:
         (Say("<html><body>A</body></html>"), "unparsable"),
         (Say("A"), "unparsable"),
         (Say('Well.\n```json\n{"reason": "x", "choice": "tie"}\n```\nDone.'), "ok"),
+        (Say('{"choice": ' + "1" * 5_000 + "}"), "unparsable"),
+        (Page('{"choices": [{"message": {"content": ' + "[" * 500 + "]" * 500 + "}}]}"), "unparsable"),
+        (Page('{"choices": [{"message": {"refusal": [["no"]]}}]}'), "refused"),
         (Fail(400), "failed"),
+        (Page('{"created": ' + "1" * 5_000 + ', "choices": [{"message": {"content": "A"}}]}'), "failed"),
         (Page("<html>proxy</html>"), "failed"),
         (Reset(), "failed"),
     ],
-    ids=repr,
+    ids=lambda value: repr(value)[:60],
 )
 def test_what_the_judge_did_has_a_status_and_is_never_a_guess(store: Path, answer: Action, status: str) -> None:
     pairs = make_pairs(2)

@@ -1,6 +1,7 @@
 """Judging by a language model behind an endpoint that speaks OpenAI's protocol: which calls are needed, what the
 answers in the store say, and what the missing ones would cost. The calls themselves: live.py and batch.py."""
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -211,7 +212,7 @@ def _verdict(
                 reply.choice,
                 reply.reason,
                 key=request.key,
-                raw=content,
+                raw=content if content is None or isinstance(content, str) else json.dumps(content),
                 model=answer.model,
                 prompt_tokens=answer.prompt_tokens,
                 completion_tokens=answer.completion_tokens,
