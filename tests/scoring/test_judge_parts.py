@@ -302,6 +302,32 @@ def test_the_store_is_a_write_ahead_log_and_knows_what_a_kill_cut_short(tmp_path
         assert store.spent(["one", "two", "three"]) == (2, 0.0)
 
 
+def test_a_damaged_page_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "calls.sqlite"
+    keys = [f"key {i}" for i in range(200)]
+    with CallStore(path) as store:
+        for key in keys:
+            store.keep(StoredAnswer(key, {"choices": ["x" * 200]}, "m", 1, 2, 0.5, 3.0, "now"))
+    sqlite3.connect(path).execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    data = bytearray(path.read_bytes())
+    for start in range(8 * 4096, len(data), 4096):  # the first pages hold the schema and the roots of the tables
+        data[start : start + 200] = b"\xff" * 200
+    path.write_bytes(data)
+    with CallStore(path) as store, pytest.raises(ValueError, match=r"calls\.sqlite cannot be read .*move it away"):
+        store.spent(keys)
+
+
+@pytest.mark.parametrize("body", ["'{\"choices\": '", "x'ff'", "'[' || replace(hex(zeroblob(50000)), '0', '[')"])
+def test_a_damaged_answer_in_the_store_is_an_error_that_says_what_to_do(tmp_path: Path, body: str) -> None:
+    path = tmp_path / "calls.sqlite"
+    with CallStore(path) as store:
+        store.keep(StoredAnswer("key", {}, "m", 1, 2, 0.5, 3.0, "now"))
+        with sqlite3.connect(path) as other:
+            other.execute(f"UPDATE answers SET body = {body}")
+        with pytest.raises(ValueError, match=r"calls\.sqlite cannot be read .*move it away"):
+            store.answer("key")
+
+
 def test_a_damaged_store_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "calls.sqlite").write_text("not a database" * 100, encoding="utf-8")
     with pytest.raises(ValueError, match="move it away"):

@@ -509,6 +509,16 @@ def test_a_closed_port_is_not_connected_and_was_not_billed(store: Path) -> None:
         assert calls.times_billed(key) == 0
 
 
+def test_a_store_that_breaks_during_the_calls_is_one_clear_error(store: Path) -> None:
+    def script(material: dict[str, Any], attempt: int) -> Action:
+        with sqlite3.connect(store) as other:
+            other.execute("DROP TABLE IF EXISTS answers")
+        return choose("A")
+
+    with ScriptedServer(script) as server, pytest.raises(ValueError, match=r"calls\.sqlite cannot be .*move it away"):
+        judge(server, store, make_pairs(8), concurrency=4)
+
+
 def test_a_judge_that_only_counts_letters_is_seen_through_by_the_length_controlled_win_rate(store: Path) -> None:
     # a is the longer answer in three rows of four, by more or by less, and the judge wants nothing but length.
     lengths = [(20 + i % 9, 20 - i % 7) if i % 4 else (20 - i % 9, 21 + i % 7) for i in range(80)]

@@ -92,13 +92,19 @@ class _Live:
             with suppress(NotImplementedError, RuntimeError, ValueError):
                 loop.add_signal_handler(number, self._halt, f"stopped by {number.name}")
         settings = self.settings
+        unusable: Exception | None = None
         async with openai.AsyncOpenAI(
             api_key=self.api_key, base_url=settings.endpoint, timeout=settings.timeout_s, max_retries=0
         ) as client:
             with tqdm(total=self.total, desc="judge", unit="call", disable=None) as progress:
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(min(settings.concurrency, self.total)):
-                        group.create_task(self._work(client, progress))
+                try:
+                    async with asyncio.TaskGroup() as group:
+                        for _ in range(min(settings.concurrency, self.total)):
+                            group.create_task(self._work(client, progress))
+                except* ValueError as errors:
+                    unusable = errors.exceptions[0]  # the store, by its disk or by damage; one worker's word is enough
+        if unusable is not None:
+            raise unusable
         if self.stop is not None:
             left = self.total - self.answered  # those that failed are asked again by the next run
             raise Stopped(f"{self.stop} ({self.answered} calls answered, {left} to go)")
