@@ -595,6 +595,49 @@ class TestBatch:
             assert len(server.batches) == 1
             assert set(server.asked.values()) == {1}
 
+    @pytest.mark.parametrize(
+        "line", ['{"custom_id": "', "7", '{"response": null}', '{"x": ' + "1" * 5_000 + "}"], ids=repr
+    )
+    def test_a_broken_line_names_batch_and_file_and_nothing_is_asked_again_unless_told(
+        self, store: Path, line: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        pairs = make_pairs(4)
+        with ScriptedServer() as server:
+            run_batch = server.run_batch
+
+            def cut_off(batch: dict[str, Any]) -> None:
+                run_batch(batch)
+                whole = server.files["batch-0-output_file_id"]
+                server.files["batch-0-output_file_id"] = "\n".join([*whole.split("\n")[:3], line])
+
+            server.run_batch = cut_off  # type: ignore[method-assign]
+            for _ in range(2):
+                with pytest.raises(ValueError, match=r"line 4 of the file batch-0-output_file_id of batch batch-0 is"):
+                    judge(server, store, pairs, mode="batch")
+            server.run_batch = run_batch  # type: ignore[method-assign]
+            assert set(server.asked.values()) == {1}
+            verdicts = judge(server, store, pairs, mode="batch", lost_calls="ask_again")
+            assert [verdict.status for verdict in verdicts] == ["ok"] * 4
+            assert sorted(server.asked.values()) == [1, 1, 1, 2]
+        assert "line 4 of the file batch-0-output_file_id of batch batch-0" in capsys.readouterr().err
+
+    def test_a_file_that_was_cut_off_on_the_way_is_fetched_again(self, store: Path) -> None:
+        pairs = make_pairs(4)
+        with ScriptedServer() as server:
+            run_batch, whole = server.run_batch, {}
+
+            def cut_off(batch: dict[str, Any]) -> None:
+                run_batch(batch)
+                whole.update(server.files)
+                server.files["batch-0-output_file_id"] = whole["batch-0-output_file_id"][:-40]
+
+            server.run_batch = cut_off  # type: ignore[method-assign]
+            with pytest.raises(ValueError, match=r"line 4 .*fetches the file again"):
+                judge(server, store, pairs, mode="batch")
+            server.files |= whole
+            assert [verdict.status for verdict in judge(server, store, pairs, mode="batch")] == ["ok"] * 4
+            assert set(server.asked.values()) == {1}
+
     def test_a_batch_over_budget_is_not_submitted(self, store: Path) -> None:
         with ScriptedServer() as server:
             with pytest.raises(ValueError, match=r"judge.budget_calls = 3"):
