@@ -64,7 +64,7 @@ def reparse(
 
     changed: Counter[tuple[str, str]] = Counter()
     calls = 0
-    for number, line in enumerate(_existing(file).read_text(encoding="utf-8").split("\n"), start=1):
+    for number, line in enumerate(_existing(file, "judge").read_text(encoding="utf-8").split("\n"), start=1):
         if not line:
             continue
         try:
@@ -89,7 +89,7 @@ def _named(status: str, choice: str | None) -> str:
     return f"{status} {choice}" if choice else status
 
 
-def _existing(path: Path) -> Path:
+def _existing(path: Path, stage: str = "generate") -> Path:
     if not path.exists():
-        raise ValueError(f"{path} does not exist here; run this from the project's root, after `dvc repro generate`")
+        raise ValueError(f"{path} does not exist here; run this from the project's root, after `dvc repro {stage}`")
     return path

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -56,7 +57,12 @@ class Reset:
     """The connection breaks without an answer."""
 
 
-Action = Say | Fail | Page | Hang | Reset
+@dataclass(frozen=True)
+class Drip:
+    """HTTP 200 and a body that never ends, one byte at a time; no single read takes long."""
+
+
+Action = Say | Fail | Page | Hang | Reset | Drip
 Script = Callable[[dict[str, Any], int], Action]
 
 
@@ -221,6 +227,8 @@ class _Handler(BaseHTTPRequestHandler):
             elif isinstance(action, Hang):
                 owner.closing.wait(5)
                 self.close_connection = True
+            elif isinstance(action, Drip):
+                self._drip()
             else:
                 # SO_LINGER with a time of zero: close() sends a reset instead of an orderly end.
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -229,6 +237,16 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             with owner.lock:
                 owner.under_way -= 1
+
+    def _drip(self) -> None:
+        self.close_connection = True
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", "100000")
+        self.end_headers()
+        with suppress(ConnectionError):
+            while not self.owner.closing.wait(0.1):
+                self.wfile.write(b" ")
 
     def _uploaded(self, data: bytes) -> str:
         head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()

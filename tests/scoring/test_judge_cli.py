@@ -1,6 +1,7 @@
 """`gist judge`: the price before, and another look at the answers after."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,14 @@ def test_the_dry_run_prints_calls_tokens_price_and_the_day_of_the_prices(project
 def test_an_unknown_run_is_refused(project: Path) -> None:
     with pytest.raises(ValueError, match=r"--run gist-7 is not among judge.runs"):
         CliRunner().invoke(app, ["dry-run", "--run", "gist-7"], catch_exceptions=False)
+
+
+def test_a_missing_file_names_the_stage_that_makes_it(project: Path) -> None:
+    with pytest.raises(ValueError, match=r"human\.jsonl does not exist here.*`dvc repro judge`"):
+        CliRunner().invoke(app, ["reparse", "data/verdicts/gist-1/human.jsonl"], catch_exceptions=False)
+    shutil.rmtree(project / "data/generations/gist-1")
+    with pytest.raises(ValueError, match=r"`dvc repro generate`"):
+        CliRunner().invoke(app, ["dry-run"], catch_exceptions=False)
 
 
 def test_parsing_again_shows_what_changed(project: Path) -> None:

@@ -22,7 +22,7 @@ import yaml
 from gist_core.scoring.judge.store import LOST, CallStore, StoredAnswer
 
 from .made_rows import make_project
-from .scripted_server import ScriptedServer
+from .scripted_server import Drip, ScriptedServer
 
 CONCURRENCY = 3
 CALLS = 2 * 3 * 24  # both orders of the rows of three splits; none has equal answers
@@ -97,6 +97,20 @@ def test_after_sigterm_each_call_is_seen_once_and_answered(tmp_path: Path) -> No
         assert set(server.asked.values()) == {1}
         assert len(server.asked) == CALLS
     assert {call["status"] for call in calls_of(tmp_path)} == {"ok"}
+
+
+@pytest.mark.timeout(90)
+def test_after_sigterm_a_call_without_an_end_stops_at_its_time_out(tmp_path: Path) -> None:
+    with ScriptedServer(lambda material, attempt: Drip()) as server:
+        make_judged_project(tmp_path, server, timeout_s=2.0)
+        process = start(tmp_path)
+        wait_for(lambda: server.under_way == CONCURRENCY, process)
+        process.terminate()
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == 2
+        assert "stopped by SIGTERM" in errors
+        assert sum(server.asked.values()) == CONCURRENCY
+        assert not under_way(tmp_path)
 
 
 def kill_and_finish(project: Path, server: ScriptedServer, answers: int, wait_s: float) -> set[str]:

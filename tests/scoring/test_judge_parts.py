@@ -4,11 +4,13 @@ import json
 import sqlite3
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gist_core.scoring.judge.answer import completion_body, stored_answer
 from gist_core.scoring.judge.openai_judge import all_requests
 from gist_core.scoring.judge.pair import Pair, Protocol, orders
 from gist_core.scoring.judge.prices import Prices
@@ -61,6 +63,9 @@ def test_the_choice_is_found(content: str, choice: str) -> None:
         '{"outer": {"choice": "A"}}',
         "<html>{choice: A}</html>",
         '{"a":' * 100_000,
+        '{"choice": ' + "1" * 5_000 + "}",
+        '{"choice": ' + "[" * 400 + "]" * 400 + "}",
+        '{"number": ' + "1" * 5_000 + ', "inner": {"choice": "A"}}',
     ],
     ids=lambda content: repr(content)[:40],
 )
@@ -79,6 +84,43 @@ def test_any_body_has_a_status(value: object) -> None:
     assert parse_completion(body).status in ("ok", "unparsable")
 
 
+@pytest.mark.parametrize(
+    ("change", "model", "tokens"),
+    [
+        ({"usage": "many"}, "m", (None, None)),
+        ({"usage": [1]}, "m", (None, None)),
+        ({"usage": {"prompt_tokens": 10**30, "completion_tokens": 7}}, "m", (None, 7)),
+        ({"usage": {"prompt_tokens": 10**400, "completion_tokens": -1}}, "m", (None, None)),
+        ({"usage": {"prompt_tokens": True, "completion_tokens": "7"}}, "m", (None, None)),
+        ({"model": "m\ud800"}, "m\\ud800", (3, 4)),
+        ({"model": ["m"]}, None, (3, 4)),
+    ],
+    ids=lambda value: ascii(value)[:60],
+)
+def test_an_answer_is_kept_whatever_the_server_says_of_its_model_and_tokens(
+    tmp_path: Path, change: dict[str, Any], model: str | None, tokens: tuple[int | None, int | None]
+) -> None:
+    sent = {
+        "model": "m",
+        "usage": {"prompt_tokens": 3, "completion_tokens": 4},
+        "choices": [{"message": {"content": "x"}}],
+    }
+    body = completion_body(json.dumps(sent | change))
+    assert body is not None
+    with CallStore(tmp_path / "calls.sqlite") as store:
+        store.keep(stored_answer("key", body, Prices("2025-08-01", 1.0, 1.0), latency_ms=None))
+        answer = store.answer("key")
+    assert answer is not None
+    assert (answer.body, answer.model) == (sent | change, model)
+    assert (answer.prompt_tokens, answer.completion_tokens) == tokens
+    assert (answer.cost_usd is None) == (None in tokens)
+
+
+def test_a_body_with_a_number_that_python_does_not_read_is_no_completion() -> None:
+    text = '{"created": ' + "1" * 5_000 + ', "choices": [{"message": {"content": "x"}}]}'
+    assert completion_body(text) is None
+
+
 def test_the_papers_order_is_drawn_from_the_row_and_is_balanced() -> None:
     pairs = [Pair(f"row {i}", "t", "", "r", "x", "y") for i in range(2000)]
     drawn = [orders(pair, "paper", 0)[0] for pair in pairs]
@@ -86,6 +128,32 @@ def test_the_papers_order_is_drawn_from_the_row_and_is_balanced() -> None:
     assert 900 < drawn.count("ab") < 1100
     assert drawn != [orders(pair, "paper", 1)[0] for pair in pairs]
     assert orders(pairs[0], "strict", 0) == ("ab", "ba")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1:9/v1",
+        "localhost/v1",
+        "htp://x",
+        "ftp://x/v1",
+        "http://[::1",
+        "http:///v1",
+        "http://x:port/v1",
+        "",
+        " ",
+        "http://x /v1",
+        "http://x/v1\n",
+    ],
+)
+def test_what_is_no_address_of_a_server_is_refused(address: str) -> None:
+    with pytest.raises(ValueError, match=r"judge\.base_url = .* is no address of a server"):
+        OpenAISettings(model="judge", base_url=address)
+
+
+@pytest.mark.parametrize("address", [None, "http://127.0.0.1:8000/v1", "https://api.example.org/v1/", "HTTP://[::1]:9"])
+def test_an_address_of_a_server_is_taken_as_it_is(address: str | None) -> None:
+    assert OpenAISettings(model="judge", base_url=address).base_url == address
 
 
 def test_only_the_first_five_settings_change_a_request() -> None:
@@ -232,6 +300,32 @@ def test_the_store_is_a_write_ahead_log_and_knows_what_a_kill_cut_short(tmp_path
         store.note_lost()
         assert [store.is_lost(key) for key in ("one", "two", "three")] == [False, True, False]
         assert store.spent(["one", "two", "three"]) == (2, 0.0)
+
+
+def test_a_damaged_page_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "calls.sqlite"
+    keys = [f"key {i}" for i in range(200)]
+    with CallStore(path) as store:
+        for key in keys:
+            store.keep(StoredAnswer(key, {"choices": ["x" * 200]}, "m", 1, 2, 0.5, 3.0, "now"))
+    sqlite3.connect(path).execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    data = bytearray(path.read_bytes())
+    for start in range(8 * 4096, len(data), 4096):  # the first pages hold the schema and the roots of the tables
+        data[start : start + 200] = b"\xff" * 200
+    path.write_bytes(data)
+    with CallStore(path) as store, pytest.raises(ValueError, match=r"calls\.sqlite cannot be read .*move it away"):
+        store.spent(keys)
+
+
+@pytest.mark.parametrize("body", ["'{\"choices\": '", "x'ff'", "'[' || replace(hex(zeroblob(50000)), '0', '[')"])
+def test_a_damaged_answer_in_the_store_is_an_error_that_says_what_to_do(tmp_path: Path, body: str) -> None:
+    path = tmp_path / "calls.sqlite"
+    with CallStore(path) as store:
+        store.keep(StoredAnswer("key", {}, "m", 1, 2, 0.5, 3.0, "now"))
+        with sqlite3.connect(path) as other:
+            other.execute(f"UPDATE answers SET body = {body}")
+        with pytest.raises(ValueError, match=r"calls\.sqlite cannot be read .*move it away"):
+            store.answer("key")
 
 
 def test_a_damaged_store_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -25,7 +25,7 @@ from gist_core.scoring.judge.summary import summarise_verdicts
 from gist_core.scoring.judge.verdict import Verdict
 
 from .made_rows import AWKWARD
-from .scripted_server import Action, Fail, Hang, Page, Reset, Say, ScriptedServer, choose, prefers_longer
+from .scripted_server import Action, Drip, Fail, Hang, Page, Reset, Say, ScriptedServer, choose, prefers_longer
 
 PRICES = Prices("2025-08-01", input_usd_per_million=1.0, output_usd_per_million=10.0)
 
@@ -107,12 +107,46 @@ def test_a_passing_trouble_is_tried_again(store: Path, trouble: Action) -> None:
     assert set(server.answered.values()) == {1}
 
 
+@pytest.mark.timeout(30)
+def test_the_time_out_is_for_the_whole_call_and_not_for_each_read(store: Path) -> None:
+    pairs = make_pairs(2)
+    with ScriptedServer(lambda m, n: Drip() if m["instruction"] == "task 1" else choose("A")) as server:
+        _, dripped = judge(server, store, pairs, timeout_s=0.5, max_attempts=1)
+    assert (dripped.status, dripped.calls[0].error) == ("failed", "no answer within 0.5 s (after 1 attempts)")
+    with CallStore(store) as calls:
+        assert calls.outcomes(dripped.calls[0].key or "") == ["time-out"]
+
+
 def test_retry_after_holds_up_every_worker(store: Path) -> None:
     with ScriptedServer(lambda m, n: Fail(429, {"Retry-After": "1"}) if n == 1 else choose("A")) as server:
         judge(server, store, make_pairs(4), concurrency=4)
     first, again = server.times[:4], server.times[4:]
     assert len(again) == 4
     assert min(again) - max(first) >= 0.9
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"Retry-After": "0"},
+        {"Retry-After": "-5"},
+        {"Retry-After": "nan"},
+        {"retry-after-ms": "0"},
+        {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"},
+        {"Retry-After": "Wed, 21 Oct 2015 07:28:00 -0000"},
+        {"Retry-After": f"Wed, 21 Oct {10**20} 07:28:00 GMT"},
+    ],
+    ids=str,
+)
+def test_a_retry_after_of_nothing_does_not_use_up_the_attempts_at_once(
+    store: Path, monkeypatch: pytest.MonkeyPatch, header: dict[str, str]
+) -> None:
+    monkeypatch.setattr("gist_core.scoring.judge.live._FIRST_WAIT_S", 0.1)
+    with ScriptedServer(lambda m, n: Fail(429, header) if n < 3 else choose("A")) as server:
+        assert judge(server, store, make_pairs(1))[0].status == "ok"
+    first, second = (again - before for before, again in pairwise(server.times))
+    assert first >= 0.05, "half of the first backoff at least"
+    assert second >= 0.1
 
 
 def test_a_server_that_asks_to_wait_too_long_stops_the_run(store: Path) -> None:
@@ -136,11 +170,15 @@ def test_a_server_that_asks_to_wait_too_long_stops_the_run(store: Path) -> None:
         (Say("<html><body>A</body></html>"), "unparsable"),
         (Say("A"), "unparsable"),
         (Say('Well.\n```json\n{"reason": "x", "choice": "tie"}\n```\nDone.'), "ok"),
+        (Say('{"choice": ' + "1" * 5_000 + "}"), "unparsable"),
+        (Page('{"choices": [{"message": {"content": ' + "[" * 500 + "]" * 500 + "}}]}"), "unparsable"),
+        (Page('{"choices": [{"message": {"refusal": [["no"]]}}]}'), "refused"),
         (Fail(400), "failed"),
+        (Page('{"created": ' + "1" * 5_000 + ', "choices": [{"message": {"content": "A"}}]}'), "failed"),
         (Page("<html>proxy</html>"), "failed"),
         (Reset(), "failed"),
     ],
-    ids=repr,
+    ids=lambda value: repr(value)[:60],
 )
 def test_what_the_judge_did_has_a_status_and_is_never_a_guess(store: Path, answer: Action, status: str) -> None:
     pairs = make_pairs(2)
@@ -250,6 +288,8 @@ def test_an_answer_that_came_before_its_price_was_known_counts_at_the_highest(st
         (Fail(401), "OPENAI_API_KEY"),
         (Fail(404), "does not know the model 'judge'"),
         (Fail(429, code="insufficient_quota"), "no credit"),
+        (Fail(402), "no credit"),
+        (Fail(400, code="insufficient_balance"), "no credit"),
         (Fail(400), "first 5 calls were all refused"),
     ],
 )
@@ -258,6 +298,18 @@ def test_what_no_retry_can_mend_stops_the_run_at_once(store: Path, failure: Fail
         with pytest.raises(ValueError, match=message):
             judge(server, store, make_pairs(50), concurrency=2)
         assert sum(server.asked.values()) <= 7
+
+
+def test_credit_that_runs_out_on_the_way_stops_the_run_and_the_answers_are_kept(store: Path) -> None:
+    pairs = make_pairs(20)
+    out_of_credit = lambda m, n: Fail(402) if int(m["instruction"].split()[1]) >= 5 else choose("A")  # noqa: E731
+    with ScriptedServer(out_of_credit) as server:
+        with pytest.raises(ValueError, match=r"has no credit left: HTTP 402.*\(5 calls answered, 15 to go\)"):
+            judge(server, store, pairs, concurrency=1)
+        assert sum(server.asked.values()) == 6
+        server.script = prefers_longer
+        assert [verdict.status for verdict in judge(server, store, pairs)] == ["ok"] * 20
+    assert set(server.answered.values()) == {1}
 
 
 @pytest.mark.parametrize("count", [3, 40])
@@ -325,6 +377,40 @@ def test_a_missing_key_is_an_error_only_if_there_is_something_to_ask(store: Path
                 judge_with_openai({"human": pairs}, "paper", 0, settings, calls, api_key=None)
             judge_with_openai({"human": pairs}, "paper", 0, settings, calls, api_key="any")
             judge_with_openai({"human": pairs}, "paper", 0, settings, calls, api_key=None)
+
+
+@pytest.mark.parametrize("key", ["  ", "two words", "a\nb", " abc", "schl\u00fcssel", "a\x00b"], ids=ascii)
+def test_what_can_be_no_key_is_refused_before_any_call_and_not_shown(store: Path, key: str) -> None:
+    with ScriptedServer() as server, CallStore(store) as calls:
+        settings = OpenAISettings(model="judge", base_url=server.base_url)
+        with pytest.raises(ValueError, match="the key in OPENAI_API_KEY holds white space") as error:
+            judge_with_openai({"human": make_pairs(1)}, "paper", 0, settings, calls, api_key=key)
+        assert key not in str(error.value) or not key.strip()
+        assert not server.asked
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"], ids=repr)
+def test_a_line_break_after_the_key_is_no_part_of_it(store: Path, ending: str) -> None:
+    with ScriptedServer() as server, CallStore(store) as calls:
+        settings = OpenAISettings(model="judge", base_url=server.base_url)
+        verdicts = judge_with_openai({"human": make_pairs(1)}, "paper", 0, settings, calls, api_key=f"any{ending}")
+        assert [verdict.status for verdict in verdicts["human"]] == ["ok"]
+        with pytest.raises(ValueError, match="OPENAI_API_KEY is not set"):
+            judge_with_openai({"human": make_pairs(2)}, "paper", 0, settings, calls, api_key=ending)
+
+
+@pytest.mark.parametrize("mode", ["live", "batch"])
+def test_the_environment_does_not_redirect_calls_that_the_verdicts_attribute_to_openai(
+    store: Path, monkeypatch: pytest.MonkeyPatch, mode: Literal["live", "batch"]
+) -> None:
+    with ScriptedServer() as elsewhere, ScriptedServer() as instead_of_openai:
+        monkeypatch.setenv("OPENAI_BASE_URL", elsewhere.base_url)
+        monkeypatch.setattr("gist_core.scoring.judge.settings.DEFAULT_BASE_URL", instead_of_openai.base_url)
+        settings = OpenAISettings(model="judge", mode=mode, poll_s=0.01)
+        with CallStore(store) as calls:
+            judge_with_openai({"human": make_pairs(2)}, "paper", 0, settings, calls, api_key="any")
+        assert not elsewhere.asked
+        assert sum(instead_of_openai.asked.values()) == 2
 
 
 @pytest.mark.parametrize("protocol", ["paper", "strict"])
@@ -410,6 +496,29 @@ def test_a_time_out_and_a_reset_may_have_been_billed_and_an_error_has_not(store:
     assert [verdict.calls[0].times_billed for verdict in verdicts] == [2, 2, 1, 2]
 
 
+def test_a_closed_port_is_not_connected_and_was_not_billed(store: Path) -> None:
+    pairs = make_pairs(1)
+    with ScriptedServer() as server:
+        settings = OpenAISettings(model="judge", base_url=server.base_url)
+        server.close_port()
+        with pytest.raises(ValueError, match="none of the 1 judge calls"):
+            judge(server, store, pairs, max_attempts=2)
+    key = all_requests({"human": pairs}, "paper", 0, settings)[0].key
+    with CallStore(store) as calls:
+        assert calls.outcomes(key) == ["not connected"] * 2
+        assert calls.times_billed(key) == 0
+
+
+def test_a_store_that_breaks_during_the_calls_is_one_clear_error(store: Path) -> None:
+    def script(material: dict[str, Any], attempt: int) -> Action:
+        with sqlite3.connect(store) as other:
+            other.execute("DROP TABLE IF EXISTS answers")
+        return choose("A")
+
+    with ScriptedServer(script) as server, pytest.raises(ValueError, match=r"calls\.sqlite cannot be .*move it away"):
+        judge(server, store, make_pairs(8), concurrency=4)
+
+
 def test_a_judge_that_only_counts_letters_is_seen_through_by_the_length_controlled_win_rate(store: Path) -> None:
     # a is the longer answer in three rows of four, by more or by less, and the judge wants nothing but length.
     lengths = [(20 + i % 9, 20 - i % 7) if i % 4 else (20 - i % 9, 21 + i % 7) for i in range(80)]
@@ -484,6 +593,49 @@ class TestBatch:
             verdicts = judge(server, store, pairs, mode="batch")
             assert [verdict.status for verdict in verdicts] == ["ok"] * 4
             assert len(server.batches) == 1
+            assert set(server.asked.values()) == {1}
+
+    @pytest.mark.parametrize(
+        "line", ['{"custom_id": "', "7", '{"response": null}', '{"x": ' + "1" * 5_000 + "}"], ids=repr
+    )
+    def test_a_broken_line_names_batch_and_file_and_nothing_is_asked_again_unless_told(
+        self, store: Path, line: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        pairs = make_pairs(4)
+        with ScriptedServer() as server:
+            run_batch = server.run_batch
+
+            def cut_off(batch: dict[str, Any]) -> None:
+                run_batch(batch)
+                whole = server.files["batch-0-output_file_id"]
+                server.files["batch-0-output_file_id"] = "\n".join([*whole.split("\n")[:3], line])
+
+            server.run_batch = cut_off  # type: ignore[method-assign]
+            for _ in range(2):
+                with pytest.raises(ValueError, match=r"line 4 of the file batch-0-output_file_id of batch batch-0 is"):
+                    judge(server, store, pairs, mode="batch")
+            server.run_batch = run_batch  # type: ignore[method-assign]
+            assert set(server.asked.values()) == {1}
+            verdicts = judge(server, store, pairs, mode="batch", lost_calls="ask_again")
+            assert [verdict.status for verdict in verdicts] == ["ok"] * 4
+            assert sorted(server.asked.values()) == [1, 1, 1, 2]
+        assert "line 4 of the file batch-0-output_file_id of batch batch-0" in capsys.readouterr().err
+
+    def test_a_file_that_was_cut_off_on_the_way_is_fetched_again(self, store: Path) -> None:
+        pairs = make_pairs(4)
+        with ScriptedServer() as server:
+            run_batch, whole = server.run_batch, {}
+
+            def cut_off(batch: dict[str, Any]) -> None:
+                run_batch(batch)
+                whole.update(server.files)
+                server.files["batch-0-output_file_id"] = whole["batch-0-output_file_id"][:-40]
+
+            server.run_batch = cut_off  # type: ignore[method-assign]
+            with pytest.raises(ValueError, match=r"line 4 .*fetches the file again"):
+                judge(server, store, pairs, mode="batch")
+            server.files |= whole
+            assert [verdict.status for verdict in judge(server, store, pairs, mode="batch")] == ["ok"] * 4
             assert set(server.asked.values()) == {1}
 
     def test_a_batch_over_budget_is_not_submitted(self, store: Path) -> None:

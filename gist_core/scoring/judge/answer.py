@@ -6,12 +6,14 @@ from typing import Any
 from gist_core.scoring.judge.prices import Prices
 from gist_core.scoring.judge.store import StoredAnswer, now
 
+_MOST_TOKENS = 2**31  # far more than any model reads; a higher count is no count, and SQLite could not hold every one
+
 
 def completion_body(text: str) -> dict[str, Any] | None:
     """The chat completion in a response, or None if it is something else: HTML of a proxy, an empty body, cut JSON."""
     try:
         body = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # no JSON, a number of more digits than Python reads, or too deep
         return None
     if not isinstance(body, dict) or not isinstance(body.get("choices"), list) or not body["choices"]:
         return None
@@ -21,16 +23,20 @@ def completion_body(text: str) -> dict[str, Any] | None:
 
 def stored_answer(key: str, body: dict[str, Any], prices: Prices | None, *, latency_ms: float | None) -> StoredAnswer:
     """The answer with the provider's own token counts, and its price where counts and prices are known."""
-    usage = body.get("usage") or {}
+    usage = body.get("usage")
+    if not isinstance(usage, dict):
+        usage = {}
     prompt_tokens, completion_tokens = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
     cost = None
     if prices is not None and prompt_tokens is not None and completion_tokens is not None:
         cost = prices.cost_usd(prompt_tokens, completion_tokens)
-    model = body.get("model")
-    return StoredAnswer(
-        key, body, None if model is None else str(model), prompt_tokens, completion_tokens, cost, latency_ms, now()
-    )
+    return StoredAnswer(key, body, _name(body.get("model")), prompt_tokens, completion_tokens, cost, latency_ms, now())
 
 
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST_TOKENS else None
+
+
+def _name(value: object) -> str | None:
+    """A text that SQLite takes: half a surrogate pair, which JSON may hold, is written out as its escape."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else None

@@ -9,7 +9,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import openai
@@ -35,10 +35,11 @@ def answer_in_batch(
         What went wrong, by key, for the requests that got no answer. They are asked again next time.
 
     Raises:
-        ValueError: a budget would be passed (nothing is submitted then), or the server refuses the batch.
+        ValueError: a budget would be passed (nothing is submitted then), the server refuses the batch, or the file of
+            its answers is broken.
     """
     try:
-        with openai.OpenAI(api_key=api_key, base_url=settings.base_url, timeout=settings.timeout_s) as client:
+        with openai.OpenAI(api_key=api_key, base_url=settings.endpoint, timeout=settings.timeout_s) as client:
             failures: dict[str, str] = {}
             for batch in store.open_batches(request.key for request in requests):
                 failures |= _collect(client, batch, settings, store)
@@ -104,7 +105,7 @@ def _collect(client: openai.OpenAI, batch_id: str, settings: OpenAISettings, sto
     # An expired or cancelled batch still hands over, and bills, what it finished.
     for file_id in (batch.output_file_id, batch.error_file_id):
         if file_id is not None:
-            for record in _records(client.files.content(file_id).text):
+            for record in _records(client.files.content(file_id).text, f"{file_id} of batch {batch_id}", settings):
                 if error := _keep(record, settings, store):
                     failures[record["custom_id"]] = f"batch {batch_id}: {error}"
     store.close_batch(batch_id)
@@ -116,7 +117,9 @@ def _collect(client: openai.OpenAI, batch_id: str, settings: OpenAISettings, sto
 
 def _keep(record: dict[str, Any], settings: OpenAISettings, store: CallStore) -> str | None:
     """Keeps one line of a batch's files; what is wrong with it, if anything is."""
-    response = record.get("response") or {}
+    response = record.get("response")
+    if not isinstance(response, dict):
+        response = {}
     if record.get("error") or response.get("status_code") != 200:
         return f"HTTP {response.get('status_code')}: {json.dumps(record.get('error') or response.get('body')):.300}"
     body = completion_body(json.dumps(response.get("body")))
@@ -126,6 +129,26 @@ def _keep(record: dict[str, Any], settings: OpenAISettings, store: CallStore) ->
     return None
 
 
-def _records(text: str) -> Iterator[dict[str, Any]]:
-    lines: Iterable[str] = text.split("\n")
-    return (json.loads(line) for line in lines if line.strip())
+def _records(text: str, where: str, settings: OpenAISettings) -> Iterator[dict[str, Any]]:
+    """The lines of a batch's file; those that came whole can be kept before a broken one is found.
+
+    Raises:
+        ValueError: a line is broken, and calls whose answer is lost are not to be asked again.
+    """
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if isinstance(record, dict) and isinstance(record.get("custom_id"), str):
+            yield record
+            continue
+        broken = f"line {number} of the file {where} is broken or cut off ({line[:60]!r})"
+        if settings.lost_calls == "fail":
+            raise ValueError(
+                f"{broken}; the lines before it are kept. The same command fetches the file again; if it stays so, "
+                "judge.lost_calls=ask_again gives such lines up and pays for their questions once more"
+            )
+        print(f"judge: {broken}; its question is asked again", file=sys.stderr)

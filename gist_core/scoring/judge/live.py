@@ -2,7 +2,8 @@
 
 Retries are ours and not the client's, because every attempt is counted against the budget and noted in the store. A
 `Retry-After` holds up all workers: the server's limit is for the key, not for one call. SIGTERM and Ctrl-C let the
-calls under way finish, so that a stop costs nothing; after SIGKILL those calls, at most `concurrency`, are known as lost.
+calls under way finish, `timeout_s` at most, so that a stop costs nothing; after SIGKILL those calls, at most
+`concurrency`, are known as lost.
 """
 
 import asyncio
@@ -16,7 +17,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import httpx
 import openai
 from tqdm import tqdm
 
@@ -30,6 +30,7 @@ _FIRST_WAIT_S = 1.0
 _LONGEST_BACKOFF_S = 60.0
 _POLL_S = 0.05  # between looks at whether a call under way has left room in the budget, or has been answered
 _HOPELESS_AFTER = 5  # calls that end without an answer, so that the rest need not be made
+_NO_CREDIT = ("insufficient_quota", "insufficient_balance")  # codes of an error, whatever its HTTP status
 
 
 class Stopped(ValueError):
@@ -91,13 +92,19 @@ class _Live:
             with suppress(NotImplementedError, RuntimeError, ValueError):
                 loop.add_signal_handler(number, self._halt, f"stopped by {number.name}")
         settings = self.settings
+        unusable: Exception | None = None
         async with openai.AsyncOpenAI(
-            api_key=self.api_key, base_url=settings.base_url, timeout=settings.timeout_s, max_retries=0
+            api_key=self.api_key, base_url=settings.endpoint, timeout=settings.timeout_s, max_retries=0
         ) as client:
             with tqdm(total=self.total, desc="judge", unit="call", disable=None) as progress:
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(min(settings.concurrency, self.total)):
-                        group.create_task(self._work(client, progress))
+                try:
+                    async with asyncio.TaskGroup() as group:
+                        for _ in range(min(settings.concurrency, self.total)):
+                            group.create_task(self._work(client, progress))
+                except* ValueError as errors:
+                    unusable = errors.exceptions[0]  # the store, by its disk or by damage; one worker's word is enough
+        if unusable is not None:
+            raise unusable
         if self.stop is not None:
             left = self.total - self.answered  # those that failed are asked again by the next run
             raise Stopped(f"{self.stop} ({self.answered} calls answered, {left} to go)")
@@ -139,12 +146,11 @@ class _Live:
                 wait = _retry_after_s(failed)
                 if wait is not None:
                     self._hold_all(wait)
-                    continue
-            except openai.APITimeoutError:
+            except (openai.APITimeoutError, TimeoutError):
                 outcome, reached = "time-out", False
                 error = f"no answer within {self.settings.timeout_s:g} s"
             except openai.APIConnectionError as failed:
-                outcome = "not connected" if isinstance(failed.__cause__, httpx.ConnectError) else "connection"
+                outcome = "not connected" if _was_never_connected(failed) else "connection"
                 reached = False
                 error = f"{failed} {failed.__cause__ or ''}".strip()
             except _NotACompletion as failed:
@@ -152,6 +158,7 @@ class _Live:
             finally:
                 self.budget.settle(attempt, cost, billed=outcome in BILLED)
                 self.store.end_attempt(attempt, outcome)
+            # After a `Retry-After` too: one of 0 would else use up all attempts at once.
             if number + 1 < self.settings.max_attempts:
                 await self._wait(_backoff_s(request.key, number))
         self._fail(request.key, f"{error} (after {self.settings.max_attempts} attempts)", reached=reached)
@@ -176,9 +183,11 @@ class _Live:
     async def _call(self, client: openai.AsyncOpenAI, request: JudgeRequest) -> float | None:
         begun = time.perf_counter()
         # The raw text, because it is what is kept, and because servers send things that no model class can hold.
-        response = await client.chat.completions.with_raw_response.create(
-            **request.body, extra_headers={"Idempotency-Key": request.key}
-        )
+        # The client's own time-out is for each read, so a server that sends a byte now and then would never reach it.
+        async with asyncio.timeout(self.settings.timeout_s):
+            response = await client.chat.completions.with_raw_response.create(
+                **request.body, extra_headers={"Idempotency-Key": request.key}
+            )
         latency_ms = 1000 * (time.perf_counter() - begun)
         text = response.text
         body = completion_body(text)
@@ -191,12 +200,12 @@ class _Live:
     def _give_up(self, failed: openai.APIStatusError, key: str, error: str) -> bool:
         """Whether another attempt is pointless, for this request or for all."""
         where = self.settings.base_url or "OpenAI"
-        if failed.status_code in (401, 403):
+        if failed.status_code == 402 or failed.code in _NO_CREDIT:
+            self._halt(f"the account at {where} has no credit left: {error}; top it up and run the same command again")
+        elif failed.status_code in (401, 403):
             self._halt(f"{where} refuses the key in OPENAI_API_KEY: {error}")
         elif failed.status_code == 404:
             self._halt(f"{where} does not know the model {self.settings.model!r} or the address is wrong: {error}")
-        elif failed.status_code == 429 and failed.code == "insufficient_quota":
-            self._halt(f"the account at {where} has no credit left: {error}")
         elif failed.status_code in (408, 409, 429) or failed.status_code >= 500:
             return False
         else:
@@ -243,6 +252,14 @@ class _Live:
                 await asyncio.wait_for(self.stopping.wait(), seconds)
 
 
+def _was_never_connected(failed: openai.APIConnectionError) -> bool:
+    """Whether nothing was sent, so that nothing was billed: a closed port, an unknown host, a refused certificate.
+
+    By the name of the class: openai's HTTP client has been httpx and is httpx2, whose classes are not related.
+    """
+    return any(kind.__name__ == "ConnectError" for kind in type(failed.__cause__).__mro__)
+
+
 def _backoff_s(key: str, number: int) -> float:
     """1, 2, 4, ... s, spread by the request's key over the upper half, so that calls do not come back in step."""
     spread = hashlib.sha256(f"{key} {number}".encode()).digest()[0] / 255
@@ -257,6 +274,7 @@ def _retry_after_s(failed: openai.APIStatusError) -> float | None:
     value = headers.get("retry-after", "")
     with suppress(ValueError):
         return max(0.0, float(value))
-    with suppress(ValueError):
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    with suppress(ValueError, OverflowError):
+        date = parsedate_to_datetime(value)  # without a zone where the header says -0000, which is UTC too
+        return max(0.0, ((date if date.tzinfo else date.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds())
     return None

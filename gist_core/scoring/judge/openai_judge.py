@@ -1,6 +1,7 @@
 """Judging by a language model behind an endpoint that speaks OpenAI's protocol: which calls are needed, what the
 answers in the store say, and what the missing ones would cost. The calls themselves: live.py and batch.py."""
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from gist_core.scoring.judge.pair import Order, Pair, Protocol, orders
 from gist_core.scoring.judge.prices import estimated_tokens
 from gist_core.scoring.judge.reply import parse_completion
 from gist_core.scoring.judge.request import JudgeRequest, make_request, prompt
-from gist_core.scoring.judge.settings import OpenAISettings
+from gist_core.scoring.judge.settings import OpenAISettings, usable_key
 from gist_core.scoring.judge.store import LOST_ERROR, CallStore
 from gist_core.scoring.judge.verdict import Call, Judge, Verdict, identical_verdict, verdict_of
 
@@ -64,6 +65,7 @@ def judge_with_openai(
     if lost:
         print(f"judge: {len(lost)} call(s) fail: {LOST_ERROR}", file=sys.stderr)
     if missing:
+        api_key = usable_key(api_key or "")
         if not api_key:
             raise ValueError(
                 f"{len(missing)} judge calls are to be made and OPENAI_API_KEY is not set; set it (a local server "
@@ -174,7 +176,7 @@ def _asked(pair: Pair, protocol: Protocol, seed: int, settings: OpenAISettings) 
                 order,
                 protocol,
                 model=settings.model,
-                base_url=settings.base_url,
+                endpoint=settings.endpoint,
                 temperature=settings.temperature,
                 max_output_tokens=settings.max_output_tokens,
                 output_limit_field=settings.output_limit_field,
@@ -210,7 +212,7 @@ def _verdict(
                 reply.choice,
                 reply.reason,
                 key=request.key,
-                raw=content,
+                raw=content if content is None or isinstance(content, str) else json.dumps(content),
                 model=answer.model,
                 prompt_tokens=answer.prompt_tokens,
                 completion_tokens=answer.completion_tokens,

@@ -13,7 +13,8 @@ _MAX_STARTS = 200  # opening braces looked at; a judge's answer has one
 
 @dataclass(frozen=True)
 class Reply:
-    """status: ok, refused or unparsable. choice: as shown to the judge, A is the first answer; None unless ok."""
+    """status: ok, refused or unparsable. choice: as shown to the judge, A is the first answer; None unless ok.
+    reason: None unless it is a text."""
 
     status: CallStatus
     choice: Choice | None = None
@@ -25,7 +26,7 @@ def parse_completion(body: dict[str, Any]) -> Reply:
     first = (body.get("choices") or [{}])[0]
     message = first.get("message") or {}
     if message.get("refusal"):
-        return Reply("refused", reason=str(message["refusal"]))
+        return Reply("refused", reason=_text(message["refusal"]))
     if first.get("finish_reason") == "content_filter":
         return Reply("refused", reason="the provider's content filter")
     return parse_content(message.get("content"))
@@ -40,16 +41,20 @@ def parse_content(content: object) -> Reply:
     if not isinstance(content, str):
         return Reply("unparsable")
     found = [record for record in _objects(content) if "choice" in record]
-    choices = {_CHOICES.get(str(record["choice"]).strip().lower()) for record in found}
+    choices = {_CHOICES.get((_text(record["choice"]) or "").strip().lower()) for record in found}
     if len(choices) != 1 or None in choices:
         return Reply("unparsable")
-    reason = found[-1].get("reason")
-    return Reply("ok", choices.pop(), None if reason is None else str(reason))
+    return Reply("ok", choices.pop(), _text(found[-1].get("reason")))
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _objects(text: str) -> list[dict[str, Any]]:
     """The JSON objects in a text, those inside another object left out."""
-    decoder = json.JSONDecoder(strict=False)  # models write raw line breaks inside strings
+    # Models write raw line breaks inside strings. Numbers say nothing here, and as floats they may have any length.
+    decoder = json.JSONDecoder(strict=False, parse_int=float)
     objects, position = [], 0
     for _ in range(_MAX_STARTS):
         position = text.find("{", position)
@@ -58,6 +63,6 @@ def _objects(text: str) -> list[dict[str, Any]]:
         try:
             record, position = decoder.raw_decode(text, position)
             objects.append(record)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             position += 1
     return objects

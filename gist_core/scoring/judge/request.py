@@ -9,8 +9,6 @@ from typing import Any
 
 from gist_core.scoring.judge.pair import Order, Pair, Protocol
 
-DEFAULT_BASE_URL = "https://api.openai.com/v1"
-
 _SCHEMA = {
     "type": "json_schema",
     "json_schema": {
@@ -52,7 +50,7 @@ def make_request(
     protocol: Protocol,
     *,
     model: str,
-    base_url: str | None,
+    endpoint: str,
     temperature: float | None,
     max_output_tokens: int,
     output_limit_field: str,
@@ -75,6 +73,5 @@ def make_request(
         body["temperature"] = temperature
     if protocol == "strict":
         body["response_format"] = _SCHEMA
-    endpoint = (base_url or DEFAULT_BASE_URL).rstrip("/")
-    canonical = json.dumps([endpoint, body], sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    canonical = json.dumps([endpoint.rstrip("/"), body], sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return JudgeRequest(hashlib.sha256(canonical.encode()).hexdigest(), body)

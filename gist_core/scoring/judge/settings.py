@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlsplit
 
 from gist_core.scoring.judge.prices import Prices
+
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
 
 @dataclass(frozen=True)
@@ -12,6 +15,9 @@ class OpenAISettings:
 
     lost_calls: what becomes of calls that were under way when an earlier process was killed: a failed verdict, so that
     nothing is ever paid twice, or another call.
+
+    Raises:
+        ValueError: base_url is no address of a server.
     """
 
     model: str
@@ -29,3 +35,42 @@ class OpenAISettings:
     budget_usd: float | None = None
     budget_calls: int | None = None
     prices: Prices | None = None
+
+    def __post_init__(self) -> None:
+        if self.base_url is not None and not _is_http_address(self.base_url):
+            raise ValueError(
+                f"judge.base_url = {self.base_url!r} is no address of a server; it begins with http:// or https://, as "
+                "http://127.0.0.1:8000/v1 does, and null is OpenAI's"
+            )
+
+    @property
+    def endpoint(self) -> str:
+        """Where calls go. Always handed to the client, which would else take OPENAI_BASE_URL from the environment: the
+        verdicts would name a judge that was never asked."""
+        return self.base_url or DEFAULT_BASE_URL
+
+
+def usable_key(api_key: str) -> str:
+    """The key as it can be sent, without the line break that a file or a shell leaves at its end.
+
+    Raises:
+        ValueError: it cannot stand in an HTTP header. The message does not show it.
+    """
+    key = api_key.rstrip("\r\n")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError(
+            "the key in OPENAI_API_KEY holds white space or characters outside ASCII, so it is no key; was it copied "
+            "whole, and alone?"
+        )
+    return key
+
+
+def _is_http_address(text: str) -> bool:
+    if not text.isprintable() or " " in text:
+        return False
+    try:
+        address = urlsplit(text)
+        _ = address.port  # raises if it is no port
+    except ValueError:
+        return False
+    return address.scheme in ("http", "https") and bool(address.hostname)

@@ -60,7 +60,7 @@ class CallStore:
     """The file of answers. A context manager; several processes may have it open at once.
 
     Raises:
-        ValueError: the file exists and is not a store, or cannot be written.
+        ValueError: on opening and in every method: the file is no store, or damaged, or cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -72,10 +72,7 @@ class CallStore:
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(_SCHEMA)
         except (sqlite3.Error, OSError) as error:
-            raise ValueError(
-                f"the store of judge answers {path} cannot be opened ({error}); if it is damaged, move it away: "
-                "the answers in it will be asked for again"
-            ) from None
+            raise self._unusable(error) from None
         # Held while this store is open, so that others can tell a call under way from a lost one, even after SIGKILL.
         self._owner = uuid.uuid4().hex
         self._alive = self._lock_of(self._owner)
@@ -93,8 +90,12 @@ class CallStore:
 
     def answer(self, key: str) -> StoredAnswer | None:
         """The answer to a request, if there is one."""
-        row = self._db.execute("SELECT * FROM answers WHERE key = ?", (key,)).fetchone()
-        return None if row is None else StoredAnswer(row[0], json.loads(row[1]), *row[2:])
+        for row in self._query("SELECT * FROM answers WHERE key = ?", (key,)):
+            try:
+                return StoredAnswer(row[0], json.loads(row[1]), *row[2:])
+            except (ValueError, TypeError, RecursionError) as error:
+                raise self._unusable(error) from None
+        return None
 
     def keep(self, answer: StoredAnswer) -> None:
         """Keeps an answer; the first one to a request stays."""
@@ -108,25 +109,26 @@ class CallStore:
             answer.latency_ms,
             answer.answered_at,
         )
-        self._db.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+        self._query("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def begin_attempt(self, key: str) -> int | None:
         """Notes that a call is about to be sent; None if another process has sent the same one, answered or not yet."""
         taken = """SELECT 1 FROM attempts WHERE key = ?1 AND outcome IS NULL
                    UNION ALL SELECT 1 FROM answers WHERE key = ?1"""
         with self._transaction():
-            if self._db.execute(taken, (key,)).fetchone():
+            if self._query(taken, (key,)):
                 return None
-            query = "INSERT INTO attempts (key, owner, begun_at) VALUES (?, ?, ?)"
-            return self._db.execute(query, (key, self._owner, now())).lastrowid
+            query = "INSERT INTO attempts (key, owner, begun_at) VALUES (?, ?, ?) RETURNING id"
+            return int(self._query(query, (key, self._owner, now()))[0][0])
 
     def end_attempt(self, attempt: int, outcome: str) -> None:
-        """Notes how the call ended: "200", another HTTP status, "time-out", "connection" or `LOST`."""
-        self._db.execute("UPDATE attempts SET outcome = ? WHERE id = ?", (outcome, attempt))
+        """Notes how the call ended: "200", another HTTP status, "time-out", "connection" (it broke), "not connected" or
+        `LOST`."""
+        self._query("UPDATE attempts SET outcome = ? WHERE id = ?", (outcome, attempt))
 
     def note_lost(self) -> None:
         """Ends the calls that were under way in processes that have ended: "200" if the answer was kept, else `LOST`."""
-        for (owner,) in self._db.execute("SELECT DISTINCT owner FROM attempts WHERE outcome IS NULL").fetchall():
+        for (owner,) in self._query("SELECT DISTINCT owner FROM attempts WHERE outcome IS NULL"):
             lock = self._lock_of(owner)
             try:
                 lock.acquire(timeout=0)
@@ -134,14 +136,14 @@ class CallStore:
                 continue  # it lives
             query = """UPDATE attempts SET outcome = CASE WHEN key IN (SELECT key FROM answers) THEN '200' ELSE ? END
                        WHERE owner = ? AND outcome IS NULL"""
-            self._db.execute(query, (LOST, owner))
+            self._query(query, (LOST, owner))
             Path(lock.lock_file).unlink(missing_ok=True)
             lock.release()
 
     def outcomes(self, key: str) -> list[str | None]:
         """How each call for a request ended, first to last; None for one under way."""
         query = "SELECT outcome FROM attempts WHERE key = ? ORDER BY id"
-        return [outcome for (outcome,) in self._db.execute(query, (key,))]
+        return [outcome for (outcome,) in self._query(query, (key,))]
 
     def is_lost(self, key: str) -> bool:
         """Whether the last call for a request was lost."""
@@ -160,55 +162,68 @@ class CallStore:
 
     def forget_attempt(self, attempt: int) -> None:
         """Takes back a call that was not made after all."""
-        self._db.execute("DELETE FROM attempts WHERE id = ?", (attempt,))
+        self._query("DELETE FROM attempts WHERE id = ?", (attempt,))
 
     def spent(self, keys: Iterable[str]) -> tuple[int, float]:
         """Calls begun for these requests, ever, and the known dollars that their answers cost."""
         calls, dollars = 0, 0.0
         for key in set(keys):
-            calls += self._db.execute("SELECT COUNT(*) FROM attempts WHERE key = ?", (key,)).fetchone()[0]
-            row = self._db.execute("SELECT cost_usd FROM answers WHERE key = ?", (key,)).fetchone()
-            dollars += (row[0] or 0.0) if row else 0.0
+            calls += self._query("SELECT COUNT(*) FROM attempts WHERE key = ?", (key,))[0][0]
+            dollars += sum(cost or 0.0 for (cost,) in self._query("SELECT cost_usd FROM answers WHERE key = ?", (key,)))
         return calls, dollars
 
     def open_batches(self, keys: Iterable[str]) -> list[str]:
         """The batches that hold any of these requests and have not been collected, oldest first."""
         query = """SELECT id, submitted_at FROM batches JOIN batch_requests ON batch = id
                    WHERE key = ? AND collected_at IS NULL"""
-        found = {row for key in keys for row in self._db.execute(query, (key,))}
+        found = {row for key in keys for row in self._query(query, (key,))}
         return [batch for batch, _ in sorted(found, key=lambda row: row[1])]
 
     def knows_batch(self, batch: str) -> bool:
         """Whether a batch was noted, collected or not."""
-        return self._db.execute("SELECT 1 FROM batches WHERE id = ?", (batch,)).fetchone() is not None
+        return bool(self._query("SELECT 1 FROM batches WHERE id = ?", (batch,)))
 
     def note_batch(self, batch: str, keys: Iterable[str]) -> None:
         """Notes a submitted batch, and each of its requests as a call."""
         time = now()
         with self._transaction():
-            self._db.execute("INSERT INTO batches VALUES (?, ?, NULL)", (batch, time))
+            self._query("INSERT INTO batches VALUES (?, ?, NULL)", (batch, time))
             for key in keys:
-                self._db.execute("INSERT INTO batch_requests VALUES (?, ?)", (batch, key))
-                self._db.execute(
+                self._query("INSERT INTO batch_requests VALUES (?, ?)", (batch, key))
+                self._query(
                     "INSERT INTO attempts (key, begun_at, outcome) VALUES (?, ?, ?)", (key, time, f"batch {batch}")
                 )
 
     def _lock_of(self, owner: str) -> FileLock:
         return FileLock(f"{self._path}.{owner}.lock")
 
+    def _query(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        """All rows at once, because SQLite finds a damaged page when it comes to it."""
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from None
+
+    def _unusable(self, error: Exception) -> ValueError:
+        return ValueError(
+            f"the store of judge answers {self._path} cannot be read or written ({error}); if it is damaged, move it "
+            "away: the answers in it will be asked for again"
+        )
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
+        self._query("BEGIN IMMEDIATE")
         try:
             yield
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # SQLite has ended it by itself after some errors, such as a full disk
+                self._query("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
+        self._query("COMMIT")
 
     def close_batch(self, batch: str) -> None:
         """Notes that the answers of a batch have been kept."""
-        self._db.execute("UPDATE batches SET collected_at = ? WHERE id = ?", (now(), batch))
+        self._query("UPDATE batches SET collected_at = ? WHERE id = ?", (now(), batch))
 
 
 def now() -> str:
