@@ -41,6 +41,8 @@ def test_every_choice_composes(choice: str, tmp_path: Path) -> None:
         (["+train.select=dev_loss"], r"dev_loss needs rows held out of train: \+data\.num_dev=200"),
         (["runs.pos_control.condition=gist"], r"runs\.pos_control\.condition is gist; .* must be pos_control"),
         (["runs.neg_control.condition=pos_control"], r"runs\.neg_control\.condition is pos_control; .* neg_control"),
+        (["model.gist_init=Ċ"], r"""(?s)model\.gist_init=Ċ.*needs quotes of its own: 'KEY="VALUE"'"""),
+        (["report.title=Anna's run"], "needs quotes of its own"),
         (["~baselines"], r"baselines: Field required"),  # dvc.yaml does not parse without
         (
             ["baselines.tfidf-1.compressor=first_word"],
@@ -68,6 +70,10 @@ def test_what_a_stage_would_refuse_later_is_refused_at_once(overrides: list[str]
         ["engine=zero2", "+engine.hostfile=hosts"],
         ["engine=zero2", "train.micro_batch_size=2", "+runs.gist-1.lora_rank=4"],
         ["~baselines.tfidf-1"],
+        ['model.gist_init="Ċ"', 'report.title="Anna\'s run, k = 1"'],
+        ["report.title=My first run"],
+        ["data=own", "data.rows.file=null", "+data.rows.dataset=OWNER/NAME", f"+data.rows.revision={'0' * 40}"],
+        ["model=own", "model.name=NAME", "model.location=FOLDER"],
     ],
 )
 def test_what_can_work_is_not_refused(overrides: list[str], tmp_path: Path) -> None:
