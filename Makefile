@@ -5,6 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 INSTALLED := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 export PATH := $(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
+export NAME  # of `keep`; the shell reads it itself, so that no quote or blank in it becomes part of a command
 WORKERS ?= 2
 
 .PHONY: pipeline test test-all check format dag keep clean
@@ -28,10 +29,13 @@ dag: $(INSTALLED)  ## The graph as Mermaid, as it stands in the README.
 	@dvc dag --mermaid
 
 keep:  ## Copy what explains this run's numbers to docs/results/$(NAME), small enough to commit.
-	@test -n "$(NAME)" || { echo "say what the run is called: make keep NAME=my-run" >&2; exit 2; }
-	@mkdir -p docs/results/$(NAME)
-	@tar --exclude=.gitignore --exclude=log.lock -cf - params.yaml dvc.lock reports data/statements | tar -xf - -C docs/results/$(NAME)
-	@echo "docs/results/$(NAME)"
+	@case "$$NAME" in \
+	    "") echo "say what the run is called: make keep NAME=my-run" >&2; exit 2;; \
+	    .*|*[!A-Za-z0-9._-]*) echo "NAME is letters, digits, '-', '_' and '.', and begins with no dot" >&2; exit 2;; \
+	esac
+	@mkdir -p "docs/results/$$NAME"
+	@tar --exclude=.gitignore --exclude=log.lock -cf - params.yaml dvc.lock reports data/statements | tar -xf - -C "docs/results/$$NAME"
+	@echo "docs/results/$$NAME"
 
 clean:  ## Remove the environment and work in progress; data and reports stay.
 	rm -rf $(VENV) .work .pytest_cache .mypy_cache .ruff_cache

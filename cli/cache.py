@@ -27,7 +27,7 @@ def compress(
     Prints, for each prompt, its tokens and compression factor (prompt tokens / gist tokens; BOS and gist tokens are not
     counted as prompt), and the bytes before and after.
     """
-    texts = _texts(prompts, file, "prompt")
+    texts = texts_of(prompts, file, "prompt")
 
     from gist_core import cache as gist_cache
 
@@ -56,7 +56,7 @@ def generate(
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
 ) -> None:
     """Answer inputs from cached prompts: one input for each prompt, or one prompt (--row) for all inputs."""
-    texts = _texts(inputs, file, "input")
+    texts = texts_of(inputs, file, "input")
 
     from gist_core import cache as gist_cache
 
@@ -83,11 +83,29 @@ def _load(model: Path, device: str | None) -> "GistModel":
     return GistModel.from_pretrained(model, device=device)
 
 
-def _texts(arguments: list[str] | None, file: Path | None, what: str) -> list[str]:
+def texts_of(arguments: list[str] | None, file: Path | None, what: str) -> list[str]:
+    """The texts to work on: the arguments, or the lines of a file. Only an input may be empty.
+
+    Raises:
+        ValueError: both or none are given; the file is missing, empty or not UTF-8, or a line of it is no prompt.
+    """
     if bool(arguments) == (file is not None):
         raise ValueError(f"give either {what}s as arguments or --file")
     if file is None:
         return list(arguments or [])
     if not file.is_file():
         raise ValueError(f"--file {file} does not exist")
-    return file.read_text(encoding="utf-8").splitlines()
+
+    from gist_core.data.parse import read_text
+
+    # A form feed or U+2028 is part of a text: only line feeds part lines, and the last one ends its line.
+    if not (text := read_text(file)):
+        raise ValueError(f"--file {file} is empty; it needs one {what} a line")
+    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+    if what == "prompt":
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                raise ValueError(
+                    f"--file {file}, line {number} is empty: there is nothing to compress; remove the line"
+                )
+    return lines

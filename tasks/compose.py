@@ -22,7 +22,7 @@ def compose_params(
     """
     from dvc.exceptions import DvcException
     from dvc.utils.hydra import compose_and_dump
-    from hydra.errors import HydraException
+    from hydra.errors import HydraException, OverrideParseException
 
     if not (conf / "config.yaml").is_file():
         raise ValueError(
@@ -34,7 +34,8 @@ def compose_params(
         load_params(composed)
     except (DvcException, HydraException, ValueError) as error:
         composed.unlink(missing_ok=True)
-        raise ValueError(f"{error}") from None
+        hint = "a value with a letter beyond ASCII or an apostrophe needs quotes of its own: 'KEY=\"VALUE\"'"
+        raise ValueError(f"{error}\n{hint}" if isinstance(error, OverrideParseException) else f"{error}") from None
     before, after = (_leaves(yaml.safe_load(p.read_text("utf-8"))) if p.is_file() else {} for p in (output, composed))
     composed.replace(output)
     return [

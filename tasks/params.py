@@ -5,10 +5,15 @@ Composed from conf/ by `gist params`; see conf/config.yaml for what each group m
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
+
+from gist_core.compressors import compressor_names
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 Condition = Literal["gist", "pos_control", "neg_control"]
 Split = Literal["seen", "unseen", "human"]
@@ -166,8 +171,15 @@ class RunParams(Section):
 class BaselineParams(Section):
     """pos_control asked with instructions that another compressor made shorter."""
 
-    compressor: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    compressor: str
     num_kept_tokens: PositiveInt
+
+    @field_validator("compressor")
+    @classmethod
+    def _exists(cls, compressor: str) -> str:
+        if compressor not in (known := compressor_names()):
+            raise ValueError(f"there is no such module; gist_core/compressors has {', '.join(known)}")
+        return compressor
 
 
 class GenerateParams(Section):
@@ -260,7 +272,7 @@ class Params(Section):
     train: TrainParams
     engine: EngineParams
     runs: dict[RunName, RunParams]
-    baselines: dict[RunName, BaselineParams] = {}
+    baselines: dict[RunName, BaselineParams]  # {} is none; dvc.yaml does not parse without the key
     generate: GenerateParams
     rouge: RougeParams
     judge: JudgeParams
@@ -296,6 +308,18 @@ class Params(Section):
         for control in ("pos_control", "neg_control"):
             if control not in self.runs:
                 problems.append(f"runs: has no {control}; every score is normalised between the two controls")
+            elif (condition := self.runs[control].condition) != control:
+                problems.append(
+                    f"runs.{control}.condition is {condition}; every score is normalised between the two controls, so it "
+                    f"must be {control}"
+                )
+        if self.engine.zero_stage == 3:
+            problems += [
+                f"runs.{name}.lora_rank needs whole weights to merge into, which ZeRO-3 divides; take engine=zero2, where "
+                "LoRA's states are small"
+                for name, run in self.runs.items()
+                if run.lora_rank is not None
+            ]
         if self.train.select == "dev_loss" and not self.data.num_dev:
             problems.append("train.select: dev_loss needs rows held out of train: +data.num_dev=200, say")
         # With a hostfile, the machines' slots say how many processes there are.
@@ -344,12 +368,16 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     try:
         params = Params.model_validate(raw)
     except ValidationError as error:
-        lines += [
-            f"  {'.'.join(map(str, e['loc'])) or 'params'}: {e['msg']} (got {e['input']!r:.80})" for e in error.errors()
-        ]
+        lines += [f"  {_told(problem)}" for problem in error.errors()]
     if lines:
         raise ValueError(f"{path} has {len(lines)} error(s):\n" + "\n".join(lines))
     return params
+
+
+def _told(problem: "ErrorDetails") -> str:
+    """One error as a line. What was got is left out where it is a section of many keys: the message names the keys."""
+    got = "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r:.80})"
+    return f"{'.'.join(map(str, problem['loc'])) or 'params'}: {problem['msg'].removeprefix('Value error, ')}{got}"
 
 
 def _not_given(raw: object, key: str = "") -> Iterator[str]:

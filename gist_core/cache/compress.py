@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from tqdm import tqdm
@@ -28,10 +28,14 @@ def compress(
     batch_size: prompts per forward pass; prompts of similar length share one.
 
     Raises:
-        ValueError: no list of instructions, an empty one, one with the literal gist token, or a model whose gist tokens were
-            never trained to stand for the prompt.
+        ValueError: no list of instructions, an empty one, one with the literal gist token, another `keep`, a batch size below
+            1, or a model whose gist tokens were never trained to stand for the prompt.
     """
     refuse_text(instructions, "instructions")
+    if keep not in get_args(Keeps):
+        raise ValueError(f"keep is {keep!r}; it must be one of {', '.join(map(repr, get_args(Keeps)))}")
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; a forward pass needs at least 1 prompt")
     if not instructions:
         raise ValueError("no prompts to compress")
     if keep == "gist" and gist_model.settings.condition != "gist":

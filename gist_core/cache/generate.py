@@ -10,7 +10,7 @@ from gist_core.cache.compress import origin_of
 from gist_core.cache.encoder import encode_with_cache
 from gist_core.cache.gist_cache import GistCache
 from gist_core.masks import Bounds
-from gist_core.models.gist_model import GistModel, refuse_text
+from gist_core.models.gist_model import GistModel, refuse_text, without_unset
 
 
 @torch.inference_mode()
@@ -28,6 +28,7 @@ def generate(gist_model: GistModel, cache: GistCache, inputs: Sequence[str], **g
             generate argument that cannot be served (see GistModel.generate_answers).
     """
     refuse_text(inputs, "inputs")
+    generate_kwargs = without_unset(generate_kwargs)
     check_origin(gist_model, cache)
     if len(cache) == 1 and len(inputs) > 1:
         cache = cache.repeat(len(inputs))

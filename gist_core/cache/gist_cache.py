@@ -74,11 +74,13 @@ class GistCache:
         """The given rows, in the given order; a row may come more than once (one prompt for many inputs).
 
         Raises:
-            ValueError: a row is out of range, or `rows` is a mask.
+            ValueError: a row is out of range, or `rows` is a mask or no list of whole numbers.
         """
         index = torch.as_tensor(rows)
         if index.dtype == torch.bool:
             raise ValueError("rows must be row numbers, not a mask of true and false")
+        if index.ndim != 1 or (len(index) and index.is_floating_point()):
+            raise ValueError(f"rows must be a list of row numbers, such as [1], not {rows!r:.60}")
         index = index.long()
         if outside := [row for row in index.tolist() if not 0 <= row < len(self)]:
             raise ValueError(f"row {outside[0]} is out of range for a cache of {len(self)} prompts")
@@ -91,7 +93,13 @@ class GistCache:
         return self.select([row for row in range(len(self)) for _ in range(times)])
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "GistCache":
-        """A copy on another device, or with keys, values and encoder states of another floating-point type."""
+        """A copy on another device, or with keys, values and encoder states of another floating-point type.
+
+        Raises:
+            ValueError: `dtype` is no floating-point type.
+        """
+        if dtype is not None and not dtype.is_floating_point:
+            raise ValueError(f"dtype is {dtype}; keys and values need a floating-point type, such as torch.bfloat16")
         return self._map(
             lambda tensor: tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None),
             self.prompt_hashes,

@@ -7,9 +7,10 @@ params.yaml (`baselines.RUN.compressor`) is the module's.
 import importlib
 import pkgutil
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from transformers import PreTrainedTokenizerBase
+if TYPE_CHECKING:  # params.yaml is checked against the names below, and need not wait for transformers
+    from transformers import PreTrainedTokenizerBase
 
 
 class Compressor(Protocol):
@@ -19,13 +20,17 @@ class Compressor(Protocol):
         """A text, not empty, that stands for `instruction`, of at most `num_tokens` tokens (gist_model.py: tokens_in_prompt)."""
 
 
-def make_compressor(name: str, instructions: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> Compressor:
+def compressor_names() -> list[str]:
+    """The compressors that there are, found without importing one."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def make_compressor(name: str, instructions: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> Compressor:
     """The compressor `name`, fitted to the distinct instructions of the training split.
 
     Raises:
         ValueError: there is no compressor of that name; the message lists them.
     """
-    known = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    if name not in known:
+    if name not in (known := compressor_names()):
         raise ValueError(f"there is no compressor {name!r}; gist_core/compressors has {', '.join(known)}")
     return importlib.import_module(f"{__name__}.{name}").make_compressor(instructions, tokenizer)

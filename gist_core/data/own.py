@@ -9,9 +9,10 @@ seed, at most half of them."""
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gist_core.data.parse import (
     FIELDS,
@@ -24,6 +25,9 @@ from gist_core.data.parse import (
     read_text,
 )
 from gist_core.data.sources import Manifest, SourceFile, copy_file, describe_file, write_manifest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 
@@ -59,8 +63,7 @@ def gather_own(
             raise ValueError(
                 f"{path} does not exist; set data.rows.{'file' if role == 'own' else 'human_file'} to your file"
             )
-        if path.suffix not in SUFFIXES:
-            raise ValueError(f"{path} ends in {path.suffix!r}; a file with rows ends in {', '.join(SUFFIXES)}")
+        _suffix(path)
         if any(path.name == other.name for other in files):
             raise ValueError(f"{path} has the name of another source file; give it a name of its own")
         copy_file(path, folder / path.name)
@@ -80,10 +83,11 @@ def read_own(path: Path, columns: Mapping[str, str | None]) -> Source:
     (in JSON also a missing one) means no input.
 
     Raises:
-        ValueError: the file is not well-formed, lacks a column, or a row breaks a rule of gist_core.data.parse.
+        ValueError: the file is of an unknown kind, is not well-formed, lacks a column, or a row breaks a rule of
+            gist_core.data.parse.
     """
     readers = {".csv": _read_csv, ".parquet": _read_parquet}
-    raw, locate = readers.get(path.suffix, read_json_records)(path)
+    raw, locate = readers.get(_suffix(path), read_json_records)(path)
     names = {field: columns[field] for field in FIELDS}
     if raw:
         missing = [
@@ -129,6 +133,12 @@ def divide(own: Source, num_unseen: int, seed: int) -> tuple[Source, Source]:
     return part(False), part(True)
 
 
+def _suffix(path: Path) -> str:
+    if (suffix := path.suffix.lower()) not in SUFFIXES:
+        raise ValueError(f"{path} ends in {path.suffix!r}; a file with rows ends in {', '.join(SUFFIXES)}")
+    return suffix
+
+
 def _read_csv(path: Path) -> tuple[list[Record], Locate]:
     lines: list[int] = []
     records: list[Record] = []
@@ -163,7 +173,25 @@ def _read_parquet(path: Path) -> tuple[list[Record], Locate]:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path.name} cannot be read as Parquet: {error}") from None
-    return table.to_pylist(), lambda index: f"{path.name}, row {index} (counted from 0)"
+
+    def locate(index: int) -> str:
+        return f"{path.name}, row {index} (counted from 0)"
+
+    try:
+        return table.to_pylist(), locate
+    except UnicodeDecodeError:
+        row, name = next(_not_utf8(table))
+        raise ValueError(f"{locate(row)}, field {name!r}: bytes that are not UTF-8; write the text as UTF-8") from None
+
+
+def _not_utf8(table: "pa.Table") -> Iterator[tuple[int, str]]:
+    """Rows and columns of texts that are none. Only used to write a message, so it may be slow."""
+    for row in range(table.num_rows):
+        for name in table.column_names:
+            try:
+                table[name][row].as_py()
+            except UnicodeDecodeError:
+                yield row, name
 
 
 def _save_hub_dataset(dataset: str, revision: str | None, split: str, target: Path, work_dir: Path) -> None:

@@ -86,7 +86,7 @@ def read_json_records(path: Path) -> tuple[list[Record], Locate]:
         ValueError: not UTF-8, not JSON, cut off, or something other than objects.
     """
     text = read_text(path)
-    if path.suffix == ".json":
+    if path.suffix.lower() == ".json":
         return _read_array(path.name, text)
     return _read_lines(path.name, text)
 
@@ -122,7 +122,14 @@ def _loads(text: str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
-        return json.loads(text)
+
+        def integer(digits: str) -> int:
+            try:
+                return int(digits)
+            except ValueError:  # more digits than Python reads; its message has no place
+                raise json.JSONDecodeError(f"a number of {len(digits):,} digits", text, text.index(digits)) from None
+
+        return json.loads(text, parse_int=integer)
 
 
 def read_text(path: Path) -> str:

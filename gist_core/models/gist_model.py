@@ -180,13 +180,13 @@ class GistModel:
         ]
         side = "right" if self.is_encoder_decoder else "left"
         batch = self.pad(prompts, side)
-        return self.generate_answers(vars(batch), generate_kwargs)
+        return self.generate_answers(vars(batch), without_unset(generate_kwargs))
 
     def generate_answers(self, arguments: dict[str, Any], generate_kwargs: dict[str, Any]) -> torch.Tensor:
         """Answers from transformers' `generate`, of which the gist token is never a part: a tied head would rate it as
         high as the token whose embedding it started with.
 
-        arguments: what is continued. generate_kwargs: how; as a user gave it.
+        arguments: what is continued. generate_kwargs: how; as a user gave it, `without_unset`.
 
         Returns: token ids of the answers alone, shape (batch, new_tokens), padded on the right.
 
@@ -209,6 +209,13 @@ def refuse_text(texts: Sequence[str], what: str) -> None:
     """Raises ValueError for one text where a list of them is expected: it would be taken letter by letter."""
     if isinstance(texts, str):
         raise ValueError(f"{what} must be a list of texts; write [{texts[:40]!r}] for a single one")
+
+
+def without_unset(generate_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `generate` without those where None means what the model has; elsewhere None is a value of its own
+    (no end-of-text token, say)."""
+    unset = ("generation_config", "num_beams", "num_return_sequences")
+    return {name: value for name, value in generate_kwargs.items() if value is not None or name not in unset}
 
 
 def encode_instruction(

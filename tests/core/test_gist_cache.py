@@ -6,6 +6,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -160,6 +161,15 @@ def test_beams_may_come_in_a_generation_config(family: str) -> None:
     assert torch.equal(found, gist_model.generate_masked(["Sort.", "Count."], ["b, a", "c"], **spelled))
 
 
+@pytest.mark.parametrize("option", ["generation_config", "num_beams", "num_return_sequences"])
+def test_an_option_of_generation_that_is_none_is_as_if_not_given(option: str) -> None:
+    gist_model = model("llama", 2)
+    cache, unset = compress(gist_model, ["Sort."]), {option: None}
+    expected = generate(gist_model, cache, ["b, a"], max_new_tokens=6)
+    assert torch.equal(generate(gist_model, cache, ["b, a"], max_new_tokens=6, **unset), expected)
+    assert torch.equal(gist_model.generate_masked(["Sort."], ["b, a"], max_new_tokens=6, **unset), expected)
+
+
 def test_the_gist_token_is_no_answer_whatever_else_is_suppressed() -> None:
     gist_model = tiny_gist_model("llama", "gist", 2)
     gist_model.model.get_output_embeddings().weight.data[gist_model.gist_token_id] *= 50
@@ -288,6 +298,29 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path) -> None:
 def test_prompts_that_cannot_be_compressed_are_refused(instructions: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         compress(model("llama", 2), instructions)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"keep": "all"}, "keep is 'all'; it must be one of 'gist', 'instruction'"),
+        ({"batch_size": 0}, "batch_size is 0; .* at least 1"),
+    ],
+)
+def test_options_that_compress_does_not_have_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        compress(model("llama", 2), ["Sort."], **options)
+
+
+def test_keys_and_values_stay_floating_point() -> None:
+    with pytest.raises(ValueError, match=r"dtype is torch\.int8; .* floating-point"):
+        compress(model("llama", 2), ["Sort."]).to(dtype=torch.int8)
+
+
+@pytest.mark.parametrize("rows", [1, [[0, 1]], [0.5]])
+def test_rows_that_are_no_list_of_row_numbers_are_refused(rows: Any) -> None:
+    with pytest.raises(ValueError, match="must be a list of row numbers"):
+        compress(model("llama", 2), ["Sort.", "Count."]).select(rows)
 
 
 def test_a_control_has_no_gist_to_keep() -> None:

@@ -102,6 +102,42 @@ def test_a_csv_with_byte_order_mark_and_crlf_is_read(tmp_path: Path) -> None:
     assert read_own(tmp_path / "own.csv", PLAIN).records == [{"instruction": "a", "input": "b", "output": "c"}]
 
 
+@pytest.mark.parametrize("name", ["own.tsv", "own.xlsx", "own.txt", "own"])
+def test_a_file_of_another_kind_is_refused_by_its_ending_not_as_bad_json(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("instruction\tinput\toutput\na\tb\tc\n")
+    with pytest.raises(ValueError, match=rf"{name} ends in .*; a file with rows ends in \.jsonl, \.json, \.csv"):
+        read_own(tmp_path / name, PLAIN)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".parquet"])
+def test_a_suffix_in_capitals_is_the_same_suffix(tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path / f"own{suffix}", ROWS).rename(tmp_path / f"OWN{suffix.upper()}")
+    assert read_own(path, MAPPED).records == EXPECTED
+    manifest = gather_own(tmp_path / "sources", tmp_path / "work", file=path)
+    assert [file.name for file in manifest.files] == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("own.jsonl", '{{"output": "7"}}\n{{"n": {n}}}\n'),
+        ("own.json", '[{{"output": "7"}},\n{{"n": {n}}}]'),
+        ("own.json", '{{"output": "7",\n"n": -{n}}}'),
+    ],
+)
+def test_a_number_with_too_many_digits_for_python_is_told_by_line(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content.format(n="7" * 5000))
+    with pytest.raises(ValueError, match=rf"{name}, line 2: not valid JSON: a number of 5,00\d digits"):
+        read_own(tmp_path / name, PLAIN)
+
+
+def test_text_in_parquet_that_is_not_utf8_is_told_by_row_and_field(tmp_path: Path) -> None:
+    bad = pa.array([b"a", "Gr\u00fc\u00dfe".encode("latin-1")]).view(pa.string())
+    pq.write_table(pa.table({"instruction": ["a", "b"], "input": ["", ""], "output": bad}), tmp_path / "own.parquet")
+    with pytest.raises(ValueError, match=r"own\.parquet, row 1 .*, field 'output': bytes that are not UTF-8"):
+        read_own(tmp_path / "own.parquet", PLAIN)
+
+
 def test_a_broken_parquet_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "own.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(ValueError, match=r"own\.parquet cannot be read as Parquet"):

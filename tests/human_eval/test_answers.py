@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gist_core.scoring.human_eval.answers import check_answers, read_answer_file
+from gist_core.scoring.human_eval.answers import check_answers, read_answer_files
 from gist_core.scoring.human_eval.files import COLUMNS, csv_of
 from gist_core.scoring.human_eval.label_studio import labelling_config, tasks_of
 from gist_core.scoring.human_eval.package import CHOICES, draw_package
@@ -53,7 +53,9 @@ def label_studio_export(drawn, annotator, choices):
 
 
 def read(path):
-    return {entry.row_id: entry.choice for entry in read_answer_file(path)}
+    entries, problems = read_answer_files([path])
+    assert not problems
+    return {entry.row_id: entry.choice for entry in entries}
 
 
 def test_csv_keeps_every_text_and_runs_no_formula(drawn):
@@ -103,7 +105,7 @@ def test_a_csv_in_another_encoding_says_how_to_save_it(tmp_path, drawn):
     path = tmp_path / "latin.csv"
     path.write_bytes("package,assigned_to,item,choice\r\nÄ,Ö,Ü,A\r\n".encode("cp1252"))
     with pytest.raises(ValueError, match="CSV UTF-8"):
-        read_answer_file(path)
+        check_answers(drawn, *read_answer_files([path]))
 
 
 def test_every_form_of_the_same_answers_reads_the_same(tmp_path, drawn):
@@ -127,7 +129,7 @@ def test_every_form_of_the_same_answers_reads_the_same(tmp_path, drawn):
         writer.writerows(flat)
     for path in (page, sheet, studio, minimal, table):
         assert read(path) == choices, path.name
-        assert check_answers(drawn, read_answer_file(path)) == {ONE: choices}
+        assert check_answers(drawn, *read_answer_files([path])) == {ONE: choices}
 
 
 def test_label_studio_tasks_keep_every_text(drawn):
@@ -156,7 +158,7 @@ def test_skipped_label_studio_tasks_are_missing_not_unknown(tmp_path, drawn):
     export[2]["annotations"] = []
     path = tmp_path / "studio.json"
     path.write_text(json.dumps(export), encoding="utf-8")
-    assert len(check_answers(drawn, read_answer_file(path))[ONE]) == len(drawn.pairs) - 3
+    assert len(check_answers(drawn, *read_answer_files([path]))[ONE]) == len(drawn.pairs) - 3
 
 
 def test_a_task_annotated_twice_names_both_annotations(tmp_path, drawn):
@@ -166,7 +168,7 @@ def test_a_task_annotated_twice_names_both_annotations(tmp_path, drawn):
     path = tmp_path / "studio.json"
     path.write_text(json.dumps(export), encoding="utf-8")
     with pytest.raises(ValueError, match=r"answered twice(.|\n)*task 5, annotation 105(.|\n)*task 5, annotation 999"):
-        check_answers(drawn, read_answer_file(path))
+        check_answers(drawn, *read_answer_files([path]))
 
 
 def test_an_item_answered_in_two_files_names_both_places_and_choices(tmp_path, drawn):
@@ -196,29 +198,56 @@ def test_all_problems_of_all_files_are_reported_at_once(tmp_path, drawn):
     assert "item '" + "f" * 32 in message
 
 
+def test_every_bad_row_of_a_file_is_named_and_the_list_is_capped(tmp_path, drawn):
+    rows = [f"{drawn.id},{ONE},{row_id},{choice}" for row_id, choice in zip(drawn.row_ids, "CADE" * 7, strict=False)]
+    path = tmp_path / "sheet.csv"
+    path.write_text("package,assigned_to,item,choice\n" + "\n".join(rows[:4]) + f"\n{drawn.id},{ONE},unknown,B\n")
+    with pytest.raises(ValueError, match=r"^4 problem\(s\)") as error:
+        check_answers(drawn, *read_answer_files([path]))
+    for part in ("row 2: the choice is 'C'", "row 4: the choice is 'D'", "row 5: the choice is 'E'", "item 'unknown'"):
+        assert part in str(error.value)
+    path.write_text("package,assigned_to,item,choice\n" + "\n".join(rows))
+    with pytest.raises(ValueError, match=r"^21 problem\(s\)(.|\n)*and 1 more$"):
+        check_answers(drawn, *read_answer_files([path]))
+
+
+def test_rows_of_empty_cells_are_skipped_and_counted(tmp_path, drawn):
+    first, second = drawn.row_ids[:2]
+    path = tmp_path / "sheet.csv"
+    text = f"package,assigned_to,item,choice\n{drawn.id},{ONE},{first},A\n\n,,,\n,,\n{drawn.id},{ONE},{second},B\n,,,\n"
+    path.write_text(text)
+    assert check_answers(drawn, *read_answer_files([path])) == {ONE: {first: "A", second: "B"}}
+    assert [entry.place for entry in read_answer_files([path])[0]] == ["row 2", "row 6"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("", "is empty"),
         ("{", "not valid JSON"),
         ("{}", "none of the known kinds"),
-        ('{"format": "gist-human-eval-answers", "package": "p", "annotator": "a", "answers": [3]}', "answer 1 is 3"),
+        ('{"format": "gist-human-eval-answers", "package": "p", "annotator": "a", "answers": [3]}', "answer 1: is 3"),
         (
             '{"format": "gist-human-eval-answers", "package": "p", "answers": [{"item": "i", "choice": "A"}]}',
             "'assigned_to'",
         ),
         ("[3]", "entry 1"),
-        ("package,assigned_to,item\r\np,a,i\r\n", "'choice'"),
+        ("package,assigned_to,item\r\np,a,i\r\n", "has no column 'choice'"),
+        ("x\n", "has no column 'package', 'assigned_to', 'item', 'choice'"),
+        ("null", "has no column 'package'"),
+        ("package,assigned_to,item,choice,choice\r\np,a,i,A,B\r\n", "more than one column 'choice'"),
+        ("[" * 100_000, "not valid JSON: .*recursion"),
+        ('[{"id": 7, "data": {}, "annotations": [3]}]', "task 7: an annotation is 3, not an object"),
         ("package,assigned_to,item,choice\r\np,a,i,C\r\n", "row 2: the choice is 'C'"),
         ("package,assigned_to,item,choice\r\np,a,i\r\n", "row 2 has 3 cells"),
         ('package,assigned_to,item,choice\r\np,a,i,"A\r\n', "not a CSV file"),
     ],
 )
-def test_a_file_of_no_known_kind_says_what_is_wrong(tmp_path, content, message):
+def test_a_file_of_no_known_kind_says_what_is_wrong(tmp_path, drawn, content, message):
     path = tmp_path / "answers"
     path.write_text(content, encoding="utf-8", newline="")
     with pytest.raises(ValueError, match=message) as error:
-        read_answer_file(path)
+        check_answers(drawn, *read_answer_files([path]))
     assert "answers" in str(error.value)
 
 

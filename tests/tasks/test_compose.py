@@ -1,5 +1,6 @@
 """Every file of conf/ gives parameters that the stages accept."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -38,6 +39,19 @@ def test_every_choice_composes(choice: str, tmp_path: Path) -> None:
         (["train.micro_batch_size=3"], r"train: .*batch_size 4 is not a multiple of micro_batch_size 3"),
         (["engine=zero2"], r"batch_size 4 is not a multiple of train\.micro_batch_size 4 x 2 engine\.processes"),
         (["+train.select=dev_loss"], r"dev_loss needs rows held out of train: \+data\.num_dev=200"),
+        (["runs.pos_control.condition=gist"], r"runs\.pos_control\.condition is gist; .* must be pos_control"),
+        (["runs.neg_control.condition=pos_control"], r"runs\.neg_control\.condition is pos_control; .* neg_control"),
+        (["model.gist_init=Ċ"], r"""(?s)model\.gist_init=Ċ.*needs quotes of its own: 'KEY="VALUE"'"""),
+        (["report.title=Anna's run"], "needs quotes of its own"),
+        (["~baselines"], r"baselines: Field required"),  # dvc.yaml does not parse without
+        (
+            ["baselines.tfidf-1.compressor=first_word"],
+            r"tfidf-1\.compressor: .*gist_core/compressors has tfidf.*got 'first",
+        ),
+        (
+            ["engine=zero3", "train.micro_batch_size=2", "+runs.gist-1.lora_rank=4"],
+            r"runs\.gist-1\.lora_rank needs whole weights .* engine=zero2",
+        ),
         (["data=local", "generate.splits=[]", "benchmark.runs=[]"], r"(?s)has 3 error.*folder.*splits.*runs"),
     ],
 )
@@ -54,10 +68,23 @@ def test_what_a_stage_would_refuse_later_is_refused_at_once(overrides: list[str]
         ["judge.runs=[gist-1,gist-1]"],  # DVC makes one stage of it
         ["+train.select=dev_loss", "+data.num_dev=20"],
         ["engine=zero2", "+engine.hostfile=hosts"],
+        ["engine=zero2", "train.micro_batch_size=2", "+runs.gist-1.lora_rank=4"],
+        ["~baselines.tfidf-1"],
+        ['model.gist_init="Ċ"', 'report.title="Anna\'s run, k = 1"'],
+        ["report.title=My first run"],
+        ["data=own", "data.rows.file=null", "+data.rows.dataset=OWNER/NAME", f"+data.rows.revision={'0' * 40}"],
+        ["model=own", "model.name=NAME", "model.location=FOLDER"],
     ],
 )
 def test_what_can_work_is_not_refused(overrides: list[str], tmp_path: Path) -> None:
     compose_params(overrides, conf=CONF, output=tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("override", ["benchmark.runs=[nope]", "train.micro_batch_size=3", "~runs"])
+def test_an_error_across_keys_does_not_dump_their_section(override: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has 1 error") as refused:
+        compose_params([override], conf=CONF, output=tmp_path / "params.yaml")
+    assert not re.search(r"got|Value error", str(refused.value))
 
 
 def test_a_value_of_the_wrong_kind_leaves_the_file_as_it_was(tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gist_core.scoring.human_eval.label_studio import ASSIGNED_TO, read_export
+from gist_core.scoring.human_eval.label_studio import ASSIGNED_TO, Found, read_export
 from gist_core.scoring.human_eval.package import CHOICE_LABELS, CHOICES, Choice, Package
 from gist_core.scoring.human_eval.spreadsheet import read_csv
 
 PAGE_FORMAT = "gist-human-eval-answers"
+FIELDS = ("package", ASSIGNED_TO, "item", "choice")
 MAX_PROBLEMS_SHOWN = 20
 
 Answers = dict[str, dict[str, Choice]]
@@ -33,30 +34,39 @@ class Entry:
     place: str
 
 
-def read_answer_file(path: Path) -> list[Entry]:
-    """The entries of one file; its kind is found from its content.
+def read_answer_files(paths: Iterable[Path]) -> tuple[list[Entry], list[str]]:
+    """The entries of the files, each of a kind that is found from its content; and the problems, for `check_answers` to
+    tell with its own: a file that cannot be read or is none of the known kinds, an entry that lacks a field or has an
+    unknown choice."""
+    entries: list[Entry] = []
+    problems: list[str] = []
+    for path in paths:
+        try:
+            found = _read(path.read_bytes())
+        except OSError as error:
+            problems.append(f"{path} cannot be read: {error.strerror}")
+            continue
+        except ValueError as error:
+            problems.append(f"{path}: {error}")
+            continue
+        for place, fields in found:
+            try:
+                entries.append(_entry(fields, path, place))
+            except ValueError as error:
+                problems.append(f"{path}: {error}")
+    return entries, problems
 
-    Raises:
-        ValueError: it cannot be read, is none of the known kinds, or an entry lacks a field or has an unknown choice.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    try:
-        return [_entry(fields, path, place) for place, fields in _read(content)]
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
 
-
-def check_answers(package: Package, entries: Iterable[Entry]) -> Answers:
+def check_answers(package: Package, entries: Iterable[Entry], unread: Iterable[str] = ()) -> Answers:
     """The answers, if all entries fit the package and no item was answered twice by one annotator.
 
+    unread: the problems that `read_answer_files` found.
+
     Raises:
-        ValueError: naming every problem: another package, an unknown annotator or item, an item answered twice (both
-            places and both choices).
+        ValueError: naming every problem (the first MAX_PROBLEMS_SHOWN): those of reading, another package, an unknown
+            annotator or item, an item answered twice (both places and both choices).
     """
-    problems: dict[str, None] = {}
+    problems = dict.fromkeys(unread)
     first: dict[tuple[str, str], Entry] = {}
     known = set(package.row_ids)
     for entry in entries:
@@ -89,8 +99,10 @@ def _where(entry: Entry) -> str:
     return f"{entry.file} ({entry.place})"
 
 
-def _entry(fields: dict[str, Any], path: Path, place: str) -> Entry:
-    for name in ("package", ASSIGNED_TO, "item", "choice"):
+def _entry(fields: dict[str, Any] | str, path: Path, place: str) -> Entry:
+    if isinstance(fields, str):
+        raise ValueError(f"{place}: {fields}")
+    for name in FIELDS:
         if not isinstance(fields.get(name), str):
             raise ValueError(f"{place} has no text under {name!r}; keep all columns and fields as they were handed out")
     written = fields["choice"].strip()
@@ -100,14 +112,15 @@ def _entry(fields: dict[str, Any], path: Path, place: str) -> Entry:
     return Entry(fields["package"], fields[ASSIGNED_TO], fields["item"], choice, str(path), place)
 
 
-def _read(content: bytes) -> list[tuple[str, dict[str, Any]]]:
-    """(place, fields) of every entry of a file of any kind."""
+def _read(content: bytes) -> list[Found]:
+    """Every entry of a file of any kind; of a spreadsheet's rows, those in which anything stands."""
     start = content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     if start not in (b"{", b"["):
-        return [(f"row {number}", row) for number, row in enumerate(read_csv(content), start=2)]
+        rows = enumerate(read_csv(content, needed=FIELDS), start=2)
+        return [(f"row {number}", row) for number, row in rows if any(row.values())]
     try:
         value = json.loads(content.decode("utf-8-sig"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # too many digits and too many brackets, too
         raise ValueError(f"is not valid JSON: {error}") from None
     if isinstance(value, list):
         return read_export(value)
@@ -116,9 +129,10 @@ def _read(content: bytes) -> list[tuple[str, dict[str, Any]]]:
             "is none of the known kinds: an export of the page, a Label Studio export (JSON, JSON-MIN or CSV), the CSV"
         )
     shared = {"package": value.get("package"), ASSIGNED_TO: value.get("annotator")}
-    entries = []
-    for number, answer in enumerate(value["answers"], start=1):
-        if not isinstance(answer, dict):
-            raise ValueError(f"answer {number} is {answer!r}, not an object with item and choice")
-        entries.append((f"answer {number}", shared | answer))
-    return entries
+    return [
+        (
+            f"answer {number}",
+            shared | answer if isinstance(answer, dict) else f"is {answer!r:.60}, not an object with item and choice",
+        )
+        for number, answer in enumerate(value["answers"], start=1)
+    ]

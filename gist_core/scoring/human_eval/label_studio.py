@@ -11,6 +11,9 @@ CHOICE_FIELD = "choice"
 # Not "annotator": Label Studio's JSON-MIN and CSV exports put its own user number there.
 ASSIGNED_TO = "assigned_to"
 
+Found = tuple[str, dict[str, Any] | str]
+"""The place of an entry in an answer file, and its fields; or what is wrong with it, where it has none."""
+
 _CONFIG = """\
 <View>
   <Style>
@@ -67,37 +70,42 @@ def tasks_of(package: Package, annotator: str) -> list[dict[str, Any]]:
     ]
 
 
-def read_export(tasks: list[Any]) -> list[tuple[str, dict[str, Any]]]:
+def read_export(tasks: list[Any]) -> list[Found]:
     """Label Studio's export "JSON" or "JSON-MIN", as (place, {package, assigned_to, item, choice}); one entry per
-    annotation, so that a task annotated twice comes out twice. Skipped and empty annotations have the choice "".
-
-    Raises:
-        ValueError: it is no such export.
-    """
-    entries: list[tuple[str, dict[str, Any]]] = []
+    annotation, so that a task annotated twice comes out twice. Skipped and empty annotations have the choice ""."""
+    entries: list[Found] = []
     for number, task in enumerate(tasks, start=1):
-        place = f"task {task.get('id', number)}" if isinstance(task, dict) else ""
         if not isinstance(task, dict) or not ("data" in task or "item" in task):
-            raise ValueError(f"entry {number} is neither a Label Studio task nor an entry of its JSON-MIN export")
+            entries.append((f"entry {number}", "neither a Label Studio task nor an entry of its JSON-MIN export"))
+            continue
+        place = f"task {task.get('id', number)}"
         if "data" not in task:
             entries.append((place, task | {"choice": task.get(CHOICE_FIELD, "")}))
-            continue
-        if not isinstance(task["data"], dict) or not isinstance(task.get("annotations", []), list):
-            raise ValueError(f"{place}: data or annotations have the wrong form")
-        for annotation in task.get("annotations", []):
-            where = f"{place}, annotation {annotation.get('id', '?')}"
-            entries.append((where, task["data"] | {"choice": _choice_of(annotation, place)}))
+        elif not isinstance(task["data"], dict) or not isinstance(task.get("annotations", []), list):
+            entries.append((place, "data or annotations have the wrong form"))
+        else:
+            entries += [_found(task["data"], annotation, place) for annotation in task.get("annotations", [])]
     return entries
 
 
-def _choice_of(annotation: dict[str, Any], place: str) -> str:
+def _found(data: dict[str, Any], annotation: Any, place: str) -> Found:
+    if not isinstance(annotation, dict):
+        return place, f"an annotation is {annotation!r:.60}, not an object"
+    where = f"{place}, annotation {annotation.get('id', '?')}"
+    try:
+        return where, data | {"choice": _choice_of(annotation)}
+    except ValueError as error:
+        return where, str(error)
+
+
+def _choice_of(annotation: dict[str, Any]) -> str:
     if annotation.get("was_cancelled"):
         return ""
     try:
         values = [r["value"]["choices"] for r in annotation.get("result", []) if r.get("from_name") == CHOICE_FIELD]
         chosen = [choice for value in values for choice in value]
     except (KeyError, TypeError, AttributeError):
-        raise ValueError(f"{place}: the annotation's result is not that of the labelling config") from None
+        raise ValueError("the annotation's result is not that of the labelling config") from None
     if len(chosen) > 1:
-        raise ValueError(f"{place}: {len(chosen)} choices ({', '.join(map(str, chosen))}) where one is allowed")
+        raise ValueError(f"{len(chosen)} choices ({', '.join(map(str, chosen))}) where one is allowed")
     return chosen[0] if chosen else ""

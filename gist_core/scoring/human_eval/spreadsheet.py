@@ -7,8 +7,10 @@ quoted, and the file starts with a byte order mark, without which Excel takes UT
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Sequence
 
+MAX_ROWS_NAMED = 20
 GUARD = "'"
 GUARDED = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", GUARD)  # noqa: RUF001 (full-width forms)
 
@@ -31,12 +33,16 @@ def write_csv(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
     return buffer.getvalue().encode("utf-8-sig")
 
 
-def read_csv(content: bytes) -> list[dict[str, str]]:
+def read_csv(content: bytes, *, needed: Sequence[str] = ()) -> list[dict[str, str]]:
     """The rows by column name, guards removed. "", "None" and "NA" are texts like any other. Comma, semicolon and tab
-    are understood as delimiters, whichever the heading uses: spreadsheets choose by language.
+    are understood as delimiters, whichever the heading uses: spreadsheets choose by language. A blank line is a row of
+    empty cells, so that the rows count as they do in a spreadsheet.
+
+    needed: columns that have to be there.
 
     Raises:
-        ValueError: the content is not UTF-8, or a row has more or fewer cells than the heading.
+        ValueError: the content is not UTF-8, the heading lacks a column or names one twice, or rows have more or fewer
+            cells than the heading.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -51,7 +57,14 @@ def read_csv(content: bytes) -> list[dict[str, str]]:
     if not rows:
         raise ValueError("is empty")
     columns = [unguard(cell) for cell in rows[0]]
-    for number, row in enumerate(rows[1:], start=2):
-        if row and len(row) != len(columns):
-            raise ValueError(f"row {number} has {len(row)} cells, the heading has {len(columns)}")
-    return [dict(zip(columns, map(unguard, row), strict=True)) for row in rows[1:] if row]
+    if lacking := [name for name in needed if name not in columns]:
+        raise ValueError(f"has no column {', '.join(map(repr, lacking))}; keep all columns as they were handed out")
+    # Spreadsheets leave columns without a name behind the last one; nobody reads those.
+    if repeated := [name for name, count in Counter(columns).items() if name and count > 1]:
+        raise ValueError(f"has more than one column {', '.join(map(repr, repeated))}; leave one of each")
+    filled = [row if any(row) else [""] * len(columns) for row in rows[1:]]
+    uneven = [f"row {number} has {len(row)}" for number, row in enumerate(filled, 2) if len(row) != len(columns)]
+    if uneven:
+        more = f" and {len(uneven) - MAX_ROWS_NAMED} more" if len(uneven) > MAX_ROWS_NAMED else ""
+        raise ValueError(f"{', '.join(uneven[:MAX_ROWS_NAMED])}{more} cells, the heading has {len(columns)}")
+    return [dict(zip(columns, map(unguard, row), strict=True)) for row in filled]

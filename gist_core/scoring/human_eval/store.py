@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gist_core.scoring.human_eval.answers import Answers, Entry, check_answers, read_answer_file
+from gist_core.scoring.human_eval.answers import Answers, Entry, check_answers, read_answer_files
 from gist_core.scoring.human_eval.package import CHOICES, Choice, Package
 
 
@@ -37,7 +37,7 @@ def import_answers(
     Raises:
         ValueError: a file is wrong (answers.py), or contradicts a stored answer.
     """
-    new = check_answers(package, [entry for file in files for entry in read_answer_file(file)])
+    new = check_answers(package, *read_answer_files(files))
     stored = load_answers(package, annotations)
     changed = [
         f"  item {row_id} by {annotator}: stored {stored[annotator][row_id]}, now {choice}"
