@@ -31,6 +31,7 @@ def test_every_choice_composes(choice: str, tmp_path: Path) -> None:
     ("overrides", "message"),
     [
         (["data=own"], r"data\.rows\.file is for you to give: data\.rows\.file=FILE"),
+        (["model=own"], r"(?s)model\.name is for you to give.*model\.location is for you to give"),
         (["data=local"], r"data\.folder is for you to give: data\.folder=FOLDER"),
         (["experiment=alpaca-cpu"], r"data\.folder is for you to give"),
         (["generate.splits=[]"], r"generate\.splits: .*at least 1"),
