@@ -193,6 +193,14 @@ def test_what_cannot_fit_is_refused_without_a_network_with_what_would(
             "train.batch_size 8 is not a multiple of",
         ),
         (["model.source=folder", "model.location=nowhere"], "'nowhere' has no config.json"),
+        (
+            ["shape.hidden_size=0", "shape.vocab_size=-1"],
+            r"shape\.hidden_size is 0, shape\.vocab_size is -1; .* at least 1",
+        ),
+        (["shape.num_attention_heads=0"], r"shape\.num_attention_heads is 0"),
+        (["model=flan-t5-large", "shape.d_model=0"], r"shape\.d_model is 0"),
+        (["shape.hidden_size=577"], r"(?s)a llama cannot have this shape: .*577.* is not a multiple of .*heads \(9\)"),
+        (["shape.hidden_size=many"], r"(?s)a llama cannot have this shape: .*'hidden_size' expected int, got str"),
         (["shape=null"], "the shape of smollm2-135m is not known"),
     ],
 )
