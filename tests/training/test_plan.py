@@ -212,6 +212,14 @@ def test_a_plan_that_cannot_be_made_says_why(
         plan(overrides, gpu_memory_gib=80, gpu_tflops=312, utilisation=0.4, row_tokens=None)
 
 
+@pytest.mark.parametrize(("lora_rank", "stage"), [(None, 3), (16, None), (16, 2)])
+def test_lora_with_zero_3_which_is_refused_is_never_proposed(lora_rank: int | None, stage: int | None) -> None:
+    setup = replace(PAPER, lora_rank=lora_rank, zero_stage=stage, micro_batch_size=32)
+    proposed = alternatives(LLAMA, setup, Hardware(memory_gib=60))
+    assert proposed
+    assert not [override for override in proposed if ("zero3" in override and lora_rank) or "lora_rank" in override]
+
+
 def test_lora_counts_its_matrices_only() -> None:
     config = LlamaConfig(
         hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, vocab_size=50
