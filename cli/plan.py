@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from tasks.params import Params
 
 
+# What the config.json of decoders and T5s call the sizes that are never 0.
+_SIZES = ("hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim", "d_model", "d_ff", "d_kv", "num_heads",
+          "intermediate_size", "num_hidden_layers", "num_layers", "vocab_size")  # fmt: skip
+
+
 def plan(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Hydra overrides, e.g. model=llama-7b engine=zero3")
@@ -111,7 +116,16 @@ def _config(params: "Params") -> "PretrainedConfig":
             f"the shape of {model.name} is not known: give its conf/model file a `shape:` with model_type and the sizes "
             "of its config.json"
         )
-    return AutoConfig.for_model(**params.shape)
+    from huggingface_hub.errors import StrictDataclassError
+
+    # transformers divides by some of them before it checks any.
+    too_small = [f"shape.{key} is {size}" for key in _SIZES if type(size := params.shape.get(key)) is int and size < 1]
+    if too_small:
+        raise ValueError(f"{', '.join(too_small)}; it must be at least 1")
+    try:
+        return AutoConfig.for_model(**params.shape)
+    except StrictDataclassError as error:
+        raise ValueError(f"a {params.shape['model_type']} cannot have this shape: {error}") from None
 
 
 def _setup(params: "Params", is_encoder_decoder: bool) -> "Setup":

@@ -213,9 +213,14 @@ def alternatives(config: PretrainedConfig, setup: Setup, hardware: Hardware) -> 
 
 def _changes(setup: Setup) -> Iterator[tuple[str, list[tuple[str, Setup]]]]:
     """Kinds of change, each from the smallest step to the largest."""
-    others = [other for other in engines(setup) if other.engine != setup.engine]
+    # LoRA needs whole weights to merge into, and is refused with ZeRO-3.
+    others = [
+        other
+        for other in engines(setup)
+        if other.engine != setup.engine and not (setup.lora_rank is not None and other.zero_stage == 3)
+    ]
     yield "another engine", [(f"engine={other.engine} engine.processes={other.processes}", other) for other in others]
-    sharded = setup if setup.zero_stage else replace(setup, zero_stage=3)
+    sharded = setup if setup.zero_stage else replace(setup, zero_stage=3 if setup.lora_rank is None else 2)
     more = []
     for processes in (2**power for power in range(1, 11)):
         if setup.processes < processes <= setup.batch_size:
@@ -231,5 +236,5 @@ def _changes(setup: Setup) -> Iterator[tuple[str, list[tuple[str, Setup]]]]:
         "fewer rows in a forward pass",
         [(f"train.micro_batch_size={rows}", replace(setup, micro_batch_size=rows)) for rows in smaller],
     )
-    if setup.lora_rank is None:
+    if setup.lora_rank is None and setup.zero_stage != 3:
         yield "LoRA, one for every run", [("+runs.RUN.lora_rank=16", replace(setup, lora_rank=16))]

@@ -193,6 +193,14 @@ def test_what_cannot_fit_is_refused_without_a_network_with_what_would(
             "train.batch_size 8 is not a multiple of",
         ),
         (["model.source=folder", "model.location=nowhere"], "'nowhere' has no config.json"),
+        (
+            ["shape.hidden_size=0", "shape.vocab_size=-1"],
+            r"shape\.hidden_size is 0, shape\.vocab_size is -1; .* at least 1",
+        ),
+        (["shape.num_attention_heads=0"], r"shape\.num_attention_heads is 0"),
+        (["model=flan-t5-large", "shape.d_model=0"], r"shape\.d_model is 0"),
+        (["shape.hidden_size=577"], r"(?s)a llama cannot have this shape: .*577.* is not a multiple of .*heads \(9\)"),
+        (["shape.hidden_size=many"], r"(?s)a llama cannot have this shape: .*'hidden_size' expected int, got str"),
         (["shape=null"], "the shape of smollm2-135m is not known"),
     ],
 )
@@ -202,6 +210,14 @@ def test_a_plan_that_cannot_be_made_says_why(
     monkeypatch.chdir(ROOT)
     with pytest.raises(ValueError, match=message):
         plan(overrides, gpu_memory_gib=80, gpu_tflops=312, utilisation=0.4, row_tokens=None)
+
+
+@pytest.mark.parametrize(("lora_rank", "stage"), [(None, 3), (16, None), (16, 2)])
+def test_lora_with_zero_3_which_is_refused_is_never_proposed(lora_rank: int | None, stage: int | None) -> None:
+    setup = replace(PAPER, lora_rank=lora_rank, zero_stage=stage, micro_batch_size=32)
+    proposed = alternatives(LLAMA, setup, Hardware(memory_gib=60))
+    assert proposed
+    assert not [override for override in proposed if ("zero3" in override and lora_rank) or "lora_rank" in override]
 
 
 def test_lora_counts_its_matrices_only() -> None:
