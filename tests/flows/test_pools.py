@@ -38,7 +38,7 @@ class Site:
         return subprocess.run(
             [sys.executable, "-m", "flows", *arguments],
             cwd=self.project.root,
-            env=self.server.env(EVENTS=str(self.events)),
+            env=self.server.env(EVENTS=str(self.events), PREFECT_FLOWS_HEARTBEAT_FREQUENCY="30"),
             capture_output=True,
             text=True,
             timeout=600,
@@ -49,7 +49,7 @@ class Site:
         return subprocess.Popen(
             [sys.executable, "-m", "flows", *arguments],
             cwd=self.project.root,
-            env=self.server.env(EVENTS=str(self.events)),
+            env=self.server.env(EVENTS=str(self.events), PREFECT_FLOWS_HEARTBEAT_FREQUENCY="30"),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
