@@ -14,6 +14,7 @@ GROUPS = ("data", "model", "engine", "judge", "experiment")
 CHOICES = [f"{group}={file.stem}" for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
 GIVEN = {
     "data=own": ["data.rows.file=rows.jsonl"],
+    "model=own": ["model.name=mine", "model.location=folder"],
     "data=local": ["data.folder=upstream"],
     # Two processes share the default's step of four rows.
     **{choice: ["train.micro_batch_size=2"] for choice in CHOICES if choice.startswith("engine=zero")},
