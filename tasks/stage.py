@@ -15,15 +15,11 @@ import resource
 import shutil
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-import psutil
-from filelock import FileLock, Timeout
 
 from gist_core.lineage.environment import environment
 from gist_core.lineage.hashing import Artifact, digest_path, sha256_of_path
@@ -31,6 +27,7 @@ from gist_core.lineage.runlog import Stopwatch, append_run
 from gist_core.lineage.source import source_state
 from gist_core.lineage.statement import write_statement
 from tasks import paths
+from tasks.locks import held
 from tasks.params import Params, RunParams, load_params
 from tasks.parent import die_with_parent
 
@@ -51,7 +48,6 @@ RUN_VARIABLES = (
     "GIST_TASK_RUN",
     "CUDA_VISIBLE_DEVICES",
 )
-LOCK_WAIT_SECONDS = 3.0
 
 
 class Stage:
@@ -143,7 +139,8 @@ class Stage:
         return folder
 
     def _execute(self, run: Callable[["Stage"], None]) -> None:
-        with _lock(self.root, self.name):
+        busy = f"stage {self.name} is already running in process {{}}; wait for it or stop it"
+        with held(self.root / paths.WORK / "locks", self.name, busy):
             watch = Stopwatch.start()
             inputs = self.inputs
             source = source_state(self.root).as_json()
@@ -267,41 +264,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _lock(root: Path, name: str) -> Iterator[None]:
-    """Holds `.work/locks/NAME.lock`. Waits a few seconds for it: a stage whose `dvc repro` was just killed needs a
-    moment to notice (tasks/parent.py), and then a restart goes on instead of being refused.
-
-    Raises:
-        ValueError: another process runs this stage; it is named.
-    """
-    folder = root / paths.WORK / "locks"
-    holder_file = folder / f"{name}.pid"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{name}.lock")
-        lock.acquire(timeout=LOCK_WAIT_SECONDS)
-    except Timeout:
-        raise ValueError(
-            f"stage {name} is already running in process {describe_holder(holder_file)}; wait for it or stop it"
-        ) from None
-    except OSError as error:
-        raise ValueError(f"stage {name} cannot write {error.filename}: {error.strerror}") from None
-    try:
-        holder_file.write_text(str(os.getpid()), encoding="utf-8")
-        yield
-    finally:
-        holder_file.unlink(missing_ok=True)
-        lock.release()
-
-
-def describe_holder(holder_file: Path) -> str:
-    """The id, command and start of the process that holds a lock, as far as they can be known."""
-    try:
-        process = psutil.Process(int(holder_file.read_text(encoding="utf-8")))
-        started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(process.create_time()))
-        return f"{process.pid} ({' '.join(process.cmdline())}, started {started})"
-    except (OSError, ValueError, psutil.Error):
-        return "that has not yet named itself"

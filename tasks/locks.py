@@ -1,0 +1,50 @@
+"""Locks that say who holds them."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from filelock import FileLock, Timeout
+
+# What was just told to stop, or lost its parent (tasks/parent.py), needs a moment to notice; then a restart goes on
+# instead of being refused.
+WAIT_SECONDS = 3.0
+
+
+@contextmanager
+def held(folder: Path, name: str, busy: str) -> Iterator[None]:
+    """Holds `folder/name.lock`. The kernel ends the lock of a process with it, however it ends.
+
+    busy: the message if another process holds it, with {} for that process.
+
+    Raises:
+        ValueError: it is held by another process, or the folder cannot be written.
+    """
+    holder_file = folder / f"{name}.pid"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f"{name}.lock")
+        lock.acquire(timeout=WAIT_SECONDS)
+    except Timeout:
+        raise ValueError(busy.format(_describe(holder_file))) from None
+    except OSError as error:
+        raise ValueError(f"{name} cannot run: {error.filename} cannot be written: {error.strerror}") from None
+    try:
+        holder_file.write_text(str(os.getpid()), encoding="utf-8")
+        yield
+    finally:
+        holder_file.unlink(missing_ok=True)
+        lock.release()
+
+
+def _describe(holder_file: Path) -> str:
+    """The id, command and start of a process, as far as they can be known."""
+    try:
+        process = psutil.Process(int(holder_file.read_text(encoding="utf-8")))
+        started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(process.create_time()))
+        return f"{process.pid} ({' '.join(process.cmdline())}, started {started})"
+    except (OSError, ValueError, psutil.Error):
+        return "that has not yet named itself"
