@@ -22,7 +22,13 @@ def project(tmp_path: Path) -> Path:
 
 
 def keep(project: Path, name: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["make", "keep", f"NAME={name}"], cwd=project, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        ["make", "--no-print-directory", "keep", f"NAME={name}"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def files(folder: Path) -> set[str]:
