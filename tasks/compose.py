@@ -41,7 +41,7 @@ def compose_params(
     return [
         f"{key}: {before.get(key, 'not there')} -> {after.get(key, 'not there')}"
         for key in dict.fromkeys([*before, *after])
-        if before.get(key, output) != after.get(key, output)
+        if key not in before or key not in after or before[key] != after[key]
     ]
 
 

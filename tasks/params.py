@@ -111,14 +111,6 @@ class TrainParams(Section):
     bf16: bool = False
     select: Literal["last", "dev_loss"] = "last"
 
-    @model_validator(mode="after")
-    def _passes_make_a_step(self) -> "TrainParams":
-        if self.batch_size % self.micro_batch_size:
-            raise ValueError(
-                f"batch_size {self.batch_size} is not a multiple of micro_batch_size {self.micro_batch_size}"
-            )
-        return self
-
 
 class EngineParams(Section):
     zero_stage: Literal[1, 2, 3] | None = None
@@ -327,7 +319,7 @@ class Params(Section):
         if self.train.batch_size % (self.train.micro_batch_size * processes):
             problems.append(
                 f"train.batch_size {self.train.batch_size} is not a multiple of train.micro_batch_size "
-                f"{self.train.micro_batch_size} x {processes} engine.processes"
+                f"{self.train.micro_batch_size} x {processes} engine.processes; lower train.micro_batch_size"
             )
         if problems:
             raise ValueError("; ".join(problems))

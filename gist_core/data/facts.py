@@ -103,9 +103,8 @@ def lengths(values: list[int]) -> dict[str, float] | None:
     ordered = sorted(values)
 
     def quantile(percent: int) -> int:
-        return ordered[
-            -(-percent * len(ordered) // 100) - 1
-        ]  # the ceiling in whole numbers: 0.95 * n may be off by a bit
+        rank = -(-percent * len(ordered) // 100)  # the ceiling in whole numbers: 0.95 * n may be off by a bit
+        return ordered[rank - 1]
 
     return {
         "n": len(ordered),

@@ -12,7 +12,7 @@ import pytest
 from gist_core.report import paper, protocol
 from gist_core.report.figures import THEME
 from gist_core.report.inputs import load_inputs
-from gist_core.report.material import samples
+from gist_core.report.material import run_table, samples
 from gist_core.report.page import Page, to_html, to_markdown
 from gist_core.report.table import byte_size, estimate, number, significant
 from tests.report.fixtures import PARAMS, write_inputs
@@ -344,3 +344,13 @@ def test_what_an_earlier_experiment_left_behind_is_not_reported(tmp_path) -> Non
     assert list(loaded.judge) == ["gist-1", "neg_control"]
     assert list(loaded.benchmark) == ["gist-1"]
     assert set(loaded.curves) == set(PARAMS["runs"])
+
+
+def test_a_baseline_that_kept_more_than_asked_is_shown_with_what_it_kept(inputs) -> None:
+    params = PARAMS | {"baselines": {"first-3": {"compressor": "first_words", "num_kept_tokens": 3}}}
+    for kept, text in (([2, 3], "at most 3 token(s) of the instruction, as text"), ([2, 9], "(3 asked for)")):
+        answers = {"seen": {str(n): {"num_kept_tokens": n} for n in kept}}
+        table = run_table(replace(inputs, params=params, generations={"first-3": answers}))
+        (shown,) = [str(row) for row in table.rows if "first-3" in str(row)]
+        assert f"at most {max(kept)} token(s)" in shown
+        assert text in shown

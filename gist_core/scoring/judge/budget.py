@@ -45,9 +45,8 @@ class Budget:
         if self.dollars is not None and self._committed() + price > self.dollars:
             raise BudgetReached(
                 f"judge.budget_usd = {self.dollars:g} would be passed: {self.spent_dollars:.4f} USD are spent, or may "
-                f"have been, and the "
-                f"next call may cost up to {price:.4f}; raise it and run the same command again, the answers so far "
-                "are kept"
+                f"have been, and the next call may cost up to {price:.4f}; raise it and run the same command again, the "
+                "answers so far are kept"
             )
         self.spent_calls += 1
         self._reserved[attempt] = price
