@@ -5,11 +5,11 @@ import csv
 import pytest
 
 from gist_core.scoring.predictions import exactly_equal
-from gist_core.scoring.release_format import read_released_judgement, read_released_outputs
 from gist_core.scoring.rouge import RougeScores, has_words, rouge_l_pct, rouge_scores, score_pairs
 from gist_core.scoring.summary import summarise_split
 
 from .made_rows import AWKWARD, RELEASE, ROOT
+from .released_files import read_released_judgement, read_released_outputs
 
 upstream = [pytest.mark.upstream, pytest.mark.skipif(not RELEASE.exists(), reason=f"needs {RELEASE}")]
 
