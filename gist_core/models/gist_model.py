@@ -49,14 +49,6 @@ class GistSettings:
 
 
 @dataclass(frozen=True)
-class EncodedPrompt:
-    """Token ids of one prompt: `instruction` ends with the gist tokens, `input` is all that follows them."""
-
-    instruction: list[int]
-    input: list[int]
-
-
-@dataclass(frozen=True)
 class PaddedBatch:
     """input_ids, attention_mask: torch.LongTensor, shape (batch, seq_len); 1 = a real token."""
 
@@ -150,11 +142,11 @@ class GistModel:
 
     def encode_instruction(self, instruction: str) -> list[int]:
         """Token ids of the instruction with the gist tokens after it. Raises ValueError if empty or with a gist token."""
-        return encode_instruction(self.tokenizer, instruction, self.settings.num_gist_tokens, self._prefix_ids)
+        return encode_instructions(self.tokenizer, [instruction], [self.settings.num_gist_tokens], self._prefix_ids)[0]
 
     def encode_input(self, text: str) -> list[int]:
         """Token ids of what follows the gist tokens, up to where the answer begins."""
-        return encode_input(self.tokenizer, text, is_encoder_decoder=self.is_encoder_decoder)
+        return encode_inputs(self.tokenizer, [text], is_encoder_decoder=self.is_encoder_decoder)[0]
 
     def pad(self, rows: Sequence[Sequence[int]], side: str) -> PaddedBatch:
         """Rows of token ids as one batch on the model's device, padded on the `side` "left" or "right"."""
@@ -218,16 +210,20 @@ def without_unset(generate_kwargs: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in generate_kwargs.items() if value is not None or name not in unset}
 
 
-def encode_instruction(
-    tokenizer: PreTrainedTokenizerBase, instruction: str, num_gist_tokens: int, prefix_ids: Sequence[int]
-) -> list[int]:
-    """The compressed part of a prompt: prefix (BOS), instruction, then `num_gist_tokens` gist tokens.
+def encode_instructions(
+    tokenizer: PreTrainedTokenizerBase,
+    instructions: Sequence[str],
+    num_gist_tokens: Sequence[int],
+    prefix_ids: Sequence[int],
+) -> list[list[int]]:
+    """The compressed part of each prompt: prefix (BOS), instruction, then as many gist tokens as asked for it.
 
     The parts of a prompt are tokenised one by one, so that a cached instruction and a full prompt have the same tokens.
     """
-    text = instruction_part(instruction)
-    gist_ids = [tokenizer.convert_tokens_to_ids(GIST_TOKEN)] * num_gist_tokens
-    return [*prefix_ids, *tokenizer(text, add_special_tokens=False).input_ids, *gist_ids]
+    gist_token_id = tokenizer.convert_tokens_to_ids(GIST_TOKEN)
+    assert isinstance(gist_token_id, int)
+    bodies = _token_ids(tokenizer, [instruction_part(instruction) for instruction in instructions])
+    return [[*prefix_ids, *body, *[gist_token_id] * k] for body, k in zip(bodies, num_gist_tokens, strict=True)]
 
 
 def tokens_in_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -237,18 +233,25 @@ def tokens_in_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]
     return ids
 
 
-def encode_input(tokenizer: PreTrainedTokenizerBase, text: str, *, is_encoder_decoder: bool) -> list[int]:
-    """The part of a prompt after the gist tokens; ends with the end-of-text token for an encoder."""
-    ids: list[int] = tokenizer(
-        input_part(text, is_encoder_decoder=is_encoder_decoder), add_special_tokens=False
-    ).input_ids
-    return [*ids, tokenizer.eos_token_id] if is_encoder_decoder else ids
+def encode_inputs(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, is_encoder_decoder: bool
+) -> list[list[int]]:
+    """The part of each prompt after the gist tokens; ends with the end-of-text token for an encoder."""
+    rows = _token_ids(tokenizer, [input_part(text, is_encoder_decoder=is_encoder_decoder) for text in texts])
+    return [[*row, tokenizer.eos_token_id] for row in rows] if is_encoder_decoder else rows
 
 
-def encode_answer(tokenizer: PreTrainedTokenizerBase, text: str, *, is_encoder_decoder: bool) -> list[int]:
-    """The tokens to learn: the answer (after a space, for a decoder) and the end-of-text token."""
-    ids: list[int] = tokenizer(text if is_encoder_decoder else f" {text}", add_special_tokens=False).input_ids
-    return [*ids, tokenizer.eos_token_id]
+def encode_answers(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, is_encoder_decoder: bool
+) -> list[list[int]]:
+    """The tokens to learn: each answer (after a space, for a decoder) and the end-of-text token."""
+    rows = _token_ids(tokenizer, list(texts) if is_encoder_decoder else [f" {text}" for text in texts])
+    return [[*row, tokenizer.eos_token_id] for row in rows]
+
+
+def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False, return_attention_mask=False).input_ids
+    return ids
 
 
 def pad_rows(

@@ -3,13 +3,15 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
-from gist_core.models.gist_model import encode_answer, encode_input, encode_instruction
+from gist_core.models.gist_model import encode_answers, encode_inputs, encode_instructions
 
 Batching = Literal["padded", "grouped", "packed"]
+ROWS_AT_ONCE = 1000  # tokenised in one call, on all cores
 GROUP_STEPS = 50  # grouped: rows of this many optimizer steps are sorted by length together
 
 
@@ -63,13 +65,16 @@ def make_examples(
     prefix = [] if is_encoder_decoder else list(tokenizer("").input_ids)
     examples: list[Example] = []
     too_long: list[Example] = []
-    for row_id, instruction, text, output in rows:
-        k = _drawn(row_id, seed, drawn_gist_tokens) if drawn_gist_tokens else num_gist_tokens
-        head = encode_instruction(tokenizer, instruction, k, prefix)
-        prompt = head + encode_input(tokenizer, text, is_encoder_decoder=is_encoder_decoder)
-        answer = encode_answer(tokenizer, output, is_encoder_decoder=is_encoder_decoder)
-        example = Example(row_id, prompt, answer, len(head) - k, len(head))
-        (examples if _fits(example, limits) else too_long).append(example)
+    rows = iter(rows)
+    while some := list(islice(rows, ROWS_AT_ONCE)):
+        row_ids, instructions, inputs, outputs = zip(*some, strict=True)
+        ks = [_drawn(row_id, seed, drawn_gist_tokens) if drawn_gist_tokens else num_gist_tokens for row_id in row_ids]
+        heads = encode_instructions(tokenizer, instructions, ks, prefix)
+        tails = encode_inputs(tokenizer, inputs, is_encoder_decoder=is_encoder_decoder)
+        answers = encode_answers(tokenizer, outputs, is_encoder_decoder=is_encoder_decoder)
+        for row_id, k, head, tail, answer in zip(row_ids, ks, heads, tails, answers, strict=True):
+            example = Example(row_id, head + tail, answer, len(head) - k, len(head))
+            (examples if _fits(example, limits) else too_long).append(example)
     return examples, [example.row_id for example in too_long]
 
 

@@ -61,6 +61,18 @@ def loss_and_gradients(
     return total, {n: p.grad.clone() for n, p in gist_model.model.named_parameters() if p.grad is not None}
 
 
+def test_rows_tokenised_together_are_those_tokenised_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gist_core.training.examples.ROWS_AT_ONCE", 4)  # six rows: a full call and a part of one
+    for family in ("llama", "t5"):
+        gist_model = tiny_gist_model(family, "gist", 2)
+        for (row_id, instruction, text, answer), example in zip(ROWS, examples_for(gist_model), strict=True):
+            head = gist_model.encode_instruction(instruction)
+            assert example.prompt == head + gist_model.encode_input(text)
+            assert (example.row_id, example.gist_start, example.gist_end) == (row_id, len(head) - 2, len(head))
+            assert example.answer[-1] == gist_model.tokenizer.eos_token_id
+            assert gist_model.tokenizer.decode(example.answer[:-1]).strip() == answer
+
+
 @pytest.mark.parametrize("condition", CONDITIONS)
 @pytest.mark.parametrize("family", ["llama", "gemma3", "gpt_neox", "t5", "t5_v1_1"])
 def test_packed_grouped_and_padded_batches_give_the_same_loss_and_gradients(family: str, condition: str) -> None:
