@@ -48,6 +48,13 @@ def init_processes(*, use_cpu: bool) -> None:
     deepspeed.init_distributed(dist_backend="gloo" if use_cpu else None, verbose=False)
 
 
+def world_size() -> int:
+    """The number of processes that train together: 1 where none were joined."""
+    import torch
+
+    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+
+
 def leave_processes() -> None:
     """Ends this process, well, once all that `init_processes` joined are here; returns in a process that is alone.
 

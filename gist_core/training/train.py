@@ -1,7 +1,7 @@
-"""Trains one model under one condition: transformers' Trainer, with DeepSpeed ZeRO where asked.
+"""Trains one model under one condition, with DeepSpeed ZeRO where asked (gist_core/training/trainer.py has the loop).
 
-What differs from a stock Trainer: the batches are planned beforehand from row ids (so that any number of processes sees
-the same ones), logits are computed only where there is a label, and only whole checkpoints are resumed from.
+Batches are planned beforehand from row ids, so that any number of processes sees the same ones, and only whole checkpoints
+are resumed from.
 """
 
 import json
@@ -13,14 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-from torch import nn
-from torch.utils.data import Sampler, SequentialSampler
 from transformers import (
     PreTrainedModel,
     PrinterCallback,
     ProgressCallback,
-    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -29,13 +25,15 @@ from transformers import (
 
 from gist_core.models.gist_model import GistModel
 from gist_core.training.checkpoints import KEPT, MarkComplete, last_complete_checkpoint
-from gist_core.training.collate import IGNORED, Collator
+from gist_core.training.collate import Collator
 from gist_core.training.curve import WriteCurve
 from gist_core.training.distill import Teacher
+from gist_core.training.engine import world_size
 from gist_core.training.examples import Batching, Example, plan_micro_batches
 from gist_core.training.failures import check_disk
 from gist_core.training.lora import add_lora, merge_lora
 from gist_core.training.progress import Progress
+from gist_core.training.trainer import GistTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -71,91 +69,6 @@ class TrainSettings:
     frozen_layers: int = 0
 
 
-class GistTrainer(Trainer):
-    """Trainer over planned micro-batches whose head sees only the hidden states that have a label, and never predicts
-    the gist token."""
-
-    def __init__(self, *, gist_token_id: int, teacher: Teacher | None = None, **kwargs: Any) -> None:
-        super().__init__(compute_loss_func=self._loss, **kwargs)
-        assert isinstance(self.model, PreTrainedModel)
-        self._gist_token_id = gist_token_id
-        self._teacher = teacher
-        self._labelled: torch.Tensor | None = None
-        self._teachers_log_probabilities: torch.Tensor | None = None
-        self.model.get_output_embeddings().register_forward_pre_hook(self._keep_labelled)
-        self.model.get_output_embeddings().register_forward_hook(self._exclude_gist_token)
-
-    @property
-    def selected_step(self) -> int:
-        """The optimizer step whose weights the model has after training."""
-        best = self.state.best_model_checkpoint if self.args.load_best_model_at_end else None
-        return self.state.global_step if best is None else int(best.rpartition("-")[2])
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
-        assert isinstance(self.train_dataset, list)
-        return SequentialSampler(self.train_dataset)
-
-    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        teachers_batch = inputs.pop("teacher", None)
-        if self._teacher is not None and teachers_batch is not None:
-            self._teachers_log_probabilities = self._teacher.log_probabilities(teachers_batch)
-        self._labelled = inputs["labels"] != IGNORED
-        try:
-            return super().compute_loss(model, inputs, *args, **kwargs)
-        finally:
-            self._labelled = self._teachers_log_probabilities = None
-
-    def _keep_labelled(self, head: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        return args if self._labelled is None else (args[0][self._labelled],)
-
-    def _exclude_gist_token(self, head: nn.Module, args: tuple[torch.Tensor, ...], logits: torch.Tensor) -> None:
-        if self._labelled is not None:
-            logits[:, self._gist_token_id] = torch.finfo(logits.dtype).min  # probability 0, and finite for the KL
-
-    def _loss(
-        self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
-    ) -> torch.Tensor:
-        """Cross-entropy in nats, averaged over all labelled tokens of the optimizer step; with a teacher, mixed with
-        the KL divergence of its distribution from the student's.
-
-        outputs.logits: shape (labelled tokens, vocabulary). labels: shape (batch, seq_len).
-        """
-        targets, logits = labels[labels != IGNORED], outputs.logits.float()
-        total = nn.functional.cross_entropy(logits, targets, reduction="sum")
-        if self._teacher is not None and self._teachers_log_probabilities is not None:
-            student = nn.functional.log_softmax(logits, dim=-1)
-            kl = nn.functional.kl_div(student, self._teachers_log_probabilities, reduction="sum", log_target=True)
-            total = (1 - self._teacher.weight) * total + self._teacher.weight * kl
-        return total / (len(targets) if num_items_in_batch is None else num_items_in_batch)
-
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """The mean cross-entropy over all labelled tokens of the development rows, shared out among the processes."""
-        assert isinstance(self.eval_dataset, list)
-        rank, processes = (torch.distributed.get_rank() if _world_size() > 1 else 0), _world_size()
-        total = torch.zeros(2, dtype=torch.float64, device=self.args.device)
-        self.model_wrapped.eval()
-        for start in range(0, len(self.eval_dataset), processes):
-            # Every process takes part in every pass, as sharded weights need; what is past the end does not count.
-            index = start + rank
-            batch = self._prepare_inputs(self.data_collator([self.eval_dataset[index % len(self.eval_dataset)]]))
-            labels = batch.pop("labels")
-            batch.pop("teacher", None)
-            self._labelled = labels != IGNORED
-            with torch.no_grad(), self.compute_loss_context_manager():
-                logits = self.model_wrapped(**batch).logits.float()
-            self._labelled = None
-            targets = labels[labels != IGNORED]
-            if index < len(self.eval_dataset):
-                loss = nn.functional.cross_entropy(logits, targets, reduction="sum")
-                total += torch.stack([loss.double(), torch.tensor(len(targets), device=total.device).double()])
-        self.model_wrapped.train()
-        if processes > 1:
-            torch.distributed.all_reduce(total)
-        metrics = {"eval_loss": float(total[0] / total[1])}
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
-
-
 def train(
     gist_model: GistModel,
     examples: Sequence[Example],
@@ -184,7 +97,7 @@ def train(
         raise ValueError(
             "lora_rank needs whole weights to merge into; take engine=zero2, where LoRA's states are small"
         )
-    processes = _world_size()
+    processes = world_size()
     per_step = settings.batch_size // settings.micro_batch_size
     if settings.batch_size % settings.micro_batch_size or per_step % processes:
         raise ValueError(
@@ -328,7 +241,7 @@ def _arguments(
         report_to="none",
         seed=settings.seed,
         use_cpu=use_cpu,
-        ddp_backend="gloo" if use_cpu and _world_size() > 1 else None,
+        ddp_backend="gloo" if use_cpu and world_size() > 1 else None,
         deepspeed=deepspeed,
     )
     if arguments.n_gpu > 1:
@@ -355,10 +268,6 @@ def _freeze_first_layers(model: PreTrainedModel, count: int) -> None:
         )
     for layer in layers[:count]:
         layer.requires_grad_(False)
-
-
-def _world_size() -> int:
-    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
 
 
 def _check_world_size(work_dir: Path, processes: int, micro_batch_size: int) -> None:
