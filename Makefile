@@ -33,12 +33,18 @@ keep:  ## Copy what explains this run's numbers to docs/results/$(NAME), small e
 	    "") echo "say what the run is called: make keep NAME=my-run" >&2; exit 2;; \
 	    .*|*[!A-Za-z0-9._-]*) echo "NAME is letters, digits, '-', '_' and '.', and begins with no dot" >&2; exit 2;; \
 	esac
-	@mkdir -p "docs/results/$$NAME"
-	@tar --exclude=.gitignore --exclude=log.lock -cf - params.yaml dvc.lock reports data/statements | tar -xf - -C "docs/results/$$NAME"
+	@for part in params.yaml dvc.lock reports data/statements; do \
+	    test -e "$$part" || { echo "there is no $$part: nothing has been run here; make pipeline" >&2; exit 2; }; \
+	done
+	@mkdir -p "docs/results/$$NAME/data"
+	@cd "docs/results/$$NAME" && rm -rf params.yaml dvc.lock reports data/statements
+	@cp -R params.yaml dvc.lock reports "docs/results/$$NAME" && cp -R data/statements "docs/results/$$NAME/data"
+	@find "docs/results/$$NAME" \( -name .gitignore -o -name log.lock \) -exec rm {} +
 	@echo "docs/results/$$NAME"
 
-clean:  ## Remove the environment and work in progress; data and reports stay.
-	rm -rf $(VENV) .work .pytest_cache .mypy_cache .ruff_cache
+clean:  ## Remove the environment and work in progress; data, reports and the answers of a paid judge stay.
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	@if test -d .work; then find .work -mindepth 1 -maxdepth 1 ! -name judge -exec rm -rf {} +; fi
 
 $(INSTALLED):
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)

@@ -75,8 +75,6 @@ def row_tree(found: Any) -> Tree:
             branch.add(f"{escape(str(key))}: {escape(str(value))}")
     for path, sha256 in found.source.items():
         tree.add(f"source {escape(path)}  [dim]{sha256}[/]")
-    for stage in found.trained:
-        tree.add(f"{escape(stage)} trained on it")
     for event in found.events:
         where = f"{event.file}:{event.line}" if event.line else event.file
         branch = tree.add(f"[bold]{escape(event.stage)}[/] {escape(where)}")

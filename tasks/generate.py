@@ -6,12 +6,9 @@ A gist run answers from cached gists, the controls from the full prompt under th
 """
 
 import json
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gist_core.lineage.hashing import sha256_of_json, sha256_of_path
 from tasks import paths
 from tasks.stage import Stage, stage_main
 
@@ -26,12 +23,9 @@ def run(stage: Stage) -> None:
 
 def load_model(stage: Stage, trained_run: str) -> "GistModel":
     """The trained model of a run, on the GPU if there is one."""
-    import torch
-
     from gist_core.models.gist_model import GistModel
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return GistModel.from_pretrained(stage.dep(paths.MODELS / trained_run), device=device)
+    return GistModel.from_pretrained(stage.dep(paths.MODELS / trained_run), device=stage.device)
 
 
 def answer_splits(stage: Stage, gist_model: "GistModel", shorten: Callable[[str], str] | None = None) -> None:
@@ -45,8 +39,6 @@ def answer_splits(stage: Stage, gist_model: "GistModel", shorten: Callable[[str]
 
     params = stage.params.generate
     split_counts = {}
-    progress = stage.work_dir / _made_with(stage.root, gist_model)
-    progress.mkdir(exist_ok=True)
     with stage.out(paths.GENERATIONS / str(stage.run_name)) as folder:
         folder.mkdir(parents=True)
         for split in params.splits:
@@ -58,7 +50,7 @@ def answer_splits(stage: Stage, gist_model: "GistModel", shorten: Callable[[str]
             answers = answer_split(
                 gist_model,
                 [Question(row.row_id, text, row.input) for row, text in zip(rows, given, strict=True)],
-                progress / f"{split}.jsonl",
+                stage.work_dir / f"{split}.jsonl",
                 batch_size=params.batch_size,
                 max_new_tokens=params.max_new_tokens,
                 description=f"{stage.name} {split}",
@@ -72,20 +64,12 @@ def answer_splits(stage: Stage, gist_model: "GistModel", shorten: Callable[[str]
                         line["num_kept_tokens"] = len(tokens_in_prompt(gist_model.tokenizer, text))
                         line["num_instruction_tokens"] = instruction_length(gist_model, row.instruction)
                     file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    shutil.rmtree(stage.work_dir)  # forced to run again, the stage asks the model again
     stage.facts |= {
         "model": gist_model.fingerprint,
         "rows": split_counts,
         "decoding": "greedy",
-        "device": gist_model.model.device.type,
+        "device": stage.device,
     }
-
-
-def _made_with(root: Path, gist_model: "GistModel") -> str:
-    """Names the device and the locked environment: answers of others than these are not continued."""
-    lock = root / "requirements.lock"
-    made_with = [gist_model.device.type, sha256_of_path(lock) if lock.is_file() else None]
-    return sha256_of_json(made_with)[:16]
 
 
 def draw_rows(rows: "list[Row]", max_rows: int | None) -> "list[Row]":

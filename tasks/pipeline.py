@@ -42,6 +42,8 @@ def _repro(arguments: list[str]) -> int:
         mend_rwlock(Path())
         started = time.monotonic()
         process = subprocess.Popen([sys.executable, "-m", "dvc", "repro", *arguments])
+        # Or DVC would go on without the lock that is held here. A stage ends with DVC (tasks/parent.py).
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         try:
             code = process.wait()
         except KeyboardInterrupt:
@@ -49,7 +51,7 @@ def _repro(arguments: list[str]) -> int:
             code = process.wait()
     if code:
         print("pipeline: stopped before the end; started again, it goes on where it was", file=sys.stderr)
-        return code
+        return 128 - code if code < 0 else code
     print(f"pipeline: up to date after {time.monotonic() - started:.0f} s")
     if paths.REPORT_HTML.exists():
         print(f"report: {paths.REPORT_HTML} (and {paths.REPORT_MD})")

@@ -3,26 +3,26 @@
 A task module defines `run(stage)` and ends with `stage_main("name", run)`. The stage
 - finds its dependencies, outs and parameters in dvc.yaml (through DVC's own reader), so that they are written once;
 - holds `.work/locks/NAME.lock`, and dies with the `dvc repro` or flow that started it;
-- puts outs in place whole, by rename; keeps work in progress under `.work/`, keyed by all that determines it;
+- puts outs in place whole, by rename; keeps work in progress under `.work/`, keyed by all that determines it, until DVC
+  has recorded what came of it;
 - writes its statement (gist_core/lineage) after its outs, and a line in the run log of this clone.
 """
 
 import argparse
 import hashlib
-import json
 import os
 import resource
 import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gist_core.lineage.environment import environment
-from gist_core.lineage.hashing import Artifact, digest_path, sha256_of_path
+from gist_core.lineage.environment import LOCK_FILE, environment
+from gist_core.lineage.hashing import Artifact, digest_path, sha256_of_json, sha256_of_path
 from gist_core.lineage.runlog import Stopwatch, append_run
 from gist_core.lineage.source import source_state
 from gist_core.lineage.statement import write_statement
@@ -48,6 +48,8 @@ RUN_VARIABLES = (
     "GIST_TASK_RUN",
     "CUDA_VISIBLE_DEVICES",
 )
+
+_MADE = "made.md5"  # in a work folder: the MD5 of the statement that its work ended in, as dvc.lock will name it
 
 
 class Stage:
@@ -111,7 +113,7 @@ class Stage:
         """A temporary path for an out (a file, or a folder that you create); renamed to `path` if the block ends well.
 
         Raises:
-            ValueError: dvc.yaml does not declare the out, or its folder cannot be written.
+            ValueError: dvc.yaml does not declare the out, or its folder cannot be written, or not by a rename.
         """
         if str(path) not in self._declared["outs"]:
             raise ValueError(f"stage {self.name} writes {path}, which dvc.yaml does not declare among its outs")
@@ -123,6 +125,11 @@ class Stage:
             final.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ValueError(f"stage {self.name} cannot write {error.filename}: {error.strerror}") from None
+        if temporary.parent.stat().st_dev != final.parent.stat().st_dev:
+            raise ValueError(
+                f"{final.parent} and {temporary.parent} are on two file systems, so that an out cannot be put in place by "
+                "a rename; mount the whole project on one of them, or make both folders links to places on it"
+            )
         yield temporary
         if not temporary.exists():
             raise RuntimeError(f"stage {self.name} left nothing at {temporary}")
@@ -130,17 +137,31 @@ class Stage:
         os.replace(temporary, final)
 
     @cached_property
+    def device(self) -> str:
+        """Where the stage computes: "cuda" for one that wants a GPU and finds one, else "cpu"."""
+        if self._declared["resource"] != ["gpu"]:
+            return "cpu"
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    @cached_property
     def work_dir(self) -> Path:
         """A folder for work in progress that outlives a kill: `.work/NAME/KEY/`, where KEY is a hash of the stage's
-        inputs (data and code) and parameters. Another input or parameter never finds this folder."""
-        key = hashlib.sha256(json.dumps([self.input_hashes, self.parameters], sort_keys=True).encode()).hexdigest()[:16]
-        folder = self.root / paths.WORK / self.name / key
+        inputs (data and code), parameters, device and locked environment. What differs in one of them never finds this
+        folder. It goes once DVC has recorded what the stage made."""
+        lock = self.root / LOCK_FILE
+        made_with = [self.device, sha256_of_path(lock) if lock.is_file() else None]
+        folder = (
+            self.root / paths.WORK / self.name / sha256_of_json([self.input_hashes, self.parameters, made_with])[:16]
+        )
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def _execute(self, run: Callable[["Stage"], None]) -> None:
         busy = f"stage {self.name} is already running in process {{}}; wait for it or stop it"
         with held(self.root / paths.WORK / "locks", self.name, busy):
+            self._remove_recorded_work()
             watch = Stopwatch.start()
             inputs = self.inputs
             source = source_state(self.root).as_json()
@@ -149,6 +170,18 @@ class Stage:
             run(self)
             self._state(inputs, source, around)
             self._log(watch, source)
+            if "work_dir" in self.__dict__:  # a cached property: only then was it asked for
+                (self.work_dir / _MADE).write_text(_md5_of_file(self.root / self._statement), encoding="utf-8")
+
+    def _remove_recorded_work(self) -> None:
+        """Removes work, of any stage, whose outs DVC has recorded. Not sooner: of a stage that is killed between its last
+        line and that record DVC removes the outs. Forced to run again, a stage does all of its work again."""
+        lock = self.root / "dvc.lock"
+        recorded = lock.read_text(encoding="utf-8") if lock.exists() else ""
+        for made in (self.root / paths.WORK).glob(f"*/*/{_MADE}"):
+            with suppress(FileNotFoundError):  # another stage that starts now removes it as well
+                if made.read_text(encoding="utf-8") in recorded:
+                    shutil.rmtree(made.parent)
 
     def _state(self, inputs: dict[str, Artifact], source: dict[str, Any], around: dict[str, Any]) -> None:
         with self.out(self._statement) as target:
@@ -168,7 +201,7 @@ class Stage:
                 facts={key: value for key, value in self.facts.items() if key != "not_reproducible"},
                 source=source,
                 environment=around,
-                not_reproducible=self.facts.get("not_reproducible") or self._why_not_reproducible(around),
+                not_reproducible=self.facts.get("not_reproducible") or self._why_not_reproducible(),
             )
 
     def _log(self, watch: Stopwatch, source: dict[str, Any]) -> None:
@@ -189,16 +222,14 @@ class Stage:
     def _statement(self) -> Path:
         return paths.STATEMENTS / f"{self.name}.json"
 
-    def _why_not_reproducible(self, around: dict[str, Any]) -> str | None:
+    def _why_not_reproducible(self) -> str | None:
         """What forbids to expect the same bytes from another run; None where nothing does."""
         if self.name.startswith("benchmark"):
             return "it measures time and memory, which no run repeats exactly"
-        if (
-            self._declared["resource"] == ["gpu"]
-            and around["hardware"]["gpus"]
-            and os.environ.get("CUDA_VISIBLE_DEVICES") not in ("", "-1")
-        ):
-            return f"it ran on a GPU ({around['hardware']['gpus'][0]['name']}), whose kernels may add in another order"
+        if self.device != "cpu":
+            return f"it ran on a GPU ({self.facts.get('device', self.device)}), whose kernels may add in another order"
+        if self.facts.get("processes", 1) > 1:
+            return f"it ran in {self.facts['processes']} processes, which may add in another order"
         if self._declared["resource"] == ["api"] and self.params.judge.provider != "reference_rule":
             judge = f"{self.params.judge.model} ({self.params.judge.provider})"
             return f"the judge {judge} is a remote service that may answer otherwise"
@@ -257,6 +288,10 @@ def _lookup(values: dict[str, Any], dotted: str) -> Any:
     for part in dotted.split("."):
         node = node[part]
     return node
+
+
+def _md5_of_file(path: Path) -> str:
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def _remove(path: Path) -> None:

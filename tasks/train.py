@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tasks import paths
 from tasks.stage import Stage, stage_main
-from tasks.train_worker import ERROR_FILE, Job, run_job
+from tasks.train_worker import ERROR_FILE, TRAINED_ROWS_FILE, Job, run_job
 
 
 def run(stage: Stage) -> None:
@@ -23,8 +23,11 @@ def run(stage: Stage) -> None:
 
     work_dir = stage.work_dir
     dev_rows = paths.ALPACA_PLUS / "dev.parquet"
-    curve = paths.CURVES / f"{stage.run_name}.json"
-    with stage.out(paths.MODELS / str(stage.run_name)) as model_folder, stage.out(curve) as curve_file:
+    with (
+        stage.out(paths.MODELS / str(stage.run_name)) as model_folder,
+        stage.out(paths.TRAINED_ROWS / f"{stage.run_name}.jsonl") as rows_file,
+        stage.out(paths.CURVES / f"{stage.run_name}.json") as curve_file,
+    ):
         job = Job(
             start=str(stage.dep(Path(stage.run_params.start))),
             rows=str(stage.dep(paths.ALPACA_PLUS / "train.parquet")),
@@ -54,12 +57,12 @@ def run(stage: Stage) -> None:
                     f"training of {stage.run_name} failed in a worker (exit code {result.returncode}): {why}; "
                     "started again, it goes on from its last whole checkpoint"
                 )
+        shutil.copy(work_dir / TRAINED_ROWS_FILE, rows_file)
         curve_file.write_text(_as_plotted(work_dir / "curve.jsonl"), encoding="utf-8")
     summary = json.loads((work_dir / "summary.json").read_text(encoding="utf-8"))
     stage.facts |= summary
     speeds = [json.loads(line)["tokens_per_s"] for line in (work_dir / "speed.jsonl").read_text("utf-8").splitlines()]
     stage.run_facts["tokens_per_s_median"] = round(statistics.median(speeds), 1) if speeds else None
-    shutil.rmtree(work_dir)
 
 
 def _as_plotted(curve: Path) -> str:

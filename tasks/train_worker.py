@@ -3,10 +3,10 @@
 torchrun --nproc_per_node 2 -m tasks.train_worker JOB.json
 """
 
-import hashlib
 import json
 import os
 import sys
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gist_core.training.examples import Example
 
 ERROR_FILE = "error.txt"
+TRAINED_ROWS_FILE = "trained_rows.jsonl"
 
 
 class Job(Section):
@@ -36,7 +37,8 @@ class Job(Section):
 
 
 def run_job(job: Job) -> None:
-    """Trains, and leaves the model in `job.output` and what is worth recording in `summary.json` of the work folder.
+    """Trains, and leaves the model in `job.output` and, in the work folder, the rows that it was trained on in the order
+    of their first use (`trained_rows.jsonl`) and what is worth recording (`summary.json`).
 
     Raises:
         ValueError: a wrong parameter, a loss that is not a number, no memory, no disk, or no DeepSpeed operator.
@@ -53,7 +55,7 @@ def _run_job(job: Job) -> None:
 
     from gist_core.models.gist_model import GistModel, GistSettings
     from gist_core.training.distill import Teacher
-    from gist_core.training.engine import deepspeed_config, init_processes
+    from gist_core.training.engine import deepspeed_config, init_processes, world_size
     from gist_core.training.examples import Limits
     from gist_core.training.train import TrainSettings, train
 
@@ -121,11 +123,14 @@ def _run_job(job: Job) -> None:
         tokenizer.save_pretrained(job.output)
         gist_model.settings.save(Path(job.output))
         (Path(job.output) / "training_args.bin").unlink(missing_ok=True)  # a pickle of paths and times of this machine
-        ids = "\n".join(example.row_id for example in examples)
+        times = Counter(example.row_id for batch in trainer.train_dataset for example in batch)
+        lines = [json.dumps({"row_id": row_id, "times": count}) + "\n" for row_id, count in times.items()]
+        (Path(job.work_dir) / TRAINED_ROWS_FILE).write_text("".join(lines), encoding="utf-8")
         summary = {
-            "rows_trained_on": len(examples),
+            "rows_trained_on": len(times),
+            "rows_short_enough": len(examples),
             "rows_too_long": len(too_long),
-            "row_ids_sha256": hashlib.sha256(ids.encode()).hexdigest(),
+            "processes": world_size(),
             "seed": params.seed,
             "device": "cpu" if use_cpu else torch.cuda.get_device_name(),
         }

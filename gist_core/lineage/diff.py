@@ -173,7 +173,7 @@ def _causes(old: Statement, new: Statement, ledger: Ledger, read: Collection[str
     """read: the only inputs that count; default: all."""
     for path in sorted(old.inputs.keys() | new.inputs.keys()):
         if _differs(old.inputs, new.inputs, path) and (read is None or path in read):
-            maker = ledger.producers.get(path)
+            maker = ledger.maker(path)
             how = "" if path in old.inputs and path in new.inputs else " (new)" if path in new.inputs else " (gone)"
             if maker:
                 yield Cause("upstream", f"{path}{how}, made by {maker}")

@@ -51,10 +51,15 @@ def hardware() -> dict[str, Any]:
     return {
         "cpu": name,
         "vector_extensions": [extension for extension in VECTOR_EXTENSIONS if extension in flags],
-        "logical_cpus": os.cpu_count(),
+        "logical_cpus": _usable_cpus(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
         "gpus": _gpus(),
     }
+
+
+def _usable_cpus() -> int | None:
+    """Those that this process may run on, which is how many threads torch takes."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _processor() -> tuple[str, set[str]]:

@@ -131,13 +131,14 @@ class Ledger:
         """A path that is stated to have this content (to recognise a file in another's place)."""
         return {digest["sha256"]: path for s in self.statements.values() for path, digest in s.outputs.items()}
 
-    def producer(self, path: str) -> Statement | None:
-        name = self.producers.get(path)
-        return self.statements[name] if name else None
+    def maker(self, path: str) -> str | None:
+        """The stage that made a file; of a statement, which does not state itself, the stage that it is about."""
+        about = Path(path).stem if Path(path).parent == FOLDER else None
+        return about if about in self.statements else self.producers.get(path)
 
     def upstream(self, name: str) -> list[str]:
         """The stages whose files this one read, sorted."""
-        made = (self.producers.get(path) for path in self.statements[name].inputs)
+        made = (self.maker(path) for path in self.statements[name].inputs)
         return sorted({stage for stage in made if stage and stage != name})
 
     def in_order(self) -> list[str]:

@@ -11,11 +11,10 @@ import yaml
 
 LOCK = Path("dvc.lock")
 # One line of dvc.lock as DVC writes it. A comment, a tab, a second space after a colon or a blank at the end would
-# leave the parsed content as it is, and yet the file would not be DVC's. A long value stands on a line of its own.
+# leave the parsed content as it is, and yet the file would not be DVC's. Only where a long text goes on below, deeper, its
+# line ends with the blank at which it is broken.
 _LINE = re.compile(r"^ *(- )?(?![ #])[^\t\r]*[^\s]$")
 _WIDE_COLON = re.compile(r"^ *(- )?[^ '\"]+: {2,}")
-_KEY_OF_LONG_VALUE = re.compile(r"^ *(- )?[^ ]+: $")
-_LONG_VALUE = re.compile(r"^ +(?!- )[^ ].*[^:\s]$")
 
 _KEYS = {"path", "hash", "md5", "size", "nfiles", "isexec"}
 _MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
@@ -69,9 +68,12 @@ def form_problems(text: str) -> list[str]:
     lines = text.split("\n")
     problems = [] if lines[-1] == "" else ["its last line does not end"]
     lines = lines[:-1] if lines[-1] == "" else lines
+    text_goes_on = False  # whether the line before was broken at its last blank
     for number, (line, following) in enumerate(zip_longest(lines, lines[1:], fillvalue=""), 1):
-        long_value = _KEY_OF_LONG_VALUE.match(line) and _LONG_VALUE.match(following)
-        if not long_value and (not _LINE.match(line) or _WIDE_COLON.match(line)):
+        deeper = _indent(following) - _indent(line)
+        text_goes_on = line.endswith(" ") and (deeper > 0 or (text_goes_on and deeper == 0))
+        written = line[:-1] if text_goes_on else line
+        if not _LINE.match(written) or _WIDE_COLON.match(written):
             problems.append(f"line {number} is not as DVC writes it: {line[:60]!r}")
     return problems + [f"line {number} has a comment, which DVC does not write" for number in _comments(text)]
 
@@ -97,6 +99,10 @@ def uncached_outs(root: Path) -> list[str]:
     except (yaml.YAMLError, AttributeError, TypeError, ValueError, RecursionError, OSError) as error:
         raise ValueError(f"{path} cannot be read as stages and their outs: {' '.join(str(error).split())}") from None
     return ["[^/]+".join(map(re.escape, re.split(r"\$\{[^}]*\}", out))) for out in uncached]
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
 
 
 def _stage(name: str, stage: Any) -> LockedStage:

@@ -1,7 +1,7 @@
 """Everything that ever happened to one row: its source, who trained on it, every generation, score and verdict."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,12 +30,11 @@ class RowEvent:
 @dataclass(frozen=True)
 class RowHistory:
     """rows: its columns, by each split file that holds it. source: SHA-256 by path of the upstream file it came from.
-    trained: training stages that read it. problems: why the history cannot be trusted; empty if it can."""
+    problems: why the history cannot be trusted; empty if it can."""
 
     row_id: str
     rows: dict[str, dict[str, Any]]
     source: dict[str, str]
-    trained: tuple[str, ...]
     events: tuple[RowEvent, ...]
     problems: tuple[str, ...]
 
@@ -70,7 +69,7 @@ def history(root: Path, row_id: str) -> RowHistory:
         for event in _events(root, file, ledger.producers[file], ids[0], problems)
     ]
     source = {path: sha256 for row in rows.values() for path, sha256 in _source(ledger, row).items()}
-    return RowHistory(ids[0], rows, source, _trained(ledger, rows), tuple(events), tuple(dict.fromkeys(problems)))
+    return RowHistory(ids[0], rows, source, tuple(events), tuple(dict.fromkeys(problems)))
 
 
 def _searchable(root: Path, file: str) -> bool:
@@ -90,13 +89,6 @@ def _source(ledger: Ledger, row: dict[str, Any]) -> dict[str, str]:
     known = {p: d["sha256"] for s in ledger.statements.values() for p, d in {**s.inputs, **s.outputs}.items()}
     name = Path(str(row.get("source_file", ""))).name
     return {path: sha256 for path, sha256 in sorted(known.items()) if Path(path).name == name}
-
-
-def _trained(ledger: Ledger, files: Iterable[str]) -> tuple[str, ...]:
-    read = {file for file in files if Path(file).stem == "train"}
-    return tuple(
-        name for name in ledger.in_order() if name.startswith("train@") and read & ledger.statements[name].inputs.keys()
-    )
 
 
 def _events(root: Path, file: str, stage: str, row_id: str, problems: list[str]) -> Iterator[RowEvent]:

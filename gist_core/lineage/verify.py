@@ -99,7 +99,7 @@ def _check_folders(root: Path, ledger: Ledger, expected: Iterable[str], result: 
                 if present is None:
                     if kind == "outs":
                         result.notes.append(f"{declared} (an out of {name}) is not here (`dvc pull` brings it)")
-                    elif not any(file in ledger.producers for file in files):
+                    elif not any(ledger.maker(file) for file in files):
                         result.find("workspace", declared, f"{name} read it, and it is gone")
                     continue
                 for file in sorted(present - files):
@@ -109,7 +109,7 @@ def _check_folders(root: Path, ledger: Ledger, expected: Iterable[str], result: 
                         verb = "read" if kind == "deps" else "make"
                         result.find("workspace", file, f"it is in {declared} now, but {name} did not {verb} it")
                 for file in sorted(files - present):
-                    if kind == "outs" or file not in ledger.producers:
+                    if kind == "outs" or not ledger.maker(file):
                         result.find("workspace", file, f"it is missing, though {declared} is here ({name})")
 
 

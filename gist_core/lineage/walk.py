@@ -12,6 +12,7 @@ from gist_core.lineage.ledger import Ledger
 PER_RUN = (
     "data/generations",
     "data/models",
+    "data/trained_rows",
     "data/verdicts",
     "data/benchmark",
     "reports/benchmark",
@@ -83,7 +84,7 @@ class Walk:
         if name.startswith(("train@", "baseline@")):
             runs = frozenset()  # what they read of another run is the model they start from or ask
         inputs = tuple(
-            (path, digest["sha256"], self.ledger.producers.get(path))
+            (path, digest["sha256"], self.ledger.maker(path))
             for path, digest in statement.inputs.items()
             if _rests_on(path, runs, self.runs, wanted)
         )

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 REPOSITORY = Path(__file__).parents[2]
-MACHINERY = ("__init__.py", "stage.py", "params.py", "paths.py", "parent.py")
+MACHINERY = ("__init__.py", "stage.py", "params.py", "paths.py", "parent.py", "locks.py")
 RUNS = ("pos_control", "neg_control", "gist-1")
 EACH_RUN = "${runs}"
 
@@ -25,7 +25,7 @@ STAGES: dict[str, dict[str, Any]] = {
     "train": {
         "runs": EACH_RUN,
         "deps": ["data/alpaca_plus", "${item.start}"],
-        "outs": ["data/models/RUN", {"reports/curves/RUN.json": {"cache": True}}],
+        "outs": ["data/models/RUN", "data/trained_rows/RUN.jsonl", {"reports/curves/RUN.json": {"cache": True}}],
         "params": ["train", "runs.RUN"],
     },
     "generate": {
@@ -52,7 +52,14 @@ STAGES: dict[str, dict[str, Any]] = {
         "params": ["benchmark"],
     },
     "report": {
-        "deps": ["data/scores", "reports/metrics.json", "reports/judge", "reports/benchmark", "reports/curves"],
+        "deps": [
+            "data/scores",
+            "data/statements/train@pos_control.json",
+            "reports/metrics.json",
+            "reports/judge",
+            "reports/benchmark",
+            "reports/curves",
+        ],
         "outs": [{"reports/report.html": {"cache": False}}, {"reports/report.md": {"cache": False}}],
         "params": ["report"],
     },

@@ -129,6 +129,24 @@ def test_the_form_of_dvc_lock_is_dvcs(built: Path) -> None:
     assert form_problems(text[:-1])
     assert form_problems(text.replace("    deps:", "   #deps:", 1))
     assert form_problems(text.replace("cmd: ", "cmd:  ", 1))
+
+
+def test_long_texts_in_the_lock_are_as_dvc_writes_them() -> None:
+    from dvc.utils.serialize import dumps_yaml
+
+    note = "Trained on two cores in twenty minutes, with other work beside it for half of the time; " * 3
+    params = {
+        "report.notes": [note.strip(), "short"],
+        "report.title": note,
+        "revision": "a" * 90,
+        "q": note + "it's: so",
+    }
+    text = dumps_yaml({"schema": "2.0", "stages": {"report": {"cmd": "python", "params": {"params.yaml": params}}}})
+    assert any(line.endswith(" ") for line in text.splitlines())
+    assert form_problems(text) == []
+    assert parse_lock(text)["report"].params == params
+    for one in ("cmd: python", "short"):
+        assert form_problems(text.replace(one, one + " "))
     with pytest.raises(ValueError, match="schema"):
         parse_lock(json.dumps({"stages": {}}))
 

@@ -7,7 +7,7 @@ import pytest
 from gist_core.data.rows import Row, row_id
 from gist_core.generation import decode
 from gist_core.generation.decode import Question, answer_split
-from tasks.generate import _made_with, draw_rows
+from tasks.generate import draw_rows
 from tests.tiny import tiny_gist_model
 
 
@@ -47,13 +47,3 @@ def test_a_kill_within_a_character_costs_that_row_alone(tmp_path: Path, monkeypa
     assert answers() == whole
     assert [question.row_id for question in asked] == ["05", "06"]
     assert progress.read_bytes() == b"".join(lines)
-
-
-def test_answers_of_another_environment_are_not_continued(tmp_path: Path) -> None:
-    gist_model = tiny_gist_model("llama")
-    names = [_made_with(tmp_path, gist_model)]
-    for locked in ("torch==2.13.0", "torch==2.14.1"):
-        (tmp_path / "requirements.lock").write_text(locked)
-        names.append(_made_with(tmp_path, gist_model))
-    assert len(set(names)) == 3
-    assert _made_with(tmp_path, gist_model) == names[-1]

@@ -56,3 +56,21 @@ def test_a_name_that_is_no_folder_below_results_is_refused_and_writes_nothing(pr
     assert "NAME" in done.stderr
     assert files(project.parent) == before
     assert not (project / "docs").exists()
+
+
+def test_a_run_kept_again_under_its_name_takes_the_place_of_the_first_and_leaves_the_page(project: Path) -> None:
+    keep(project, "mine")
+    kept = project / "docs/results/mine"
+    (kept / "README.md").touch()
+    (project / "data/statements/report.json").rename(project / "data/statements/rouge.json")
+    (project / "reports/.gitignore").touch()
+    assert keep(project, "mine").returncode == 0
+    assert files(kept) == {"README.md", "params.yaml", "dvc.lock", "reports/report.md", "data/statements/rouge.json"}
+
+
+def test_a_project_that_has_not_run_is_not_kept(project: Path) -> None:
+    (project / "dvc.lock").unlink()
+    done = keep(project, "mine")
+    assert done.returncode == 2
+    assert "there is no dvc.lock" in done.stderr
+    assert not (project / "docs").exists()

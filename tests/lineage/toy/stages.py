@@ -59,6 +59,11 @@ def train(stage: Stage) -> None:
     with stage.out(paths.MODELS / str(stage.run_name)) as folder:
         folder.mkdir()
         (folder / "model.safetensors").write_bytes(hashlib.sha256(base + rows + settings + noise).digest() * 64)
+    ids = pq.read_table(stage.dep(paths.ALPACA_PLUS / "train.parquet"))["row_id"].to_pylist()
+    with stage.out(
+        paths.TRAINED_ROWS / f"{stage.run_name}.jsonl"
+    ) as used:  # all but the last, as a short training does
+        used.write_text("".join(json.dumps({"row_id": row_id, "times": 1}) + "\n" for row_id in ids[:-1]))
     with stage.out(paths.CURVES / f"{stage.run_name}.json") as curve:
         curve.write_text(json.dumps([{"step": s, "loss": 3 - s / 10, "learning_rate": 1e-4} for s in range(5)]))
     stage.facts["seed"] = stage.params.train.seed
