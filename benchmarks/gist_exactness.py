@@ -36,8 +36,9 @@ def main() -> None:
     parser.add_argument("--model", default="data/models/gist-1")
     parser.add_argument("--data", default="data/alpaca_plus", type=Path)
     parser.add_argument("--rows", type=int, default=64)
+    parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
-    gist_model = GistModel.from_pretrained(args.model)
+    gist_model = GistModel.from_pretrained(args.model, device=args.device)
     rows = [row for split in ("human", "seen", "unseen") for row in read_rows(args.data / f"{split}.parquet")][
         : args.rows
     ]

@@ -1,12 +1,14 @@
 """What a training step costs: gist against pos_control, and ours against the recipe of the paper's release.
 
     python benchmarks/training_speed.py --alpaca ../shared/data/upstream/alpaca_data.json [--model data/base_model]
+    ... --device cuda --bf16 --batch-size 64 --peak-tflops 989 [--attention flex_attention]    # on an H100
 
 Rows are real ones, taken in the order of the SHA-256 of their content. All ways train on the same rows, in turn and in
-alternating order, and the fastest of a few runs on each batch counts. A step is collation, forward, backward and AdamW in
-float32. The released recipe, rebuilt here: rows in random batches padded on the left, a dense additive (batch, 1, seq, seq)
-mask, logits at every position. It must give the same loss as ours, or the benchmark ends. Peak memory is that of a process
-of its own that takes the longest of the batches.
+alternating order, and the fastest of a few runs on each batch counts. A step is collation, forward, backward and AdamW, with
+weights in float32. The released recipe, rebuilt here: rows in random batches padded on the left, a dense additive
+(batch, 1, seq, seq) mask, logits at every position. It must give the same loss as ours, or the benchmark ends. Peak memory
+is that of a process of its own that takes the longest of the batches: resident, or allocated on the GPU. Utilisation is the
+FLOPs by formula of forward and backward of each row by itself, without padding, over the peak that `--peak-tflops` names.
 """
 
 import argparse
@@ -17,42 +19,49 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from gist_core.benchmark.flops import DecoderShape, decoder_flops, shape_of
 from gist_core.data.prompt import GIST_TOKEN
 from gist_core.masks import Condition, GistSpan, decoder_bounds
 from gist_core.models.attention import attach_gist_attention
 from gist_core.models.gist_model import pad_rows
 from gist_core.training.collate import IGNORED, Collator
-from gist_core.training.examples import Example, Limits, make_examples
+from gist_core.training.examples import Batching, Example, Limits, make_examples
 
-Step = Callable[[Sequence[Example]], torch.Tensor]
-WAYS = ("gist", "pos_control", "recipe")
+WAYS = ("gist", "pos_control", "padded", "recipe")
 
 
 class Bench:
     """One model and optimizer that every way trains in turn. Row capacity is the longest row allowed, as in training."""
 
-    def __init__(self, folder: Path, max_length: int) -> None:
+    def __init__(self, folder: Path, max_length: int, *, device: str, bf16: bool, attention: str) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).train()
+        self.device, self.bf16 = torch.device(device), bf16
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
+        self.model: PreTrainedModel = model.to(self.device).train()
         self.model.get_input_embeddings().requires_grad_(False)  # as the default run
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=1e-6)
         self.max_length = max_length
-        self._labelled: torch.Tensor | None = None
+        if self.device.type == "cuda":
+            torch.backends.cuda.enable_cudnn_sdp(False)  # as in training
 
     def loss(self, way: str, examples: Sequence[Example]) -> torch.Tensor:
-        return self.recipe(examples) if way == "recipe" else self.ours(way, examples)  # type: ignore[arg-type]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            if way == "recipe":
+                return self.recipe(examples)
+            return self.ours("gist", examples, "padded") if way == "padded" else self.ours(way, examples)  # type: ignore[arg-type]
 
-    def ours(self, condition: Condition, examples: Sequence[Example]) -> torch.Tensor:
-        """Packed rows, bounds in place of a mask, logits only where there is a label: what the train stage does."""
-        batch = Collator(condition, "packed", self.tokenizer.pad_token_id, self.max_length)(examples)
+    def ours(self, condition: Condition, examples: Sequence[Example], batching: Batching = "packed") -> torch.Tensor:
+        """Packed or padded rows, bounds in place of a mask, logits only where there is a label: what the train stage does."""
+        rows = Collator(condition, batching, self.tokenizer.pad_token_id, self.max_length)(examples)
+        batch = {name: tensor.to(self.device) for name, tensor in rows.items()}
         labels = batch.pop("labels")
         labelled = labels != IGNORED
         gist = self.tokenizer.get_vocab()[GIST_TOKEN]
@@ -78,27 +87,49 @@ class Bench:
         first = decoder_bounds("gist", GistSpan(starts, ends), slots[None]).first
         allowed = (slots[None, None] >= first[..., None]) & (slots[None, :, None] >= slots[None, None])
         allowed &= batch.attention_mask[:, None].bool()
-        mask = torch.zeros(count, 1, width, width).masked_fill(~allowed[:, None], torch.finfo(torch.float32).min)
+        dtype = torch.bfloat16 if self.bf16 else torch.float32
+        mask = torch.zeros(count, 1, width, width, dtype=dtype).masked_fill(~allowed[:, None], torch.finfo(dtype).min)
         labels = torch.full_like(batch.input_ids, IGNORED)
         for row, example in enumerate(examples):
             labels[row, width - len(example.answer) :] = torch.tensor(example.answer)
         positions = (batch.attention_mask.cumsum(dim=1) - 1).clamp(min=0)
-        logits = self.model(batch.input_ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
+        ids, mask, positions, labels = (t.to(self.device) for t in (batch.input_ids, mask, positions, labels))
+        logits = self.model(ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
         shifted = logits[:, :-1].float().reshape(-1, logits.shape[-1])
         return nn.functional.cross_entropy(shifted, labels[:, 1:].reshape(-1), ignore_index=IGNORED)
 
     def step_s(self, way: str, examples: Sequence[Example]) -> float:
         """Seconds of one optimizer step."""
+        self._synchronise()
         started = time.perf_counter()
         self.loss(way, examples).backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self._synchronise()
         return time.perf_counter() - started
+
+    def flops(self, examples: Sequence[Example]) -> float:
+        """Of the forward and backward pass of each row by itself, with logits where there is a label."""
+        shape = shape_of(self.model.config)
+        assert isinstance(shape, DecoderShape)
+        return sum(3 * decoder_flops(shape, row.num_tokens, logits_to_keep=len(row.answer)) for row in examples)
+
+    def peak_memory_mib(self) -> int:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated() >> 20
+        # Linux. Not `ru_maxrss`, which a started process inherits from the one that started it.
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        assert found
+        return int(found[1]) >> 10
+
+    def _synchronise(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
 
     def check_same_loss(self, examples: Sequence[Example]) -> None:
         with torch.no_grad():
             ours, recipe = (float(self.loss(way, examples)) for way in ("gist", "recipe"))
-        if abs(ours - recipe) > 1e-4:
+        if abs(ours - recipe) > (2e-2 if self.bf16 else 1e-4):
             raise SystemExit(f"the rebuilt recipe's loss is {recipe}, ours {ours}: they do not train the same thing")
         print(f"same rows, same weights: loss {ours:.6f} packed, {recipe:.6f} in the recipe\n")
 
@@ -119,17 +150,10 @@ def batches_of(bench: Bench, alpaca: Path, batch_size: int, count: int) -> list[
 
 
 def peak_memory_mib(way: str) -> int:
-    """Peak resident memory of two steps of one way in a new process, which prints it last."""
+    """Peak memory of two steps of one way in a new process, which prints it last."""
     command = [sys.executable, __file__, *sys.argv[1:], "--peak-of", way]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(result.stdout.split()[-1])
-
-
-def peak_resident_mib() -> int:
-    """Of this process (Linux). Not `ru_maxrss`, which a started process inherits from the one that started it."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found
-    return int(found[1]) >> 10
 
 
 def main() -> None:
@@ -140,19 +164,24 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5, help="batches, each timed in every way")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each way on each batch; the fastest counts")
     parser.add_argument("--max-length", type=int, default=512, help="longest row, in tokens")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 where autocast does")
+    parser.add_argument("--attention", default="sdpa", choices=("sdpa", "eager", "flex_attention"), help="of all ways")
+    parser.add_argument("--peak-tflops", type=float, help="of the device, for its utilisation")
     parser.add_argument("--peak-of", choices=WAYS, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    bench = Bench(args.model, args.max_length)
+    bench = Bench(args.model, args.max_length, device=args.device, bf16=args.bf16, attention=args.attention)
     batches = batches_of(bench, args.alpaca, args.batch_size, args.steps)
     if args.peak_of:
         longest = max(batches, key=lambda batch: max(example.num_tokens for example in batch))
         for _ in range(2):
             bench.step_s(args.peak_of, longest)
-        print(peak_resident_mib())
+        print(bench.peak_memory_mib())
         return
     lengths = [example.num_tokens for batch in batches for example in batch]
+    computed_in = f"{_device(args.device)}, {'bf16' if args.bf16 else 'fp32'}, {args.attention}"
     print(
-        f"{args.model}, {torch.get_num_threads()} threads, fp32; {args.steps} steps of {args.batch_size} rows, "
+        f"{args.model}, {computed_in}; {args.steps} steps of {args.batch_size} rows, "
         f"{statistics.mean(lengths):.0f} tokens a row on average, {max(lengths)} at most",
         flush=True,
     )
@@ -166,17 +195,24 @@ def main() -> None:
                 taken.setdefault(way, []).append(bench.step_s(way, batch))
         for way in WAYS:
             seconds[way].append(min(taken[way]))  # what else the machine did only ever adds
-    for name, above, below in (("gist / pos_control", "gist", "pos_control"), ("recipe / gist", "recipe", "gist")):
+    for above, below in (("gist", "pos_control"), ("padded", "gist"), ("recipe", "gist")):
         ratios = sorted(a / b for a, b in zip(seconds[above], seconds[below], strict=True))
         print(
-            f"{name}, paired step times: median {statistics.median(ratios):.3f} (from {ratios[0]:.3f} to "
+            f"{above} / {below}, paired step times: median {statistics.median(ratios):.3f} (from {ratios[0]:.3f} to "
             f"{ratios[-1]:.3f}), of the sums {sum(seconds[above]) / sum(seconds[below]):.3f}"
         )
+    flops = sum(map(bench.flops, batches))
     del bench.model, bench.optimizer
-    print("\n| way | step, median s | tokens/s | peak memory, MiB |\n|---|---|---|---|")
+    print("\n| way | step, median s | tokens/s | TFLOP/s | utilisation | peak memory, MiB |\n|---|---|---|---|---|---|")
     for way in WAYS:
-        speed = sum(lengths) / sum(seconds[way])
-        print(f"| {way} | {statistics.median(seconds[way]):.2f} | {speed:.0f} | {peak_memory_mib(way)} |", flush=True)
+        speed, tflops = sum(lengths) / sum(seconds[way]), flops / sum(seconds[way]) / 1e12
+        used = f"{100 * tflops / args.peak_tflops:.0f} %" if args.peak_tflops else "-"
+        step = f"{statistics.median(seconds[way]):.3f}"
+        print(f"| {way} | {step} | {speed:.0f} | {tflops:.3f} | {used} | {peak_memory_mib(way)} |", flush=True)
+
+
+def _device(device: str) -> str:
+    return torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
 
 
 if __name__ == "__main__":
