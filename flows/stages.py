@@ -14,6 +14,7 @@ from typing import Any
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
+from prefect.runtime import flow_run, task_run
 from prefect.states import Completed, State
 
 from flows.artifacts import publish_progress, publish_stage
@@ -59,6 +60,10 @@ def stage_environment(stage: str) -> dict[str, str]:
     """The stage's environment: this one, with the running interpreter first in PATH, so that the `python` of its
     command is the one that has the packages."""
     env = dict(os.environ, DVC_NO_ANALYTICS="1", PYTHONUNBUFFERED="1", GIST_FLOW_STAGE=stage)
+    # For the run log of the stage (tasks/stage.py): which flow run and task run started it.
+    env |= {
+        f"GIST_{kind.upper()}": str(run.id) for kind, run in (("flow_run", flow_run), ("task_run", task_run)) if run.id
+    }
     env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", os.defpath)])
     return env
 
@@ -71,7 +76,7 @@ def reproduce(stage: StageNode, run: StageRun, cancelled: threading.Event) -> St
     """
     arguments = ["repro", "--single-item", stage.name]
     if run.force:
-        arguments += ["--force", "--no-run-cache"]  # `--force` alone would take the outs from the run cache
+        arguments += ["--force", "--no-run-cache"]  # older DVC took the outs of a forced stage from the run cache
     if run.pull:
         arguments.append("--pull")
 
