@@ -32,7 +32,7 @@ def plan(
     The defaults are the paper's A100 with 80 GB.
     """
     from gist_core.training import plan as p
-    from gist_core.training.checkpoints import KEPT
+    from gist_core.training.checkpoints import kept
 
     params = _compose(overrides or [])
     config, hardware = _config(params), p.Hardware(gpu_memory_gib, gpu_tflops, utilisation)
@@ -67,8 +67,9 @@ def plan(
         ),
         (
             "disk",
-            f"{checkpoint / p.GIB:,.1f} GiB a checkpoint, {(KEPT + 1) * checkpoint / p.GIB:,.1f} GiB while one "
-            f"is replaced; {_width(params) * count.all / p.GIB:,.1f} GiB for the base model and for each trained one",
+            f"{checkpoint / p.GIB:,.1f} GiB a checkpoint, "
+            f"{(kept(params.train.select) + 1) * checkpoint / p.GIB:,.1f} GiB while one is replaced; "
+            f"{_width(params) * count.all / p.GIB:,.1f} GiB for the base model and for each trained one",
         ),
     ]
     for name, text in rows:

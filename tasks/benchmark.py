@@ -6,32 +6,30 @@ python -m tasks.benchmark --run gist-1
 import json
 
 from tasks import paths
-from tasks.stage import Stage, stage_main
+from tasks.stage import Stage, enough_memory, stage_main
 
 
 def run(stage: Stage) -> None:
-    import torch
-
     from gist_core.benchmark.measure import Prompt, measure
     from gist_core.benchmark.summary import summarise
     from gist_core.data.rows import read_rows
     from gist_core.models.gist_model import GistModel
 
     params = stage.params.benchmark
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    gist_model = GistModel.from_pretrained(stage.dep(paths.MODELS / str(stage.run_name)), device=device)
+    gist_model = GistModel.from_pretrained(stage.dep(paths.MODELS / str(stage.run_name)), device=stage.device)
     rows = read_rows(stage.dep(paths.ALPACA_PLUS / "human.parquet"))
     prompts = [Prompt(row.row_id, row.instruction, row.input) for row in rows]
-    measurements = list(
-        measure(
-            gist_model,
-            sorted(prompts, key=lambda prompt: prompt.row_id)[: params.max_prompts],
-            batch_sizes=params.batch_sizes,
-            warmup=params.warmup,
-            repeats=params.repeats,
-            seed=params.seed,
+    with enough_memory(f"take the largest out of benchmark.batch_sizes = {list(params.batch_sizes)}"):
+        measurements = list(
+            measure(
+                gist_model,
+                sorted(prompts, key=lambda prompt: prompt.row_id)[: params.max_prompts],
+                batch_sizes=params.batch_sizes,
+                warmup=params.warmup,
+                repeats=params.repeats,
+                seed=params.seed,
+            )
         )
-    )
     with (
         stage.out(paths.BENCHMARK / str(stage.run_name)) as folder,
         stage.out(paths.BENCHMARK_METRICS / f"{stage.run_name}.json") as metrics,
@@ -39,9 +37,9 @@ def run(stage: Stage) -> None:
         folder.mkdir(parents=True)
         lines = "".join(json.dumps(row) + "\n" for row in measurements)
         (folder / "measurements.jsonl").write_text(lines, encoding="utf-8")
-        summary = summarise(measurements, params.resamples, params.seed) | {"device": _device_name(device)}
+        summary = summarise(measurements, params.resamples, params.seed) | {"device": _device_name(stage.device)}
         metrics.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    stage.facts |= {"device": _device_name(device), "model": gist_model.fingerprint, "threads": torch.get_num_threads()}
+    stage.facts |= {"device": _device_name(stage.device), "model": gist_model.fingerprint}
 
 
 def _device_name(device: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tasks import paths
-from tasks.stage import Stage, stage_main
+from tasks.stage import Stage, enough_memory, stage_main
 
 if TYPE_CHECKING:
     from gist_core.data.rows import Row
@@ -56,7 +56,10 @@ def answer_splits(stage: Stage, gist_model: "GistModel", shorten: Callable[[str]
                 description=f"{stage.name} {split}",
             )
             about = {"run": stage.run_name, "split": split, "model": gist_model.fingerprint}
-            with (folder / f"{split}.jsonl").open("w", encoding="utf-8") as file:
+            with (
+                enough_memory(f"lower generate.batch_size = {params.batch_size}; the rows that are answered stay so"),
+                (folder / f"{split}.jsonl").open("w", encoding="utf-8") as file,
+            ):
                 for row, text, answer in zip(rows, given, answers, strict=True):
                     line = about | answer
                     if shorten:

@@ -60,7 +60,7 @@ class Stage:
     facts: what the statement should record beside inputs, outputs and parameters (seeds, model as answered, tokens,
         cost, ...): JSON, and the same for every execution on the same inputs. `facts["not_reproducible"] = "why"`
         says that the outs may differ in another run.
-    run_facts: what varies from one execution to the next (speed, peak memory, retries); it goes to the run log.
+    run_facts: what varies from one execution to the next (speed); it goes to the run log.
     """
 
     def __init__(self, name: str, root: Path, command: list[str]) -> None:
@@ -158,6 +158,13 @@ class Stage:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    @cached_property
+    def progress_file(self) -> Path:
+        """Where the stage may tell how far it is, {"done": int, "total": int}; the flow shows it (flows/artifacts.py)."""
+        file = self.root / paths.WORK / "progress" / f"{self.name}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return file
+
     def _execute(self, run: Callable[["Stage"], None]) -> None:
         busy = f"stage {self.name} is already running in process {{}}; wait for it or stop it"
         with held(self.root / paths.WORK / "locks", self.name, busy):
@@ -236,13 +243,24 @@ class Stage:
         return None
 
 
+@contextmanager
+def enough_memory(remedy: str) -> Iterator[None]:
+    """Turns what torch raises for want of memory into a ValueError that ends with what to do."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(sign in str(error).lower() for sign in ("out of memory", "can't allocate memory")):
+            raise
+        raise ValueError(f"out of memory ({str(error).strip().splitlines()[0]:.200}); {remedy}") from error
+
+
 def stage_main(name: str, run: Callable[[Stage], None], *, argv: list[str] | None = None) -> None:
     """Entry point of a task module: `python -m tasks.NAME [--run RUN]`. Exits 2 on a user's mistake."""
     module = sys.modules[run.__module__]
     parser = argparse.ArgumentParser(
         prog=f"python -m tasks.{name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--run", help="run of the matrix, a name under `runs:` in params.yaml (matrix stages only)")
+    parser.add_argument("--run", help="run of the matrix, a name under `runs:` or `baselines:` in params.yaml (matrix stages only)")
     args = parser.parse_args(argv)
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # the progress bars of every library

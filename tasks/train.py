@@ -34,6 +34,7 @@ def run(stage: Stage) -> None:
             dev_rows=str(stage.dep(dev_rows)) if (stage.root / dev_rows).exists() else None,
             output=str(model_folder),
             work_dir=str(work_dir),
+            progress_file=str(stage.progress_file),
             train=stage.params.train,
             engine=stage.params.engine,
             run=stage.run_params,

@@ -6,7 +6,6 @@ torchrun --nproc_per_node 2 -m tasks.train_worker JOB.json
 import json
 import os
 import sys
-from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,7 @@ class Job(Section):
     """All that a worker needs to know. Paths are absolute; `output` gets the trained model.
 
     start: folder of the model that training starts from. dev_rows: rows held out of train; None where there are none.
+    progress_file: tells how far it is; None: nobody looks on.
     """
 
     start: str
@@ -31,6 +31,7 @@ class Job(Section):
     dev_rows: str | None = None
     output: str
     work_dir: str
+    progress_file: str | None = None
     train: TrainParams
     engine: EngineParams
     run: RunParams
@@ -81,6 +82,15 @@ def _run_job(job: Job) -> None:
         lora_rank=job.run.lora_rank,
         frozen_layers=job.run.frozen_layers or 0,
     )
+    if not use_cpu:
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        if local > torch.cuda.device_count():
+            raise ValueError(
+                f"{local} processes on a machine with {torch.cuda.device_count()} GPU(s): each needs one of its own; lower "
+                f"engine.processes ({job.engine.processes})"
+            )
+        # cuDNN's attention makes a plan for each new shape, and packed batches hardly ever repeat one.
+        torch.backends.cuda.enable_cudnn_sdp(False)
     deepspeed = None
     if job.engine.zero_stage is not None:
         init_processes(use_cpu=use_cpu)
@@ -115,6 +125,7 @@ def _run_job(job: Job) -> None:
         teacher=teacher,
         deepspeed=deepspeed,
         use_cpu=use_cpu,
+        progress_file=Path(job.progress_file) if job.progress_file else None,
     )
     if not deepspeed:
         model.to(config.dtype)
@@ -123,11 +134,11 @@ def _run_job(job: Job) -> None:
         tokenizer.save_pretrained(job.output)
         gist_model.settings.save(Path(job.output))
         (Path(job.output) / "training_args.bin").unlink(missing_ok=True)  # a pickle of paths and times of this machine
-        times = Counter(example.row_id for batch in trainer.train_dataset for example in batch)
-        lines = [json.dumps({"row_id": row_id, "times": count}) + "\n" for row_id, count in times.items()]
+        rows = trainer.trained_rows
+        lines = [json.dumps({"row_id": row_id, "times": times}) + "\n" for row_id, times in rows.items()]
         (Path(job.work_dir) / TRAINED_ROWS_FILE).write_text("".join(lines), encoding="utf-8")
         summary = {
-            "rows_trained_on": len(times),
+            "rows_trained_on": len(rows),
             "rows_short_enough": len(examples),
             "rows_too_long": len(too_long),
             "processes": world_size(),

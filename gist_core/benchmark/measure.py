@@ -107,7 +107,11 @@ class ForwardPass:
 
     @torch.inference_mode()
     def time_ms(self) -> tuple[float, float | None, int | None]:
-        """Wall time, device time (CUDA only) and peak device memory in bytes (CUDA only) of one pass."""
+        """Wall time, device time (CUDA only) and peak device memory in bytes (CUDA only) of one pass.
+
+        Device time is that between two events on the stream: the kernels, and the gaps where they wait for the host. The
+        paper's is a profiler's sum of kernels, which leaves those out.
+        """
         run = self._prepared()
         if self.gist_model.device.type != "cuda":
             started = time.perf_counter()

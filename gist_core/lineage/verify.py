@@ -224,10 +224,10 @@ def _whose(sha256: str, ledger: Ledger) -> str:
 
 def _which_rows(path: Path, ledger: Ledger, name: str, stores: Sequence[ObjectStore]) -> str:
     """Names the rows that differ from an intact copy of the file, if some store has one."""
-    maker = ledger.producer(name)
+    maker = ledger.producers.get(name)
     for store in stores if maker else ():
         try:
-            source = store.open(maker.outputs[name]["md5"]) if maker else None
+            source = store.open(ledger.statements[maker].outputs[name]["md5"]) if maker else None
         except OSError:
             continue
         if source:

@@ -3,6 +3,7 @@ with gist tokens", arXiv 2304.08467. Every value names the place it was taken fr
 
 from dataclasses import dataclass
 
+CITATION = "Mu, Li and Goodman (2023), Learning to compress prompts with gist tokens, arXiv:2304.08467"
 SPLITS = ("seen", "unseen", "human")
 
 

@@ -9,12 +9,18 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 MARKER = "COMPLETE"
-KEPT = 2  # on disk; a third is there while it replaces one of them
+Select = Literal["last", "dev_loss"]
+
+
+def kept(select: Select) -> int:
+    """Checkpoints that stay on disk: the last two, so that a whole one is there while another is written, and the best one
+    where that is selected. One more is there while it replaces one of them."""
+    return 2 if select == "last" else 3
 
 
 class MarkComplete(TrainerCallback):

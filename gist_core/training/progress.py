@@ -1,18 +1,25 @@
 """A line for every logged step: loss, learning rate, tokens per second, and when the training will be over."""
 
+import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from transformers import ProgressCallback, TrainerControl, TrainerState, TrainingArguments
 
 
 class Progress(ProgressCallback):
-    """A bar on a terminal; elsewhere lines only. tokens_per_step: of every optimizer step, over all processes."""
+    """A bar on a terminal; elsewhere lines only.
 
-    def __init__(self, tokens_per_step: list[int]) -> None:
+    tokens_per_step: of every optimizer step, over all processes. file: gets {"done": steps, "total": steps}, for who looks
+    on from outside.
+    """
+
+    def __init__(self, tokens_per_step: list[int], file: Path | None = None) -> None:
         super().__init__()
         self._tokens = tokens_per_step
+        self._file = file
         self._first_step = 0
         self._started_s = 0.0
 
@@ -46,6 +53,8 @@ class Progress(ProgressCallback):
             return
         elapsed_s = max(time.monotonic() - self._started_s, 1e-9)
         done, step = sum(self._tokens[self._first_step : state.global_step]), state.global_step
+        if self._file is not None:
+            self._file.write_text(json.dumps({"done": step, "total": state.max_steps}), encoding="utf-8")
         # By tokens, not by steps: grouped batches differ in length.
         left_s = sum(self._tokens[step:]) * elapsed_s / max(done, 1)
         line = (

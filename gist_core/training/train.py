@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from gist_core.models.gist_model import GistModel
-from gist_core.training.checkpoints import KEPT, MarkComplete, last_complete_checkpoint
+from gist_core.training.checkpoints import MarkComplete, Select, kept, last_complete_checkpoint
 from gist_core.training.collate import Collator
 from gist_core.training.curve import WriteCurve
 from gist_core.training.distill import Teacher
@@ -64,7 +64,7 @@ class TrainSettings:
     log_every: int
     seed: int
     bf16: bool = False
-    select: Literal["last", "dev_loss"] = "last"
+    select: Select = "last"
     lora_rank: int | None = None
     frozen_layers: int = 0
 
@@ -79,12 +79,14 @@ def train(
     teacher: Teacher | None = None,
     deepspeed: dict[str, Any] | None = None,
     use_cpu: bool = False,
+    progress_file: Path | None = None,
 ) -> GistTrainer:
     """Trains `gist_model` in place, resuming from the last whole checkpoint in `work_dir`.
 
     dev_examples: held-out rows; their loss is in the curve at every checkpoint.
     teacher: a pos_control model to distil from (gist_core/training/distill.py).
     deepspeed: a DeepSpeed configuration (gist_core/training/engine.py), or None.
+    progress_file: tells how far it is (gist_core/training/progress.py).
 
     Returns: the trainer, whose `save_model(folder)` writes the weights (gathered, under ZeRO-3; LoRA merged).
 
@@ -132,7 +134,7 @@ def train(
     gist_model.model.train()
     checkpoint, cut_short = last_complete_checkpoint(work_dir)
     if checkpoint is None:
-        at_once = min(KEPT + 1, -(-settings.steps // settings.save_every))
+        at_once = min(kept(settings.select) + 1, -(-settings.steps // settings.save_every))
         check_disk(work_dir, at_once * _checkpoint_bytes(gist_model.model))
     dev_order = sorted(dev_examples, key=lambda example: example.num_tokens)
     size = settings.micro_batch_size
@@ -153,7 +155,7 @@ def train(
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
-    trainer.add_callback(Progress(tokens_per_step))
+    trainer.add_callback(Progress(tokens_per_step, progress_file))
     if cut_short:
         logger.warning("skipped and removed checkpoints without a completeness marker: %s", ", ".join(cut_short))
     if checkpoint is not None:
@@ -229,12 +231,13 @@ def _arguments(
         logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=settings.save_every,
-        save_total_limit=KEPT,
+        save_total_limit=kept(settings.select),
         eval_strategy="steps" if with_dev else "no",
         eval_steps=settings.save_every if with_dev else None,
+        # Only where it is asked for: the best checkpoint is kept in place of the last but one.
         load_best_model_at_end=settings.select == "dev_loss",
-        metric_for_best_model="eval_loss" if with_dev else None,
-        greater_is_better=False if with_dev else None,
+        metric_for_best_model="eval_loss" if settings.select == "dev_loss" else None,
+        greater_is_better=False if settings.select == "dev_loss" else None,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         disable_tqdm=not sys.stderr.isatty(),

@@ -1,5 +1,6 @@
 """transformers' Trainer, over batches that are planned beforehand, with logits only where there is a label."""
 
+from collections import Counter
 from typing import Any
 
 import torch
@@ -31,6 +32,12 @@ class GistTrainer(Trainer):
         """The optimizer step whose weights the model has after training."""
         best = self.state.best_model_checkpoint if self.args.load_best_model_at_end else None
         return self.state.global_step if best is None else int(best.rpartition("-")[2])
+
+    @property
+    def trained_rows(self) -> Counter[str]:
+        """How often training takes each row, by row id, in the order of first use."""
+        assert isinstance(self.train_dataset, list)
+        return Counter(example.row_id for batch in self.train_dataset for example in batch)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
         assert isinstance(self.train_dataset, list)

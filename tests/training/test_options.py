@@ -252,6 +252,21 @@ def test_a_run_goes_on_from_another_run_with_steps_rows_and_rate_of_its_own(fold
     assert summary["seed"] == 3
 
 
+def test_bf16_computes_in_bfloat16_and_keeps_the_weights_in_float32(folder: Path, plain: Job) -> None:
+    halved = job(folder, "halved", bf16=True)
+    run_job(halved)
+    assert {tensor.dtype for tensor in weights(halved.output).values()} == {torch.float32}
+    ours, theirs = ([point["loss"] for point in curve(which)] for which in (halved, plain))
+    assert ours != theirs
+    assert ours == pytest.approx(theirs, rel=0.02)
+
+
+def test_the_progress_file_tells_how_far_a_training_is(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "progress.json"
+    run_job(job(folder, "seen-from-outside").model_copy(update={"progress_file": str(file)}))
+    assert json.loads(file.read_text(encoding="utf-8")) == {"done": 12, "total": 12}
+
+
 def test_the_dev_loss_is_that_of_the_saved_weights_and_changes_no_training(folder: Path, plain: Job) -> None:
     watched = job(folder, "watched").model_copy(update={"dev_rows": str(folder / "dev.parquet")})
     run_job(watched)
