@@ -260,7 +260,7 @@ def stage_main(name: str, run: Callable[[Stage], None], *, argv: list[str] | Non
     parser = argparse.ArgumentParser(
         prog=f"python -m tasks.{name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--run", help="run of the matrix, a name under `runs:` or `baselines:` in params.yaml (matrix stages only)")
+    parser.add_argument("--run", help="of a matrix stage: a name under `runs:` or `baselines:` in params.yaml")
     args = parser.parse_args(argv)
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # the progress bars of every library

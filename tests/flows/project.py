@@ -52,6 +52,7 @@ path = pathlib.Path(out)
 path.parent.mkdir(parents=True, exist_ok=True)
 path.write_text(json.dumps({"stage": name, "value": digest.hexdigest()}))
 facts = {"stage": name, "start": stamp, "end": time.time(), "pid": os.getpid(), "cwd": os.getcwd()}
+facts["started_by"] = [os.environ["GIST_FLOW_RUN"], os.environ["GIST_TASK_RUN"]] if "GIST_FLOW_RUN" in os.environ else None
 event.write_text(json.dumps(facts))
 """
 

@@ -87,6 +87,8 @@ def test_the_whole_graph_runs_within_its_limits_and_leaves_the_lock_that_dvc_rep
     assert f"{STAGES} made" in said
     events = project.events()
     assert len(events) == STAGES
+    flow_runs, task_runs = zip(*(event["started_by"] for event in events), strict=True)
+    assert (len(set(flow_runs)), len(set(task_runs))) == (1, STAGES), "each stage knows the runs that started it"
     assert not overlaps([event for event in events if event["stage"] in GPU])
     pairs = {frozenset(pair) for pair in overlaps(events)}
     assert frozenset({"count", "check@a"}) in pairs, (
