@@ -1,7 +1,11 @@
 """Work in progress outlives a kill at any moment, and nothing else takes it up."""
 
 import json
+import shutil
+import tempfile
 from pathlib import Path
+
+import pytest
 
 from tasks import paths
 from tasks.stage import Stage
@@ -48,3 +52,20 @@ def test_another_locked_environment_or_parameter_does_not_take_it_up(toy: Path) 
     params = (toy / "params.yaml").read_text()
     (toy / "params.yaml").write_text(params.replace("max_new_tokens: ", "max_new_tokens: 1"))
     assert not execute(toy)
+
+
+SHARED_MEMORY = Path("/dev/shm")
+
+
+@pytest.mark.skipif(not SHARED_MEMORY.is_dir(), reason="needs a second file system, /dev/shm")
+def test_outs_on_another_file_system_are_refused_before_the_work(toy: Path) -> None:
+    if SHARED_MEMORY.stat().st_dev == toy.stat().st_dev:
+        pytest.skip("/dev/shm is on the file system of the temporary folder")
+    with tempfile.TemporaryDirectory(dir=SHARED_MEMORY) as elsewhere:
+        shutil.rmtree(toy / paths.GENERATIONS)
+        (toy / paths.GENERATIONS).symlink_to(elsewhere)
+        with (
+            pytest.raises(ValueError, match="on two file systems"),
+            Stage(NAME, toy, []).out(paths.GENERATIONS / "gist-1"),
+        ):
+            pytest.fail("the work has begun")

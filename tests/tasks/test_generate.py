@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from gist_core.data.rows import Row, row_id
 from gist_core.generation import decode
 from gist_core.generation.decode import Question, answer_split
 from tasks.generate import draw_rows
+from tasks.stage import enough_memory
 from tests.tiny import tiny_gist_model
 
 
@@ -47,3 +49,11 @@ def test_a_kill_within_a_character_costs_that_row_alone(tmp_path: Path, monkeypa
     assert answers() == whole
     assert [question.row_id for question in asked] == ["05", "06"]
     assert progress.read_bytes() == b"".join(lines)
+
+
+def test_too_large_a_batch_ends_with_what_to_lower() -> None:
+    said = r"out of memory \(.+\); lower generate.batch_size = 512"
+    with pytest.raises(ValueError, match=said), enough_memory("lower generate.batch_size = 512"):
+        torch.empty(1 << 50)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"), enough_memory("lower it"):
+        torch.zeros(2, 3) @ torch.zeros(2, 3)
