@@ -10,13 +10,18 @@ from tasks.stage import Stage, enough_memory, stage_main
 
 
 def run(stage: Stage) -> None:
+    import torch
+
     from gist_core.benchmark.measure import Prompt, measure
     from gist_core.benchmark.summary import summarise
     from gist_core.data.rows import read_rows
     from gist_core.models.gist_model import GistModel
 
     params = stage.params.benchmark
-    gist_model = GistModel.from_pretrained(stage.dep(paths.MODELS / str(stage.run_name)), device=stage.device)
+    device = _device_name(stage.device) + ("" if params.dtype == "float32" else f", {params.dtype}")
+    gist_model = GistModel.from_pretrained(
+        stage.dep(paths.MODELS / str(stage.run_name)), dtype=getattr(torch, params.dtype), device=stage.device
+    )
     rows = read_rows(stage.dep(paths.ALPACA_PLUS / "human.parquet"))
     prompts = [Prompt(row.row_id, row.instruction, row.input) for row in rows]
     with enough_memory(f"take the largest out of benchmark.batch_sizes = {list(params.batch_sizes)}"):
@@ -37,9 +42,9 @@ def run(stage: Stage) -> None:
         folder.mkdir(parents=True)
         lines = "".join(json.dumps(row) + "\n" for row in measurements)
         (folder / "measurements.jsonl").write_text(lines, encoding="utf-8")
-        summary = summarise(measurements, params.resamples, params.seed) | {"device": _device_name(stage.device)}
+        summary = summarise(measurements, params.resamples, params.seed) | {"device": device}
         metrics.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    stage.facts |= {"device": _device_name(stage.device), "model": gist_model.fingerprint}
+    stage.facts |= {"device": device, "model": gist_model.fingerprint}
 
 
 def _device_name(device: str) -> str:

@@ -23,9 +23,12 @@ def run(stage: Stage) -> None:
 
 def load_model(stage: Stage, trained_run: str) -> "GistModel":
     """The trained model of a run, on the GPU if there is one."""
+    import torch
+
     from gist_core.models.gist_model import GistModel
 
-    return GistModel.from_pretrained(stage.dep(paths.MODELS / trained_run), device=stage.device)
+    dtype = getattr(torch, stage.params.generate.dtype)
+    return GistModel.from_pretrained(stage.dep(paths.MODELS / trained_run), dtype=dtype, device=stage.device)
 
 
 def answer_splits(stage: Stage, gist_model: "GistModel", shorten: Callable[[str], str] | None = None) -> None:
@@ -72,6 +75,7 @@ def answer_splits(stage: Stage, gist_model: "GistModel", shorten: Callable[[str]
         "rows": split_counts,
         "decoding": "greedy",
         "device": stage.device,
+        "dtype": params.dtype,
     }
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Condition = Literal["gist", "pos_control", "neg_control"]
 Split = Literal["seen", "unseen", "human"]
+Dtype = Literal["float32", "bfloat16", "float16"]
 RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # a dot would part the keys that DVC reads
 
 
@@ -88,7 +89,7 @@ class ModelParams(Section):
     location: str
     file: str | None = None
     revision: str | None = None
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Dtype = "float32"
     gist_init: str | None = None
 
 
@@ -179,6 +180,7 @@ class GenerateParams(Section):
     max_rows: PositiveInt | None = None
     batch_size: PositiveInt
     max_new_tokens: PositiveInt
+    dtype: Dtype = "float32"  # that the model computes in
 
 
 class RougeParams(Section):
@@ -244,6 +246,7 @@ class BenchmarkParams(Section):
     runs: list[RunName] = Field(min_length=1)  # DVC makes no report without the folder that the stage leaves
     max_prompts: PositiveInt
     batch_sizes: list[PositiveInt] = Field(min_length=1)
+    dtype: Dtype = "float32"
     warmup: int = Field(ge=0)
     repeats: PositiveInt
     resamples: PositiveInt

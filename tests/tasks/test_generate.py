@@ -1,6 +1,7 @@
 """Which rows of a split are answered, and that no answer is lost or read twice."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ import torch
 from gist_core.data.rows import Row, row_id
 from gist_core.generation import decode
 from gist_core.generation.decode import Question, answer_split
-from tasks.generate import draw_rows
+from tasks.generate import draw_rows, load_model
 from tasks.stage import enough_memory
 from tests.tiny import tiny_gist_model
 
@@ -57,3 +58,16 @@ def test_too_large_a_batch_ends_with_what_to_lower() -> None:
         torch.empty(1 << 50)
     with pytest.raises(RuntimeError, match="mat1 and mat2"), enough_memory("lower it"):
         torch.zeros(2, 3) @ torch.zeros(2, 3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_answers_are_computed_in_the_dtype_asked_for(tmp_path: Path, dtype: str) -> None:
+    made = tiny_gist_model("llama")
+    for part in (made.model, made.tokenizer):
+        part.save_pretrained(tmp_path)
+    made.settings.save(tmp_path)
+    params = SimpleNamespace(generate=SimpleNamespace(dtype=dtype))
+    gist_model = load_model(SimpleNamespace(params=params, device="cpu", dep=lambda path: tmp_path), "gist-1")  # type: ignore[arg-type]
+    assert str(gist_model.model.dtype) == f"torch.{dtype}"
+    questions = [Question("01", "Say it.", "in Greek")]
+    assert len(list(answer_split(gist_model, questions, tmp_path / "seen.jsonl", batch_size=1, max_new_tokens=3))) == 1
