@@ -12,6 +12,7 @@ from cli.dvc_project import declared_outs
 from gist_core.lineage import numbers
 from gist_core.lineage.audit import every_number
 from gist_core.lineage.hashing import sha256_of_path
+from gist_core.lineage.ledger import Ledger
 from gist_core.lineage.page import page
 from gist_core.lineage.rowdiff import differing_rows
 from gist_core.lineage.rows import history
@@ -167,6 +168,15 @@ def test_a_row_tells_everything_that_happened_to_it(built: Path) -> None:
     )
     generation = next(event for event in found.events if event.file == "data/generations/gist-1/human.jsonl")
     assert (generation.line, generation.record) == (2, row)
+
+
+def test_a_statement_that_a_stage_reads_was_made_by_the_stage_it_is_about(built: Path) -> None:
+    ledger = Ledger.of_workspace(built)
+    assert ledger.maker("data/statements/train@pos_control.json") == "train@pos_control"
+    assert "train@pos_control" in ledger.upstream("report")
+    assert ledger.maker("data/statements/none.json") is None
+    sources = Tracer(built).why("reports/report.md").sources
+    assert not [path for path in sources if path.startswith("data/statements/")]
 
 
 def test_a_training_row_names_the_models_trained_on_it_and_no_others(built: Path) -> None:

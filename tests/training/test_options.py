@@ -294,6 +294,36 @@ def test_selecting_on_dev_loss_saves_the_best_checkpoint(folder: Path) -> None:
     assert loss_of(saved, examples_of(saved, folder / "dev.parquet")) == pytest.approx(points[best], abs=1e-5)
 
 
+def test_the_rows_that_a_training_took_are_named_in_order_with_how_often(folder: Path, plain: Job) -> None:
+    short = job(folder, "short", steps=2)
+    run_job(short)
+
+    def rows(trained: Job) -> dict[str, int]:
+        lines = (Path(trained.work_dir) / "trained_rows.jsonl").read_text(encoding="utf-8").splitlines()
+        return {record["row_id"]: record["times"] for record in map(json.loads, lines)}
+
+    given = {row.row_id for row in read_rows(folder / "train.parquet")}
+    assert (len(rows(short)), set(rows(short).values())) == (2 * 4, {1})
+    assert set(rows(plain)) == given  # 12 steps of 4 rows: every row twice, and a third time as far as they reach
+    assert sum(rows(plain).values()) == 12 * 4
+    assert list(rows(plain))[:8] == list(rows(short))  # the same order, whatever the number of steps
+    summary = json.loads((Path(short.work_dir) / "summary.json").read_text(encoding="utf-8"))
+    assert (summary["rows_trained_on"], summary["rows_short_enough"]) == (8, len(given))
+
+
+def test_the_last_two_checkpoints_stay_and_the_best_one_where_it_is_selected(folder: Path) -> None:
+    how = {"learning_rate": 3e-2, "lr_schedule": "constant", "warmup_ratio": 0.0, "steps": 11, "save_every": 2}
+    for select, names in (("last", {"10", "11"}), ("dev_loss", {"best", "10", "11"})):
+        trained = job(folder, f"kept-{select}", select=select, **how)
+        trained = trained.model_copy(update={"dev_rows": str(folder / "dev.parquet")})
+        run_job(trained)
+        points = {point["step"]: point["dev_loss"] for point in curve(trained) if "dev_loss" in point}
+        best = str(min(points, key=points.__getitem__))
+        assert best not in ("10", "11")
+        found = {path.name.partition("-")[2] for path in Path(trained.work_dir).glob("checkpoint-*")}
+        assert found == {best if name == "best" else name for name in names}
+
+
 def test_selecting_without_a_dev_split_says_what_to_set(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"no development rows; hold some out with data.num_dev"):
         run_job(job(folder, "nothing-held-out", select="dev_loss"))
