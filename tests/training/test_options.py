@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -309,6 +310,17 @@ def test_the_rows_that_a_training_took_are_named_in_order_with_how_often(folder:
     assert list(rows(plain))[:8] == list(rows(short))  # the same order, whatever the number of steps
     summary = json.loads((Path(short.work_dir) / "summary.json").read_text(encoding="utf-8"))
     assert (summary["rows_trained_on"], summary["rows_short_enough"]) == (8, len(given))
+
+
+def test_a_training_that_was_over_when_it_was_killed_makes_the_same_again_without_a_step(folder: Path) -> None:
+    over = job(folder, "over")
+    run_job(over)
+    before, points = weights(over.output), curve(over)
+    shutil.rmtree(over.output)  # as DVC does with the outs of a stage that it has not recorded
+    run_job(over)
+    after = weights(over.output)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert curve(over) == points
 
 
 def test_the_last_two_checkpoints_stay_and_the_best_one_where_it_is_selected(folder: Path) -> None:
