@@ -67,6 +67,17 @@ class ReportInputs:
         return [split for split in SPLITS if split in self.metrics]
 
     @property
+    def dev_losses(self) -> dict[str, float]:
+        """Of the weights that each run was left with: nats per answer token on the rows held out of train, where there
+        are any."""
+        which = min if self.params["train"].get("select") == "dev_loss" else lambda losses: losses[-1]
+        found = {
+            run: [point["dev_loss"] for point in curve if point.get("dev_loss") is not None]
+            for run, curve in self.curves.items()
+        }
+        return {run: which(losses) for run, losses in found.items() if losses}
+
+    @property
     def data_label(self) -> str:
         """What the data is, in the words of the data stage."""
         return str(self.facts.get("label") or self.params["data"]["kind"])

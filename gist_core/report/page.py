@@ -66,13 +66,14 @@ class Page:
             material.run_table,
             quality.score_table,
             quality.normalised_table,
+            quality.held_out_table,
             quality.significance_table,
             quality.judge_table,
             quality.human_eval_table,
             material.data_table,
             material.compression_table,
         )
-        return {table.id: table for table in (make(self.inputs) for make in makers)}
+        return {table.id: table for make in makers if (table := make(self.inputs)) is not None}
 
     @cached_property
     def figures(self) -> dict[str, figures.Figure]:

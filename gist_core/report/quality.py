@@ -62,6 +62,27 @@ def normalised_table(inputs: ReportInputs) -> Table:
     )
 
 
+def held_out_table(inputs: ReportInputs) -> Table | None:
+    """The same way from neg_control to pos_control in the loss on the development rows; None where there are none."""
+    losses = inputs.dev_losses
+    if not losses:
+        return None
+    without, whole = losses.get("neg_control", 0.0), losses.get("pos_control", 0.0)
+    apart = {"neg_control", "pos_control"} <= losses.keys() and without > whole
+    kept = {run: 100 * (without - loss) / (without - whole) for run, loss in losses.items()} if apart else {}
+    return Table(
+        id="held-out",
+        caption="Loss on rows held out of train, in nats per answer token, and where it stands between neg_control (0) and "
+        "pos_control (100), in %",
+        source="reports/curves/",
+        columns=["Run", "Loss", "Kept, %"],
+        rows=[row(run, number(losses[run], 3), number(kept.get(run))) for run in inputs.trained_runs if run in losses],
+        notes=[
+            "Of the reference answers' tokens, each predicted from those before it; the runs' own answers play no part."
+        ],
+    )
+
+
 def significance_table(inputs: ReportInputs) -> Table:
     """Paired differences in ROUGE-L between runs."""
     rows: list[TableRow] = []

@@ -354,3 +354,24 @@ def test_a_baseline_that_kept_more_than_asked_is_shown_with_what_it_kept(inputs)
         (shown,) = [str(row) for row in table.rows if "first-3" in str(row)]
         assert f"at most {max(kept)} token(s)" in shown
         assert text in shown
+
+
+@pytest.mark.parametrize(("select", "loss", "kept"), [("last", 1.8, 20.0), ("dev_loss", 1.3, 70.0)])
+def test_the_loss_on_held_out_rows_is_that_of_the_weights_that_answer(inputs, select, loss, kept) -> None:
+    by_run = {"pos_control": [1.5, None, 1.0], "gist-1": [1.3, None, 1.8], "neg_control": [2.5, None, 2.0]}
+    curves = {
+        run: [point | {"dev_loss": there} for point, there in zip(inputs.curves[run][:3], losses, strict=True)]
+        for run, losses in by_run.items()
+    }
+    params = PARAMS | {"train": PARAMS["train"] | {"select": select}}
+    shown = to_markdown(Page("t", replace(inputs, params=params, curves=curves)))
+    for line in (
+        "| pos_control | 1.000 | 100.0 |",
+        f"| gist-1 | {loss:.3f} | {kept} |",
+        "| neg_control | 2.000 | 0.0 |",
+    ):
+        assert line in shown
+
+
+def test_without_held_out_rows_there_is_no_table_of_their_loss(inputs) -> None:
+    assert "held-out" not in Page("t", inputs).tables
