@@ -56,7 +56,7 @@ def _run_job(job: Job) -> None:
 
     from gist_core.models.gist_model import GistModel, GistSettings
     from gist_core.training.distill import Teacher
-    from gist_core.training.engine import deepspeed_config, init_processes, world_size
+    from gist_core.training.engine import deepspeed_config, init_processes, sharded_loading, world_size
     from gist_core.training.examples import Limits
     from gist_core.training.train import TrainSettings, train
 
@@ -98,7 +98,8 @@ def _run_job(job: Job) -> None:
     torch.manual_seed(params.seed)
     auto_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     # DeepSpeed keeps the optimizer's own fp32 weights; without it the model itself must hold them, or small updates are lost.
-    model = auto_class.from_pretrained(job.start, dtype=config.dtype if deepspeed else torch.float32)
+    with sharded_loading(deepspeed):
+        model = auto_class.from_pretrained(job.start, dtype=config.dtype if deepspeed else torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(job.start)
     gist_model = GistModel(model, tokenizer, GistSettings(job.run.condition, job.run.num_gist_tokens))
     examples_of = partial(

@@ -6,6 +6,8 @@ parameters. Numbers left "auto" are filled in by transformers from the training 
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,25 @@ def init_processes(*, use_cpu: bool) -> None:
 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend="gloo" if use_cpu else None, verbose=False)
+
+
+@contextmanager
+def sharded_loading(deepspeed: dict[str, Any] | None) -> Iterator[None]:
+    """Under ZeRO 3 a model that is loaded herein is split among the processes weight by weight, so that no process ever
+    holds the whole of it; under another engine nothing is different. Comes after `init_processes`."""
+    if deepspeed is None or deepspeed["zero_optimization"]["stage"] != 3:
+        yield
+        return
+    from transformers.integrations.deepspeed import HfDeepSpeedConfig, unset_hf_deepspeed_config
+
+    # What is "auto" is filled in from the training arguments, which are not made yet; DeepSpeed asks for one batch size.
+    known = {key: value for key, value in deepspeed.items() if value != "auto"} | {"train_micro_batch_size_per_gpu": 1}
+    active = HfDeepSpeedConfig(known)  # `from_pretrained` finds it for as long as it lives
+    try:
+        yield
+    finally:
+        unset_hf_deepspeed_config()
+        del active
 
 
 def world_size() -> int:

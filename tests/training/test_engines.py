@@ -4,6 +4,8 @@ import functools
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -186,6 +188,31 @@ def test_zero_on_two_processes_follows_one_process(folder: Path, stage: int, off
         for which in (single, sharded)
     ]
     assert tokens[0] == tokens[1]
+
+
+@pytest.mark.slow
+def test_no_process_of_zero_3_ever_holds_the_whole_model(folder: Path, tmp_path: Path) -> None:
+    script = tmp_path / "load.py"
+    script.write_text(
+        """
+import json, sys
+from transformers import AutoModelForCausalLM
+from gist_core.training.engine import deepspeed_config, init_processes, leave_processes, sharded_loading
+init_processes(use_cpu=True)
+with sharded_loading(deepspeed_config(3, offload=False, bf16=False)):
+    model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
+print(json.dumps([[p.ds_numel, p.ds_tensor.numel(), p.numel()] for p in model.parameters()]), flush=True)
+leave_processes()
+""",
+        encoding="utf-8",
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
+    result = subprocess.run([*command, str(folder / "base")], capture_output=True, text=True, timeout=200, check=True)
+    processes = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("[[")]
+    assert len(processes) == 2, result.stdout
+    for weights_here in processes:
+        assert all(shard == -(-whole // 2) for whole, shard, _ in weights_here)
+        assert not sum(held for _, _, held in weights_here)
 
 
 @pytest.mark.slow
