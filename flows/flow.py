@@ -25,6 +25,7 @@ from flows.lockfile import put_in_order, read_entries
 from flows.parameters import Dispatch, Limits, PipelineParameters, Plan, make_plan
 from flows.scheduler import Scheduler
 from flows.stages import StageResult, StageRun, stage_task
+from tasks.mend import mend
 from tasks.only_run import only_run
 
 CANCEL_POLL_SECONDS = 3.0
@@ -59,6 +60,7 @@ def pipeline(
     )  # fmt: skip
     here = Path(root).resolve()
     with only_run(here):
+        mend(here)
         plan = make_plan(here, parameters)
         plan.put_params()
         get_run_logger().info("%d stages: %s", len(plan.graph.stages), ", ".join(plan.graph.stages))

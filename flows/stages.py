@@ -21,7 +21,7 @@ from flows.artifacts import publish_progress, publish_stage
 from flows.failures import BACKOFF_SECONDS, FailureKind, StageFailed, classify, explain, retries_left
 from flows.graph import StageNode
 from flows.processes import Outcome, run_in_group
-from tasks.rwlock import mend_rwlock
+from tasks.mend import mend
 
 MADE, UP_TO_DATE, RESTORED = "made", "up to date", "restored from the run cache"
 # What DVC says to a person who typed the command; between the lines of a dozen stages it is noise.
@@ -102,7 +102,7 @@ def _say(line: str) -> None:
 def _call(
     arguments: Sequence[str], stage: StageNode, run: StageRun, cancelled: threading.Event, **callbacks: Any
 ) -> Outcome:
-    mend_rwlock(run.root)
+    mend(run.root)
     return run_in_group(
         dvc_command(*arguments),
         cwd=run.root,

@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 from tasks import paths
+from tasks.mend import mend
 from tasks.only_run import only_run
 from tasks.params import load_params
-from tasks.rwlock import mend_rwlock
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -39,7 +39,7 @@ def _repro(arguments: list[str]) -> int:
         raise ValueError("there is no dvc.yaml here; run this from the project's root")
     load_params()
     with only_run(Path()):
-        mend_rwlock(Path())
+        mend(Path())
         started = time.monotonic()
         process = subprocess.Popen([sys.executable, "-m", "dvc", "repro", *arguments])
         # Or DVC would go on without the lock that is held here. A stage ends with DVC (tasks/parent.py).

@@ -1,4 +1,4 @@
-"""A DVC that was killed while it wrote its list of locks must not stop the next one."""
+"""A DVC that was killed while it wrote a file must not stop the next one."""
 
 import subprocess
 import sys
@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 from dvc.lock import make_lock
 
-from tasks.rwlock import mend_rwlock
+from tasks.mend import mend_lock, mend_rwlock
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A DVC project of one stage that has never run."""
+    """A DVC project of one stage that has never run; `log` counts its runs."""
     assert dvc(tmp_path, "init", "--quiet", "--no-scm").returncode == 0
-    (tmp_path / "dvc.yaml").write_text("stages: {one: {cmd: echo 1 > one, outs: [one]}}", encoding="utf-8")
+    (tmp_path / "dvc.yaml").write_text(
+        "stages: {one: {cmd: echo >> log; echo 1 > one, deps: [given], outs: [one]}}", encoding="utf-8"
+    )
+    (tmp_path / "given").write_text("1", encoding="utf-8")
     return tmp_path
 
 
@@ -47,3 +50,26 @@ def test_a_file_that_is_just_being_written_is_left_alone(root: Path) -> None:
     mending.join(10)
     assert said == [False]
     assert path.read_text(encoding="utf-8") == "{}"
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 10])
+def test_a_lock_that_dvc_refuses_makes_way_and_nothing_is_computed_again(root: Path, kept_bytes: int) -> None:
+    assert dvc(root, "repro").returncode == 0
+    lock = root / "dvc.lock"
+    whole = lock.read_bytes()
+    assert not mend_lock(root), "a whole file stays"
+    lock.write_bytes(whole[:kept_bytes])
+    assert dvc(root, "repro").returncode != 0
+    assert mend_lock(root)
+    again = dvc(root, "repro")
+    assert again.returncode == 0, again.stderr
+    assert (root / "log").read_text(encoding="utf-8") == "\n", "it came from the run cache"
+    assert lock.read_bytes() == whole
+    assert (root / ".dvc/tmp/dvc.lock.broken").read_bytes() == whole[:kept_bytes]
+
+
+def test_a_lock_in_the_middle_of_a_merge_is_left_alone(root: Path) -> None:
+    merging = "schema: '2.0'\nstages:\n<<<<<<< HEAD\n  one: {}\n=======\n  two: {}\n>>>>>>> theirs\n"
+    (root / "dvc.lock").write_text(merging, encoding="utf-8")
+    assert not mend_lock(root)
+    assert (root / "dvc.lock").read_text(encoding="utf-8") == merging
