@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from flows.graph import RESOURCES, Graph, read_graph
+from tasks.params import load_params
 
 Dispatch = Literal["here", "pools"]
 
@@ -92,6 +93,10 @@ def make_plan(root: Path, parameters: PipelineParameters) -> Plan:
     """
     if not root.is_dir():
         raise ValueError(f"{root} is not a folder")
+    if not parameters.overrides and (root / "conf/config.yaml").is_file():
+        load_params(
+            root / "params.yaml"
+        )  # as it was written by hand, maybe; overrides are checked as they are composed
     whole, params = _graph_with(root, parameters.overrides)
     problems = []
     graph = whole

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from gist_core.compressors import compressor_names
+from gist_core.scoring.judge.settings import check_address
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -119,6 +120,16 @@ class EngineParams(Section):
     processes: PositiveInt = 1
     hostfile: str | None = None
 
+    @model_validator(mode="after")
+    def _deepspeed_only(self) -> "EngineParams":
+        given = {"offload": self.offload, "processes": self.processes > 1, "hostfile": self.hostfile is not None}
+        if self.zero_stage is None and any(given.values()):
+            raise ValueError(
+                f"{', '.join(key for key, is_given in given.items() if is_given)} would do nothing: engine=single is one "
+                "process without DeepSpeed; take engine=zero1, zero2 or zero3"
+            )
+        return self
+
 
 class RunParams(Section):
     """A model that is trained, and how, beyond what `train` says for all of them.
@@ -219,6 +230,13 @@ class JudgeParams(Section):
     budget_usd: float | None = Field(default=None, gt=0)
     budget_calls: PositiveInt | None = None
     prices: JudgePrices | None = None
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_address(cls, base_url: str | None) -> str | None:
+        if base_url is not None:
+            check_address(base_url)
+        return base_url
 
     @model_validator(mode="after")
     def _complete(self) -> "JudgeParams":
@@ -370,8 +388,10 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 
 
 def _told(problem: "ErrorDetails") -> str:
-    """One error as a line. What was got is left out where it is a section of many keys: the message names the keys."""
-    got = "" if isinstance(problem["input"], dict) else f" (got {problem['input']!r:.80})"
+    """One error as a line. What was got is left out where it is a section of many keys, which the message names, or an
+    address, which may hold a secret."""
+    left_out = isinstance(problem["input"], dict) or "base_url" in problem["loc"]
+    got = "" if left_out else f" (got {problem['input']!r:.80})"
     return f"{'.'.join(map(str, problem['loc'])) or 'params'}: {problem['msg'].removeprefix('Value error, ')}{got}"
 
 

@@ -40,6 +40,9 @@ def test_every_choice_composes(choice: str, tmp_path: Path) -> None:
         (["benchmark.batch_sizes=[]"], r"benchmark\.batch_sizes: .*at least 1"),
         (["train.micro_batch_size=3"], r"train\.batch_size 4 is not a multiple of train\.micro_batch_size 3 x 1 "),
         (["engine=zero2"], r"batch_size 4 is not a multiple of train\.micro_batch_size 4 x 2 engine\.processes"),
+        (["engine.processes=4"], r"engine: processes would do nothing: engine=single is one process .* engine=zero1"),
+        (["+engine.hostfile=hosts", "+engine.offload=true"], r"engine: offload, hostfile would do nothing"),
+        (["judge=openai", "judge.base_url=http//x"], r"judge\.base_url: judge\.base_url = 'http//x' is no address"),
         (["+train.select=dev_loss"], r"dev_loss needs rows held out of train: \+data\.num_dev=200"),
         (["runs.pos_control.condition=gist"], r"runs\.pos_control\.condition is gist; .* must be pos_control"),
         (["runs.neg_control.condition=pos_control"], r"runs\.neg_control\.condition is pos_control; .* neg_control"),
@@ -80,6 +83,15 @@ def test_what_a_stage_would_refuse_later_is_refused_at_once(overrides: list[str]
 )
 def test_what_can_work_is_not_refused(overrides: list[str], tmp_path: Path) -> None:
     compose_params(overrides, conf=CONF, output=tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("address", ["https://anna:s3cret@x/v1", "https://x/v1?key=s3cret", "https://x/v1#s3cret"])
+def test_an_address_that_holds_a_secret_is_refused_and_not_shown(address: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"of the server x\) holds a name.* the key goes into OPENAI_API_KEY"
+    ) as refused:
+        compose_params(["judge=openai", f'judge.base_url="{address}"'], conf=CONF, output=tmp_path / "params.yaml")
+    assert "s3cret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("override", ["benchmark.runs=[nope]", "train.micro_batch_size=3", "~runs"])

@@ -37,17 +37,29 @@ class OpenAISettings:
     prices: Prices | None = None
 
     def __post_init__(self) -> None:
-        if self.base_url is not None and not _is_http_address(self.base_url):
-            raise ValueError(
-                f"judge.base_url = {self.base_url!r} is no address of a server; it begins with http:// or https://, as "
-                "http://127.0.0.1:8000/v1 does, and null is OpenAI's"
-            )
+        if self.base_url is not None:
+            check_address(self.base_url)
 
     @property
     def endpoint(self) -> str:
         """Where calls go. Always handed to the client, which would else take OPENAI_BASE_URL from the environment: the
         verdicts would name a judge that was never asked."""
         return self.base_url or DEFAULT_BASE_URL
+
+
+def check_address(base_url: str) -> None:
+    """Raises ValueError if `judge.base_url` is no address of a server, or may hold a secret."""
+    if not _is_http_address(base_url):
+        raise ValueError(
+            f"judge.base_url = {base_url!r} is no address of a server; it begins with http:// or https://, as "
+            "http://127.0.0.1:8000/v1 does, and null is OpenAI's"
+        )
+    address = urlsplit(base_url)
+    if "@" in address.netloc or address.query or address.fragment:
+        raise ValueError(
+            f"judge.base_url (of the server {address.hostname}) holds a name, a password or what follows a `?` or `#`; it is "
+            "written beside every verdict, so that a secret in it would be published: the key goes into OPENAI_API_KEY"
+        )
 
 
 def usable_key(api_key: str) -> str:
