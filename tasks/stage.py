@@ -178,7 +178,9 @@ class Stage:
             self._state(inputs, source, around)
             self._log(watch, source)
             if "work_dir" in self.__dict__:  # a cached property: only then was it asked for
-                (self.work_dir / _MADE).write_text(_md5_of_file(self.root / self._statement), encoding="utf-8")
+                partial = self.work_dir / f"{_MADE}.partial"
+                partial.write_text(_md5_of_file(self.root / self._statement), encoding="utf-8")
+                partial.replace(self.work_dir / _MADE)
 
     def _remove_recorded_work(self) -> None:
         """Removes work, of any stage, whose outs DVC has recorded. Not sooner: of a stage that is killed between its last
@@ -187,7 +189,8 @@ class Stage:
         recorded = lock.read_text(encoding="utf-8") if lock.exists() else ""
         for made in (self.root / paths.WORK).glob(f"*/*/{_MADE}"):
             with suppress(FileNotFoundError):  # another stage that starts now removes it as well
-                if made.read_text(encoding="utf-8") in recorded:
+                md5 = made.read_text(encoding="utf-8")
+                if md5 and md5 in recorded:  # empty after a power cut, and then in every text
                     shutil.rmtree(made.parent)
 
     def _state(self, inputs: dict[str, Artifact], source: dict[str, Any], around: dict[str, Any]) -> None:
