@@ -1,13 +1,18 @@
 """What a person sees of a stage in Prefect: a summary, its files and hashes, its progress, the report."""
 
+import contextvars
 import json
 import re
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
+from httpx import TransportError
+from prefect import get_run_logger
 from prefect.artifacts import (
     create_link_artifact,
     create_markdown_artifact,
@@ -15,6 +20,7 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 from flows.graph import StageNode
 from flows.lockfile import lock_entry
@@ -82,20 +88,44 @@ def stage_table(entry: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def publish_progress(root: Path, stage: str) -> Callable[[], None]:
+@contextmanager
+def only_shown() -> Iterator[None]:
+    """For what people only look at: a server that does not answer, or has lost its database, ends no stage."""
+    try:
+        yield
+    except (OSError, TransportError, PrefectHTTPStatusError, ObjectNotFound) as error:
+        get_run_logger().debug("not shown, as the Prefect server did not answer: %s", error)
+
+
+@contextmanager
+def progress_shown(root: Path, stage: str) -> Iterator[None]:
+    """Keeps a progress artifact up to date within the block, in a thread of its own: a server that is away is tried for
+    minutes, in which a stage must still be stopped at its time-out."""
+    over = threading.Event()
+    look = _progress(root, stage)
+
+    def follow() -> None:
+        while not over.wait(PROGRESS_SECONDS):
+            with only_shown():
+                look()
+
+    threading.Thread(target=contextvars.copy_context().run, args=(follow,), daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _progress(root: Path, stage: str) -> Callable[[], None]:
     """A function to be called again and again while the stage runs: it keeps a progress artifact up to date with
     `.work/progress/STAGE.json` ({"done": int, "total": int}), which the stage may write. No file, no artifact."""
     source = root / paths.WORK / "progress" / f"{stage}.json"
     started = time.time()
     artifact: Any = None
     shown = -1.0
-    next_look = 0.0
 
     def look() -> None:
-        nonlocal artifact, shown, next_look
-        if time.monotonic() < next_look:
-            return
-        next_look = time.monotonic() + PROGRESS_SECONDS
+        nonlocal artifact, shown
         try:
             if source.stat().st_mtime < started:
                 return

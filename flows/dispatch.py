@@ -37,7 +37,7 @@ from flows.worker import HANDED_BACK
 
 POLL_SECONDS = 2.0
 CANCEL_SECONDS = 60.0  # for a worker to end what it runs; a lost one never answers
-WORKER_GRACE_SECONDS = 20.0  # for flow runs to tell the server that they were stopped
+WORKER_GRACE_SECONDS = 90.0  # for stages to end (grace_s), and flow runs to tell the server that they were stopped
 
 
 class PoolSubmit:

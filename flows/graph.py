@@ -1,6 +1,7 @@
 """The graph of stages, read from DVC's own index. It is written once, in dvc.yaml; here it only gets a shape that a
 scheduler can use. Any DVC project will do: `meta.resource` (net, cpu, gpu, api; cpu when absent) says which limit or
-work pool a stage counts against, `meta.timeout_s` how long it may take at most."""
+work pool a stage counts against, `meta.timeout_s` how long it may take at most, and `meta.grace_s` how long it may take to
+end once it is told to."""
 
 import difflib
 import os
@@ -8,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from flows.processes import GRACE_SECONDS
 
 RESOURCES = ("net", "cpu", "gpu", "api")
 
@@ -18,7 +21,7 @@ class StageNode:
 
     name: how `dvc repro` addresses it from the root, e.g. "train@gist-1" or "sub/dvc.yaml:clean".
     upstream: names of the stages whose outs it reads.
-    timeout_s: seconds after which it is stopped, or None.
+    timeout_s: seconds after which it is stopped, or None. grace_s: that it then has to end by itself.
     outs: every out, relative to the root; `uncached` are those that DVC does not keep (`cache: false`), `metrics` those
         declared as metrics.
     """
@@ -27,6 +30,7 @@ class StageNode:
     resource: str
     upstream: tuple[str, ...] = ()
     timeout_s: float | None = None
+    grace_s: float = GRACE_SECONDS
     outs: tuple[str, ...] = ()
     uncached: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
@@ -148,10 +152,11 @@ def _meta(name: str, meta: dict[str, Any]) -> dict[str, Any]:
     resource = meta.get("resource", "cpu")
     if resource not in RESOURCES:
         raise ValueError(f"stage {name}: meta.resource is {resource!r}; it must be one of {', '.join(RESOURCES)}")
-    timeout_s = meta.get("timeout_s")
-    if timeout_s is not None and (not isinstance(timeout_s, int | float) or timeout_s <= 0):
-        raise ValueError(f"stage {name}: meta.timeout_s is {timeout_s!r}; it must be a positive number of seconds")
-    return {"resource": resource, "timeout_s": timeout_s}
+    seconds = {key: meta[key] for key in ("timeout_s", "grace_s") if meta.get(key) is not None}
+    for key, value in seconds.items():
+        if not isinstance(value, int | float) or value <= 0:
+            raise ValueError(f"stage {name}: meta.{key} is {value!r}; it must be a positive number of seconds")
+    return {"resource": resource, **seconds}
 
 
 def unknown(what: str, name: str, known: Sequence[str]) -> str:

@@ -20,7 +20,7 @@ import psutil
 from flows.guard import Guard, kill_all
 
 POLL_SECONDS = 0.1
-GRACE_SECONDS = 5.0  # between TERM and KILL: time to close files, not to finish work
+GRACE_SECONDS = 5.0  # between TERM and KILL, where a stage names no other: time to close files, not to finish work
 TAIL_LINES = 200
 CALL_VARIABLE = "GIST_FLOW_CALL"  # in the environment of everything that one command started: which command
 
@@ -43,14 +43,14 @@ def run_in_group(
     cwd: Path,
     env: Mapping[str, str],
     on_line: Callable[[str], None] = lambda line: None,
-    on_tick: Callable[[], None] = lambda: None,
     timeout_s: float | None = None,
     cancelled: threading.Event | None = None,
+    grace_s: float = GRACE_SECONDS,
 ) -> Outcome:
     """Runs `command` and waits for it. When it returns, nothing that the command started is alive any more.
 
-    on_line: called in this thread with each line of output; on_tick: about ten times a second.
-    cancelled: setting it stops the command.
+    on_line: called in this thread with each line of output. cancelled: setting it stops the command.
+    grace_s: seconds between TERM and KILL for what has to be stopped.
     """
     started = time.monotonic()
     ended: Literal["by itself", "timed out", "cancelled"] = "by itself"
@@ -63,7 +63,9 @@ def run_in_group(
             tail.append(line)
             on_line(line)
 
-    with group_of(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    with group_of(
+        command, cwd=cwd, env=env, grace_s=grace_s, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
         assert process.stdout is not None
         reader = threading.Thread(target=lines.extend, args=(iter(process.stdout),), daemon=True)
         reader.start()
@@ -75,7 +77,6 @@ def run_in_group(
                 ended = "timed out"
                 break
             deliver()
-            on_tick()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(POLL_SECONDS)
     reader.join(timeout=2.0)

@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.runtime import flow_run, task_run
 from prefect.states import Completed, State
 
-from flows.artifacts import publish_progress, publish_stage
+from flows.artifacts import only_shown, progress_shown, publish_stage
 from flows.failures import BACKOFF_SECONDS, FailureKind, StageFailed, classify, explain, retries_left
 from flows.graph import StageNode
 from flows.processes import Outcome, run_in_group
@@ -80,15 +80,15 @@ def reproduce(stage: StageNode, run: StageRun, cancelled: threading.Event) -> St
     if run.pull:
         arguments.append("--pull")
 
-    progress = publish_progress(run.root, stage.name)
-    outcome = _call(arguments, stage, run, cancelled, on_line=_say, on_tick=progress)
+    with progress_shown(run.root, stage.name):
+        outcome = _call(arguments, stage, run, cancelled)
     _raise_unless_ended_well(stage, outcome, run.timeout_s)
     return StageResult(stage.name, _how(outcome.tail), outcome.seconds)
 
 
 def push_stage(stage: StageNode, run: StageRun, cancelled: threading.Event) -> None:
     """Sends what the stage made to the DVC remote. Raises StageFailed as `reproduce` does."""
-    pushed = _call(["push", "--run-cache", stage.name], stage, run, cancelled, on_line=_say)
+    pushed = _call(["push", "--run-cache", stage.name], stage, run, cancelled)
     if pushed.ended == "by itself" and pushed.returncode != 0:
         raise StageFailed(stage.name, FailureKind.REMOTE, f"made, but not pushed: {explain(pushed.tail)}")
     _raise_unless_ended_well(stage, pushed, run.timeout_s)
@@ -99,9 +99,7 @@ def _say(line: str) -> None:
         get_run_logger().info(line)
 
 
-def _call(
-    arguments: Sequence[str], stage: StageNode, run: StageRun, cancelled: threading.Event, **callbacks: Any
-) -> Outcome:
+def _call(arguments: Sequence[str], stage: StageNode, run: StageRun, cancelled: threading.Event) -> Outcome:
     mend(run.root)
     return run_in_group(
         dvc_command(*arguments),
@@ -109,7 +107,8 @@ def _call(
         env=stage_environment(stage.name),
         timeout_s=run.timeout_s,
         cancelled=cancelled,
-        **callbacks,
+        on_line=_say,
+        grace_s=stage.grace_s,
     )
 
 
@@ -162,7 +161,8 @@ def stage_task(stage: StageNode, cancelled: threading.Event, results: dict[str, 
         if run.push:
             push_stage(stage, run, cancelled)
         results[stage.name] = result
-        publish_stage(run.root, stage, result.how, result.seconds)
+        with only_shown():
+            publish_stage(run.root, stage, result.how, result.seconds)
         if result.how == UP_TO_DATE:
             get_run_logger().info("%s is up to date: skipped", stage.name)
             return Completed(name="UpToDate", message=f"{stage.name} is up to date: skipped")

@@ -24,6 +24,7 @@ from gist_core.scoring.judge.verdict import Judge, Verdict, verdict_record
 from gist_core.scoring.predictions import read_predictions, rows_answered_by_all
 from tasks import paths
 from tasks.params import JudgeParams
+from tasks.parent import told_by_term
 from tasks.stage import Stage, stage_main
 
 OTHER = "pos_control"
@@ -94,7 +95,7 @@ def judge_pairs(
         }
         return judged, reference_rule.JUDGE, {"provider": "reference_rule", "is_language_model": False}
     settings = openai_settings(options)
-    with CallStore(store) as calls:
+    with told_by_term(settings.timeout_s + 5), CallStore(store) as calls:
         verdicts = openai_judge.judge_with_openai(
             pairs, options.protocol, options.seed, settings, calls, api_key=os.environ.get("OPENAI_API_KEY")
         )

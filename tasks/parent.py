@@ -2,20 +2,34 @@
 
 DVC leaves a stage's process running when `dvc repro` itself is killed; a second repro would then start a second writer.
 So each stage watches its ancestors up to `dvc` (there may be a shell between) and ends its process tree when one is
-gone."""
+gone: at once, or, where it has something under way that is paid for, after it was told by TERM and given time."""
 
 import contextlib
 import os
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
 POLL_SECONDS = 0.5
 DVC_MARK = "DVC_STAGE"  # set by DVC in the environment of each stage
+
+_time_to_end_s = 0.0
+
+
+@contextmanager
+def told_by_term(seconds: float) -> Iterator[None]:
+    """Within the block the loss of an ancestor comes as TERM, and the end only when the block has not ended `seconds` later."""
+    global _time_to_end_s
+    _time_to_end_s = seconds
+    try:
+        yield
+    finally:
+        _time_to_end_s = 0.0
 
 
 def die_with_parent(environment: Mapping[str, str] = os.environ) -> None:
@@ -49,6 +63,12 @@ def _ancestors_up_to_dvc() -> list[psutil.Process] | None:
 def _watch(ancestors: list[psutil.Process]) -> None:
     while all(_alive(process) for process in ancestors):
         time.sleep(POLL_SECONDS)
+    if _time_to_end_s:
+        os.kill(os.getpid(), signal.SIGTERM)
+        deadline = time.monotonic() + _time_to_end_s
+        while _time_to_end_s and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        time.sleep(POLL_SECONDS)  # for its last message
     _end_process_tree()
 
 

@@ -99,6 +99,10 @@ def test_overrides_reach_the_graph_and_wrong_ones_leave_params_as_they_were(tmp_
     with pytest.raises(ValueError, match="nowhere"):
         make_plan(tmp_path, PipelineParameters(overrides=("train.steps=3",), targets=("nowhere",)))
     assert (tmp_path / "params.yaml").read_bytes() == before
+    (tmp_path / "params.yaml").write_bytes(before.replace(b"  steps: ", b"  stepz: "))
+    with pytest.raises(ValueError, match=r"(?s)train\.steps: .*train\.stepz: "):
+        make_plan(tmp_path, PipelineParameters())
+    (tmp_path / "params.yaml").write_bytes(before)
     without_start = "+runs.gist-2={condition: gist, num_gist_tokens: 2}"
     with pytest.raises(ValueError, match=r"runs.gist-2.start: Field required"):
         make_plan(tmp_path, PipelineParameters(overrides=(without_start,)))

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -97,6 +98,24 @@ def test_after_sigterm_each_call_is_seen_once_and_answered(tmp_path: Path) -> No
         assert set(server.asked.values()) == {1}
         assert len(server.asked) == CALLS
     assert {call["status"] for call in calls_of(tmp_path)} == {"ok"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_when_dvc_is_ended_the_calls_under_way_are_answered(tmp_path: Path, number: signal.Signals) -> None:
+    """DVC ends at once and tells its stage nothing. So do `make pipeline`, a time-out and a cancelled flow."""
+    with ScriptedServer(delay_s=0.7) as server:
+        make_judged_project(tmp_path, server)
+        command = [sys.executable, "-m", "dvc", "repro", "--single-item", "judge@neg_control"]
+        environment = os.environ | {"OPENAI_API_KEY": "any"}
+        dvc = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+        wait_for(lambda: sum(server.answered.values()) >= CONCURRENCY and server.under_way == CONCURRENCY, dvc)
+        (stage,) = [p for p in psutil.Process(dvc.pid).children(recursive=True) if "tasks.judge" in p.cmdline()[-3:]]
+        dvc.send_signal(number)
+        dvc.wait(30)
+        stage.wait(30)
+        assert sum(server.asked.values()) < CALLS, "the signal came too late to show anything"
+        assert sum(server.answered.values()) == sum(server.asked.values())
+        assert not under_way(tmp_path)
 
 
 @pytest.mark.timeout(90)
