@@ -32,7 +32,7 @@ def plan(
     The defaults are the paper's A100 with 80 GB.
     """
     from gist_core.training import plan as p
-    from gist_core.training.checkpoints import kept
+    from gist_core.training.checkpoints import checkpoint_bytes, kept
 
     params = _compose(overrides or [])
     config, hardware = _config(params), p.Hardware(gpu_memory_gib, gpu_tflops, utilisation)
@@ -48,7 +48,8 @@ def plan(
     flops = p.training_flops(config, setup, tokens)
     gpu_hours = flops / (gpu_tflops * 1e12 * utilisation) / 3600
     all_steps = sum(run.steps or setup.steps for run in params.runs.values())
-    checkpoint = p.checkpoint_bytes(count, setup)
+    width = 2 if setup.bf16 and setup.zero_stage is not None else 4
+    checkpoint = checkpoint_bytes(width * count.all, count.trained, setup.zero_stage)
     how = "at most" if row_tokens is None else f"at {row_tokens} a row"
     rows = [
         ("model", f"{params.model.name}: {count.all:,} parameters, {count.trained:,} of them trained"),

@@ -19,9 +19,10 @@ def run(stage: Stage) -> None:
 
     params = stage.params.benchmark
     device = _device_name(stage.device) + ("" if params.dtype == "float32" else f", {params.dtype}")
-    gist_model = GistModel.from_pretrained(
-        stage.dep(paths.MODELS / str(stage.run_name)), dtype=getattr(torch, params.dtype), device=stage.device
-    )
+    with enough_memory(f"the model does not fit in benchmark.dtype = {params.dtype}; bfloat16 takes half of float32"):
+        gist_model = GistModel.from_pretrained(
+            stage.dep(paths.MODELS / str(stage.run_name)), dtype=getattr(torch, params.dtype), device=stage.device
+        )
     rows = read_rows(stage.dep(paths.ALPACA_PLUS / "human.parquet"))
     prompts = [Prompt(row.row_id, row.instruction, row.input) for row in rows]
     with enough_memory(f"take the largest out of benchmark.batch_sizes = {list(params.batch_sizes)}"):

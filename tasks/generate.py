@@ -27,8 +27,11 @@ def load_model(stage: Stage, trained_run: str) -> "GistModel":
 
     from gist_core.models.gist_model import GistModel
 
-    dtype = getattr(torch, stage.params.generate.dtype)
-    return GistModel.from_pretrained(stage.dep(paths.MODELS / trained_run), dtype=dtype, device=stage.device)
+    dtype = stage.params.generate.dtype
+    with enough_memory(f"the model does not fit in generate.dtype = {dtype}; bfloat16 takes half of float32"):
+        return GistModel.from_pretrained(
+            stage.dep(paths.MODELS / trained_run), dtype=getattr(torch, dtype), device=stage.device
+        )
 
 
 def answer_splits(stage: Stage, gist_model: "GistModel", shorten: Callable[[str], str] | None = None) -> None:

@@ -306,6 +306,11 @@ class Params(Section):
             for run in names
             if run not in known
         ]
+        problems += [
+            f"benchmark.runs names {run}, which has no gist to cache (condition: {self.runs[run].condition}); take gist runs"
+            for run in self.benchmark.runs
+            if run in self.runs and self.runs[run].condition != "gist"
+        ]
         problems += [f"{name} is both under runs: and under baselines:" for name in self.baselines if name in self.runs]
         if self.human_eval.run not in self.judge.runs:
             problems.append(

@@ -97,9 +97,10 @@ def _run_job(job: Job) -> None:
         deepspeed = deepspeed_config(job.engine.zero_stage, offload=job.engine.offload, bf16=settings.bf16)
     torch.manual_seed(params.seed)
     auto_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    # DeepSpeed keeps the optimizer's own fp32 weights; without it the model itself must hold them, or small updates are lost.
+    # Float32, or small updates are lost; in bf16 DeepSpeed has a copy of its own for the optimizer.
     with sharded_loading(deepspeed):
-        model = auto_class.from_pretrained(job.start, dtype=config.dtype if deepspeed else torch.float32)
+        in_bf16 = deepspeed is not None and settings.bf16
+        model = auto_class.from_pretrained(job.start, dtype=torch.bfloat16 if in_bf16 else torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(job.start)
     gist_model = GistModel(model, tokenizer, GistSettings(job.run.condition, job.run.num_gist_tokens))
     examples_of = partial(

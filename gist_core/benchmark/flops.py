@@ -15,6 +15,7 @@ from typing import Any
 # Decoder families whose MLP is two plain layers. All others have a gated one: gate, up and down projection.
 PLAIN_MLP = {"bloom", "codegen", "falcon", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gptj", "mpt", "nemotron"}
 PLAIN_MLP |= {"opt", "phi", "starcoder2"}
+KV_HEADS = ("num_key_value_heads", "num_kv_heads")
 
 
 @dataclass(frozen=True)
@@ -87,13 +88,20 @@ def shape_of(config: Any) -> DecoderShape | EncoderDecoderShape:
             )
     hidden = _size(config, "hidden_size", "n_embd")
     heads = _size(config, "num_attention_heads", "n_head")
-    intermediate = next((v for k in ("intermediate_size", "n_inner") if (v := getattr(config, k, None))), 4 * hidden)
+    if getattr(config, "word_embed_proj_dim", hidden) != hidden:
+        raise ValueError(
+            f"this {config.model_type} projects its embeddings, which the formula lacks; count its FLOPs instead"
+        )
+    widths = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
+    intermediate = next((v for k in widths if (v := getattr(config, k, None))), 4 * hidden)
+    one_for_all = getattr(config, "multi_query", False) and not getattr(config, "new_decoder_architecture", False)
+    kv_heads = 1 if one_for_all else next((v for k in KV_HEADS if (v := getattr(config, k, None))), heads)
     return DecoderShape(
         layers=_size(config, "num_hidden_layers", "n_layer"),
         hidden=hidden,
         intermediate=int(intermediate),
         heads=heads,
-        kv_heads=int(getattr(config, "num_key_value_heads", None) or heads),
+        kv_heads=int(kv_heads),
         head_dim=int(getattr(config, "head_dim", None) or hidden // heads),
         vocab=_size(config, "vocab_size"),
         gated=getattr(config, "model_type", "") not in PLAIN_MLP,

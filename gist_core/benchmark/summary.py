@@ -34,7 +34,7 @@ def summarise(rows: Iterable[Mapping[str, Any]], resamples: int, seed: int) -> d
             "relative": {"gist_vs_none" | "instruction_vs_none" | "gist_vs_instruction": {quantity: {
                 "pct": saved, in % of the mean of the second strategy; negative where the first costs more,
                 "ci95_pct": [low, high], bootstrap over batches of the ratio of means,
-                "ci95_paper_pct": [low, high], the paper's estimator, see calibration.py here} or None}}}}}
+                "ci95_paper_pct": [low, high], the paper's estimator, which takes the second mean as fixed} or None}}}}}
 
     Raises:
         ValueError: no measurements, an unknown strategy, or a batch size at which no batch has more than one strategy.

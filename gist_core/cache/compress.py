@@ -25,7 +25,8 @@ def compress(
 
     keep: "gist" keeps the gist tokens' keys and values; "instruction" keeps those of every token (the baseline that
         saves time but no memory).
-    batch_size: prompts per forward pass; prompts of similar length share one.
+    batch_size: prompts per forward pass; prompts of similar length share one. Not with "instruction", whose cache is as wide
+        as the longest prompt: there all of them go in one.
 
     Raises:
         ValueError: no list of instructions, an empty one, one with the literal gist token, another `keep`, a batch size below

@@ -84,12 +84,15 @@ def encoder_pass(gist_model: GistModel, cache: GistCache, inputs: Sequence[str])
     batch = gist_model.pad([gist_model.encode_input(text) for text in inputs], "right")
     attention_mask = torch.cat([cache.mask.long(), batch.attention_mask], dim=1)
     keys_and_values, before = cache.as_dynamic_cache(), cache.encoder_states
+    visible = Bounds(
+        torch.zeros_like(cache.positions[:, :1])
+    )  # here, so that `encode` does not keep the whole cache alive
     assert before is not None
 
     def encode() -> dict[str, Any]:
         states = encode_with_cache(gist_model.model, keys_and_values, batch.input_ids, attention_mask)
         encoder_outputs = BaseModelOutput(last_hidden_state=torch.cat([before, states], dim=1))
-        encoder_outputs.gist_cross = Bounds(torch.zeros_like(cache.positions[:, :1]))
+        encoder_outputs.gist_cross = visible
         return {"encoder_outputs": encoder_outputs, "attention_mask": attention_mask}
 
     return encode

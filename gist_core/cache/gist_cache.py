@@ -68,7 +68,8 @@ class GistCache:
     @property
     def compression_factors(self) -> list[float]:
         """Instruction tokens per kept token, for each prompt; BOS and gist tokens are not counted as instruction."""
-        return (self.prompt_tokens / self.origin.num_gist_tokens).tolist()
+        kept = self.prompt_tokens if self.keeps == "instruction" else self.origin.num_gist_tokens
+        return (self.prompt_tokens / kept).tolist()
 
     def select(self, rows: Sequence[int] | torch.Tensor) -> "GistCache":
         """The given rows, in the given order; a row may come more than once (one prompt for many inputs).

@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 MARKER = "COMPLETE"
@@ -23,10 +24,23 @@ def kept(select: Select) -> int:
     return 2 if select == "last" else 3
 
 
+def checkpoint_bytes(weights: int, trained: int, zero_stage: int | None) -> int:
+    """Bytes of one checkpoint: the weights, and float32 moments of those trained. DeepSpeed adds a float32 copy of these,
+    and, where it does not shard the weights themselves, a file of its own of them.
+
+    weights: bytes of all weights as the training holds them. trained: how many of them are trained.
+    """
+    if zero_stage is None:
+        return weights + 8 * trained
+    return (1 if zero_stage == 3 else 2) * weights + 12 * trained
+
+
 class MarkComplete(TrainerCallback):
     """Writes the marker once everything else of a checkpoint is on disk."""
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()  # each process has written its part
         if state.is_world_process_zero:
             marker = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / MARKER
             with marker.open("w", encoding="utf-8") as file:

@@ -25,9 +25,9 @@ class WriteCurve(TrainerCallback):
     ) -> None:
         if state.is_world_process_zero:
             for path in (self.curve, self.speed):
-                lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-                kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
-                path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+                text = path.read_text(encoding="utf-8") if path.exists() else ""
+                whole = text[: text.rfind("\n") + 1].splitlines()  # a kill or a full disk may have cut the last line
+                _rewrite(path, [line for line in whole if json.loads(line)["step"] <= state.global_step])
         self._since = (state.global_step, time.monotonic())
 
     def on_log(
@@ -61,7 +61,14 @@ class WriteCurve(TrainerCallback):
         if state.is_world_process_zero and metrics is not None:
             *before, last = self.curve.read_text(encoding="utf-8").splitlines()
             point = json.loads(last) | {"dev_loss": metrics["eval_loss"]}
-            self.curve.write_text("".join(f"{line}\n" for line in [*before, json.dumps(point)]), encoding="utf-8")
+            _rewrite(self.curve, [*before, json.dumps(point)])
+
+
+def _rewrite(path: Path, lines: list[str]) -> None:
+    """In one step, so that a kill leaves the old lines or the new ones."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    partial.replace(path)
 
 
 def _append(path: Path, point: dict[str, float]) -> None:

@@ -53,19 +53,25 @@ def init_processes(*, use_cpu: bool) -> None:
 @contextmanager
 def sharded_loading(deepspeed: dict[str, Any] | None) -> Iterator[None]:
     """Under ZeRO 3 a model that is loaded herein is split among the processes weight by weight, so that no process ever
-    holds the whole of it; under another engine nothing is different. Comes after `init_processes`."""
-    if deepspeed is None or deepspeed["zero_optimization"]["stage"] != 3:
+    holds the whole of it; under another engine nothing is different. Comes after `init_processes`.
+
+    Nor with an older transformers: DeepSpeed computes in bfloat16 what a model computes while it is split, and only from
+    5.23 on does transformers keep the frequencies of rotary positions out of that.
+    """
+    from transformers.integrations import deepspeed as integration
+
+    splits = deepspeed is not None and deepspeed["zero_optimization"]["stage"] == 3
+    if not splits or not hasattr(integration, "prevent_arange_dtype_change"):
         yield
         return
-    from transformers.integrations.deepspeed import HfDeepSpeedConfig, unset_hf_deepspeed_config
-
+    assert deepspeed is not None
     # What is "auto" is filled in from the training arguments, which are not made yet; DeepSpeed asks for one batch size.
     known = {key: value for key, value in deepspeed.items() if value != "auto"} | {"train_micro_batch_size_per_gpu": 1}
-    active = HfDeepSpeedConfig(known)  # `from_pretrained` finds it for as long as it lives
+    active = integration.HfDeepSpeedConfig(known)  # `from_pretrained` finds it for as long as it lives
     try:
         yield
     finally:
-        unset_hf_deepspeed_config()
+        integration.unset_hf_deepspeed_config()
         del active
 
 

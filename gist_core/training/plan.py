@@ -168,13 +168,6 @@ def training_flops(config: PretrainedConfig, setup: Setup, row_tokens: int) -> i
     return 3 * rows * encoder_decoder_flops(shape, source, target_tokens=max(1, row_tokens - source))
 
 
-def checkpoint_bytes(count: Parameters, setup: Setup) -> int:
-    """Bytes of one checkpoint: weights, and optimizer states."""
-    if setup.zero_stage is None:
-        return 4 * count.all + 8 * count.trained
-    return (2 if setup.bf16 else 4) * count.all + 12 * count.trained
-
-
 def check_batches(setup: Setup) -> None:
     """Raises ValueError where the rows of a step do not divide among processes and forward passes."""
     per_pass = setup.micro_batch_size * setup.processes

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from gist_core.models.gist_model import GistModel
-from gist_core.training.checkpoints import MarkComplete, Select, kept, last_complete_checkpoint
+from gist_core.training.checkpoints import MarkComplete, Select, checkpoint_bytes, kept, last_complete_checkpoint
 from gist_core.training.collate import Collator
 from gist_core.training.curve import WriteCurve
 from gist_core.training.distill import Teacher
@@ -44,7 +44,8 @@ class TrainSettings:
 
     batch_size: rows per optimizer step over all processes; micro_batch_size: rows per process and forward pass.
     freeze_embeddings: leave token embeddings (and a tied head) as they are.
-    bf16: compute in bfloat16 where autocast does; weights and optimizer stay in float32.
+    bf16: compute in bfloat16 where autocast does; weights and optimizer stay in float32. DeepSpeed has the weights in
+        bfloat16 as well, beside its optimizer's float32 copy, and it is these that are saved.
     select: the weights of the last step, or of the checkpoint whose loss on the development rows is least.
     lora_rank: train LoRA matrices of this rank on frozen weights; None trains the weights.
     frozen_layers: leave so many first layers of a decoder as they are.
@@ -135,7 +136,7 @@ def train(
     checkpoint, cut_short = last_complete_checkpoint(work_dir)
     if checkpoint is None:
         at_once = min(kept(settings.select) + 1, -(-settings.steps // settings.save_every))
-        check_disk(work_dir, at_once * _checkpoint_bytes(gist_model.model))
+        check_disk(work_dir, at_once * _checkpoint_bytes(gist_model.model, deepspeed))
     dev_order = sorted(dev_examples, key=lambda example: example.num_tokens)
     size = settings.micro_batch_size
     trainer = GistTrainer(
@@ -159,7 +160,7 @@ def train(
     if cut_short:
         logger.warning("skipped and removed checkpoints without a completeness marker: %s", ", ".join(cut_short))
     if checkpoint is not None:
-        _check_world_size(work_dir, processes, settings.micro_batch_size)
+        _check_world_size(work_dir, processes)
         logger.warning("resuming from %s", checkpoint)
     elif trainer.is_world_process_zero():  # before the first checkpoint, and never again: other processes read it
         (work_dir / "world_size.json").write_text(json.dumps(processes), encoding="utf-8")
@@ -176,7 +177,9 @@ class StopOnBadLoss(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if control.should_save:
             control.should_log = True  # the loss since the last log is checked before anything is saved
-            if not all(bool(p.isfinite().all()) for p in kwargs["model"].parameters() if p.requires_grad):
+            # Under ZeRO-3 a parameter between steps is empty, and what this process has of it is its shard.
+            here = (getattr(p, "ds_tensor", p) for p in kwargs["model"].parameters() if p.requires_grad)
+            if not all(bool(shard.isfinite().all()) for shard in here):
                 raise ValueError(_stopped("the weights are no numbers any more", args, state))
 
     def on_log(
@@ -273,7 +276,7 @@ def _freeze_first_layers(model: PreTrainedModel, count: int) -> None:
         layer.requires_grad_(False)
 
 
-def _check_world_size(work_dir: Path, processes: int, micro_batch_size: int) -> None:
+def _check_world_size(work_dir: Path, processes: int) -> None:
     before = json.loads((work_dir / "world_size.json").read_text(encoding="utf-8"))
     if before != processes:
         raise ValueError(
@@ -282,7 +285,10 @@ def _check_world_size(work_dir: Path, processes: int, micro_batch_size: int) -> 
         )
 
 
-def _checkpoint_bytes(model: PreTrainedModel) -> int:
-    """Weights as they are, and float32 moments (under DeepSpeed a float32 copy too, not counted) of those trained."""
+def _checkpoint_bytes(model: PreTrainedModel, deepspeed: dict[str, Any] | None) -> int:
     weights = [(getattr(p, "ds_numel", p.numel()), p.element_size(), p.requires_grad) for p in model.parameters()]
-    return sum(count * (width + 8 * trained) for count, width, trained in weights)
+    return checkpoint_bytes(
+        weights=sum(count * width for count, width, _ in weights),
+        trained=sum(count for count, _, trained in weights if trained),
+        zero_stage=None if deepspeed is None else deepspeed["zero_optimization"]["stage"],
+    )

@@ -28,6 +28,10 @@ DECODERS = {
     "gpt_neox": {**TINY, "intermediate_size": 100},
     "phi": {**TINY, "intermediate_size": 100},
     "gpt2": {"n_embd": 48, "n_layer": 2, "n_head": 6, "vocab_size": 97},
+    "opt": {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 6, "vocab_size": 97, "ffn_dim": 100}
+    | {"word_embed_proj_dim": 48},
+    "falcon": {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 6, "vocab_size": 97}
+    | {"ffn_hidden_size": 100, "multi_query": True},
 }
 
 
@@ -234,3 +238,10 @@ def test_a_release_file_without_its_columns_is_refused(tmp_path):
     (tmp_path / "x.csv").write_text("id,model\n1,gist\n")
     with pytest.raises(ValueError, match="is not a benchmark file"):
         read_release(tmp_path / "x.csv")
+
+
+def test_an_opt_that_projects_its_embeddings_is_refused():
+    from transformers import OPTConfig
+
+    with pytest.raises(ValueError, match="this opt projects its embeddings"):
+        shape_of(OPTConfig(hidden_size=48, word_embed_proj_dim=24))

@@ -202,6 +202,7 @@ def test_an_instruction_cache_of_pos_control_equals_the_full_prompt() -> None:
     for family in ("llama", "mistral", "gemma3"):
         gist_model = tiny_gist_model(family, "pos_control", 1)
         cache = compress(gist_model, [p[0] for p in MIXED], keep="instruction")
+        assert cache.compression_factors == [1.0] * len(MIXED)
         found = generate(gist_model, cache, [p[1] for p in MIXED], max_new_tokens=8)
         assert torch.equal(
             found, gist_model.generate_masked([p[0] for p in MIXED], [p[1] for p in MIXED], max_new_tokens=8)

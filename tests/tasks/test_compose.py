@@ -37,6 +37,7 @@ def test_every_choice_composes(choice: str, tmp_path: Path) -> None:
         (["experiment=alpaca-cpu"], r"data\.folder is for you to give"),
         (["generate.splits=[]"], r"generate\.splits: .*at least 1"),
         (["benchmark.runs=[]"], r"benchmark\.runs: .*at least 1"),
+        (["benchmark.runs=[pos_control]"], r"benchmark\.runs names pos_control, which has no gist to cache"),
         (["benchmark.batch_sizes=[]"], r"benchmark\.batch_sizes: .*at least 1"),
         (["train.micro_batch_size=3"], r"train\.batch_size 4 is not a multiple of train\.micro_batch_size 3 x 1 "),
         (["engine=zero2"], r"batch_size 4 is not a multiple of train\.micro_batch_size 4 x 2 engine\.processes"),

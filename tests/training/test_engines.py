@@ -88,6 +88,8 @@ def test_a_killed_training_goes_on_to_the_same_weights_to_the_bit(folder: Path, 
     killed = job(folder, f"killed-{step}")
     kill_at_step(killed, step)
     assert not Path(killed.output).exists()
+    with (Path(killed.work_dir) / "curve.jsonl").open("a", encoding="utf-8") as curve:
+        curve.write('{"step": 12, "lo')  # as a kill or a full disk may leave it
     output = finish(killed)
     if step > 3:
         assert "resuming from" in output
@@ -191,6 +193,18 @@ def test_zero_on_two_processes_follows_one_process(folder: Path, stage: int, off
 
 
 @pytest.mark.slow
+def test_under_zero_3_too_no_model_is_saved_whose_weights_are_no_numbers(folder: Path) -> None:
+    # Beyond float32, so that the first loss is a number and no weight is one.
+    diverging = {"learning_rate": 1e39, "warmup_ratio": 0.0, "steps": 1, "save_every": 1}
+    broken = job(folder, "broken-zero3", engine={"zero_stage": 3, "processes": 2}, **diverging)
+    process = start(broken)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode != 0
+    assert "weights are no numbers any more at step 1" in output
+    assert not Path(broken.output).exists()
+
+
+@pytest.mark.slow
 def test_no_process_of_zero_3_ever_holds_the_whole_model(folder: Path, tmp_path: Path) -> None:
     script = tmp_path / "load.py"
     script.write_text(
@@ -199,8 +213,11 @@ import json, sys
 from transformers import AutoModelForCausalLM
 from gist_core.training.engine import deepspeed_config, init_processes, leave_processes, sharded_loading
 init_processes(use_cpu=True)
-with sharded_loading(deepspeed_config(3, offload=False, bf16=False)):
+with sharded_loading(deepspeed_config(3, offload=False, bf16=True)):
     model = AutoModelForCausalLM.from_pretrained(sys.argv[1])
+whole = AutoModelForCausalLM.from_pretrained(sys.argv[1])
+frequencies = [dict(m.named_buffers())["model.rotary_emb.inv_freq"] for m in (model, whole)]
+assert frequencies[0].tolist() == frequencies[1].tolist(), frequencies
 print(json.dumps([[p.ds_numel, p.ds_tensor.numel(), p.numel()] for p in model.parameters()]), flush=True)
 leave_processes()
 """,
