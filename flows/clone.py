@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,11 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from flows.graph import StageNode
 from flows.lockfile import put_entries
 from tasks import paths
+from tasks.only_run import STATE, USERS
 
 StagesOf = Callable[[], Mapping[str, StageNode]]
 
@@ -29,8 +31,13 @@ def git(root: Path, *arguments: str) -> str:
     """Runs git in `root`. Raises ValueError with git's own message."""
     done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise ValueError(f"git {' '.join(arguments)} in {root} failed: {done.stderr.strip()}")
+        raise ValueError(without_passwords(f"git {' '.join(arguments)} in {root} failed: {done.stderr.strip()}"))
     return done.stdout.strip()
+
+
+def without_passwords(text: str) -> str:
+    """Without the names and passwords that the addresses in it hold: for logs and messages."""
+    return re.sub(r"(?<=://)[^/@\s]+@", "", text)
 
 
 def changed_files(root: Path, *, but: AbstractSet[str] = frozenset()) -> list[str]:
@@ -44,8 +51,12 @@ def generated_files(stages: Mapping[str, StageNode]) -> set[str]:
 
 
 def require_clean(root: Path, stages: Mapping[str, StageNode], what: str) -> str:
-    """The commit of a clean work tree. Raises ValueError that names the changed files."""
+    """The commit of a work tree in which nothing that a stage reads is otherwise. Raises ValueError that names the files
+    that are changed, or that git does not know."""
     changed = changed_files(root, but=generated_files(stages))
+    sources = sorted({path for stage in stages.values() for path in stage.sources})
+    if sources:
+        changed += git(root, "ls-files", "--others", "--exclude-standard", "--", *sources).splitlines()
     if changed:
         raise ValueError(
             f"{what} runs a commit, but the work tree of {root} has changes in {', '.join(changed)}; "
@@ -58,48 +69,71 @@ def require_clean(root: Path, stages: Mapping[str, StageNode], what: str) -> str
 def prepared(root: Path, commit: str, params: str | None, stages: StagesOf) -> Iterator[None]:
     """Puts the clone at `commit` with these parameters, and keeps it there until the block ends.
 
-    Stages of the same commit and parameters share the clone; for another commit it is waited until they have ended.
+    Stages of the same commit and parameters share the clone; for another commit it is waited until they have ended, and
+    so it is for a run of the pipeline in this clone itself.
 
     commit: 40 hex digits; fetched if it is not there. params: the text of params.yaml, or None to leave it.
     stages: reads the graph once the commit is there.
 
     Raises:
-        ValueError: the commit cannot be had, or tracked files were changed by hand.
+        ValueError: the commit cannot be had, or files were changed by hand or by a run of the pipeline here.
     """
-    folder = root / paths.WORK / "dispatch"
-    folder.mkdir(parents=True, exist_ok=True)
+    (root / USERS).parent.mkdir(parents=True, exist_ok=True)
     state = hashlib.sha256(f"{commit}\n{params}".encode()).hexdigest()
-    with (folder / "users.lock").open("a") as users:
+    with (root / USERS).open("a") as users:
         while True:
-            with FileLock(folder / "clone.lock"):
-                if _joined(users, folder / "state", state):
-                    _switch(root, commit, params, stages)
-                    (folder / "state").write_text(state, encoding="utf-8")
+            with FileLock((root / USERS).with_name("clone.lock")):
+                if _joined(root, users, state) or _taken(root, users, commit, params, stages):
+                    (root / STATE).write_text(state, encoding="utf-8")
                     fcntl.flock(users, fcntl.LOCK_SH)
                     break
+                fcntl.flock(users, fcntl.LOCK_UN)
             time.sleep(1.0)
         yield
 
 
-def _joined(users: IO[str], state_file: Path, state: str) -> bool:
-    """Whether the clone may be used in `state`: nobody else uses it, or all who do want the same. The kernel ends the
-    lock of a process with it, however it ends."""
+def _joined(root: Path, users: IO[str], state: str) -> bool:
+    """Whether others use the clone, and as it is wanted here."""
     try:
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return state_file.read_text(encoding="utf-8") == state
-    state_file.unlink(missing_ok=True)
+        return (root / STATE).is_file() and (root / STATE).read_text(encoding="utf-8") == state
+    return False
+
+
+def _taken(root: Path, users: IO[str], commit: str, params: str | None, stages: StagesOf) -> bool:
+    """Puts the clone at the commit if nobody uses it. The kernel ends a lock with its process, however that ends."""
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    require_clean(root, stages(), "a worker")
+    moves = git(root, "rev-parse", "HEAD") != commit
+    rewrites = params is not None and (root / "params.yaml").read_text(encoding="utf-8") != params
+    if not moves and not rewrites:
+        return True
+    try:
+        with FileLock(root / paths.WORK / "pipeline.lock", timeout=0):  # as tasks/only_run.py holds it
+            changed = changed_files(root)
+            lost = [path for path in changed if moves or path == "params.yaml"]
+            if lost and not (root / STATE).is_file():
+                raise ValueError(
+                    f"a stage of another run would discard what a run of the pipeline in {root} left in {', '.join(lost)}; "
+                    "commit it there, or give the worker a clone of its own"
+                )
+            _switch(root, commit, params)
+    except Timeout:
+        return False
     return True
 
 
-def _switch(root: Path, commit: str, params: str | None, stages: StagesOf) -> None:
-    require_clean(root, stages(), "a worker")
+def _switch(root: Path, commit: str, params: str | None) -> None:
     if git(root, "rev-parse", "HEAD") != commit:
         try:
             git(root, "cat-file", "-e", f"{commit}^{{commit}}")
         except ValueError:
             git(root, "fetch", "--quiet", "--all")
-        # What is generated (lock, parameters, metrics) belongs to another run and comes anew from the dispatcher.
+        # What is generated (lock, parameters, metrics) belongs to another stage and comes anew from the dispatcher.
         git(root, "checkout", "--quiet", "--force", "--detach", commit)
     if params is not None and (root / "params.yaml").read_text(encoding="utf-8") != params:
         (root / "params.yaml").write_text(params, encoding="utf-8")

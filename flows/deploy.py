@@ -59,7 +59,12 @@ def _make_pool(root: Path, name: str, spec: dict[str, Any]) -> str:
     limit = spec.get("concurrency_limit")
     with get_client(sync_client=True) as client:
         try:
-            client.read_work_pool(name)
+            there = client.read_work_pool(name).type
+            if there != spec["type"]:
+                raise ValueError(
+                    f"the pool {name} is of type {there} on the server, which Prefect cannot change into {spec['type']}; delete "
+                    f"it first: prefect work-pool delete {name}"
+                )
             client.update_work_pool(name, WorkPoolUpdate(concurrency_limit=limit, **more))
         except ObjectNotFound:
             client.create_work_pool(WorkPoolCreate(name=name, type=spec["type"], concurrency_limit=limit, **more))

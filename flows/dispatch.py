@@ -19,8 +19,16 @@ from httpx import TransportError
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
-from prefect.client.schemas.objects import FlowRun, TaskRun
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType, TaskRun
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.futures import PrefectFuture
@@ -36,6 +44,7 @@ from flows.stages import UP_TO_DATE, StageResult, dvc_command, stage_environment
 from flows.worker import HANDED_BACK
 
 POLL_SECONDS = 2.0
+UNDER_WAY = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING]
 CANCEL_SECONDS = 60.0  # for a worker to end what it runs; a lost one never answers
 WORKER_GRACE_SECONDS = 90.0  # for stages to end (grace_s), and flow runs to tell the server that they were stopped
 
@@ -94,8 +103,13 @@ class PoolSubmit:
             "force": self._plan.parameters.force,
             "timeout_s": self._plan.timeouts_s[name],
         }
-        started = run_deployment(f"stage/{stage.resource}", parameters=parameters, timeout=0, flow_run_name=name)
-        assert isinstance(started, FlowRun)
+        started = _under_way(f"stage/{stage.resource}", parameters)
+        if started is not None:
+            get_run_logger().info("%s: an earlier run sent it out as %s; that is waited for", name, started.id)
+        else:
+            sent = run_deployment(f"stage/{stage.resource}", parameters=parameters, timeout=0, flow_run_name=name)
+            assert isinstance(sent, FlowRun)
+            started = sent
         run = self._wait(started)
         state = run.state
         if state is None or not state.is_completed():
@@ -149,6 +163,20 @@ class PoolSubmit:
         )
         if pulled.returncode != 0:
             raise ValueError(f"the results cannot be pulled: {explain((pulled.stdout + pulled.stderr).splitlines())}")
+
+
+def _under_way(deployment: str, parameters: dict[str, Any]) -> FlowRun | None:
+    """A flow run that does the same, which a run of the pipeline sent out and whose end it did not live to see: another one
+    beside it would train, or pay, twice."""
+    wanted = json.loads(json.dumps({**parameters, "timeout_s": None}))
+    with get_client(sync_client=True) as client:
+        found = client.read_flow_runs(
+            deployment_filter=DeploymentFilter(
+                id=DeploymentFilterId(any_=[client.read_deployment_by_name(deployment).id])
+            ),
+            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNDER_WAY))),
+        )
+    return next((run for run in found if {**run.parameters, "timeout_s": None} == wanted), None)
 
 
 def _failure(name: str, state: State[Any] | None) -> tuple[FailureKind, str]:

@@ -5,7 +5,7 @@ end once it is told to."""
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ class StageNode:
     upstream: names of the stages whose outs it reads.
     timeout_s: seconds after which it is stopped, or None. grace_s: that it then has to end by itself.
     outs: every out, relative to the root; `uncached` are those that DVC does not keep (`cache: false`), `metrics` those
-        declared as metrics.
+        declared as metrics. sources: what it reads that no stage makes, relative to the root.
     """
 
     name: str
@@ -34,6 +34,7 @@ class StageNode:
     outs: tuple[str, ...] = ()
     uncached: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
     @property
     def run(self) -> str | None:
@@ -104,6 +105,7 @@ def read_graph(root: Path, params: Path | None = None) -> Graph:
             dvc_graph = repo.index.graph
             ordered = [stage for stage in plan_repro(dvc_graph) if stage.cmd]
             names = {stage: _address(stage, Path(repo.root_dir)) for stage in ordered}
+            made = {Path(out.fs_path) for stage in ordered for out in stage.outs if out.protocol == "local"}
             nodes = {}
             for stage in ordered:
                 outs = [
@@ -117,6 +119,7 @@ def read_graph(root: Path, params: Path | None = None) -> Graph:
                     outs=tuple(path for _, path in outs),
                     uncached=tuple(path for out, path in outs if not out.use_cache),
                     metrics=tuple(path for out, path in outs if out.metric),
+                    sources=tuple(_sources(stage, Path(repo.root_dir), made)),
                     **_meta(names[stage], stage.meta or {}),
                 )
     except DvcException as error:
@@ -124,6 +127,16 @@ def read_graph(root: Path, params: Path | None = None) -> Graph:
     if not nodes:
         raise ValueError(f"{root} has no stages; is there a dvc.yaml?")
     return Graph(nodes)
+
+
+def _sources(stage: Any, root: Path, made: set[Path]) -> Iterator[str]:
+    from dvc.dependency.param import ParamsDependency
+
+    for dep in stage.deps:
+        path = Path(dep.fs_path)
+        apart = not any(path.is_relative_to(out) or out.is_relative_to(path) for out in made)
+        if dep.protocol == "local" and not isinstance(dep, ParamsDependency) and apart and path.is_relative_to(root):
+            yield path.relative_to(root).as_posix()
 
 
 def _file_system(root: Path, params: Path | None) -> Any:

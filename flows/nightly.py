@@ -18,7 +18,7 @@ from prefect.blocks.notifications import NotificationBlock
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import State
 
-from flows.clone import generated_files, git
+from flows.clone import generated_files, git, without_passwords
 from flows.flow import pipeline
 from flows.graph import read_graph
 from flows.parameters import Limits
@@ -71,7 +71,7 @@ def nightly(
     clone = fresh_clone(home, source, revision, stamp)
     remove_old_clones(clone.parent, keep)
     commit = git(clone, "rev-parse", "HEAD")
-    get_run_logger().info("%s of %s is %s, in %s", revision, source, commit[:10], clone)
+    get_run_logger().info("%s of %s is %s, in %s", revision, without_passwords(source), commit[:10], clone)
     state: State[Any] = pipeline(
         targets=targets, overrides=overrides, limits=limits, root=str(clone), return_state=True
     )
@@ -82,7 +82,8 @@ def nightly(
 
 
 def fresh_clone(home: Path, source: str, revision: str, stamp: str) -> Path:
-    """Clones `source` at `revision` into .work/nightly/STAMP, with the DVC cache and local DVC settings of `home`."""
+    """Clones `source` at `revision` into .work/nightly/STAMP, with the DVC cache, the local DVC settings and the judge's
+    answers of `home`."""
     clone = home / paths.WORK / "nightly" / stamp
     clone.parent.mkdir(parents=True, exist_ok=True)
     git(home, "clone", "--quiet", source, str(clone))
@@ -91,6 +92,10 @@ def fresh_clone(home: Path, source: str, revision: str, stamp: str) -> Path:
     if local.is_file():
         shutil.copy(local, clone / ".dvc/config.local")
     _dvc(clone, "config", "--local", "cache.dir", _dvc(home, "cache", "dir"))
+    answers = home / paths.WORK / "judge"  # paid for once, not once a night
+    answers.mkdir(exist_ok=True)
+    (clone / paths.WORK).mkdir()
+    (clone / paths.WORK / "judge").symlink_to(answers)
     return clone
 
 

@@ -40,7 +40,8 @@ def require_server(what: str) -> None:
     url = get_current_settings().api.url
     how = (
         "start one with `prefect server start`, and name it with "
-        "`prefect config set PREFECT_API_URL=http://127.0.0.1:4200/api`"
+        "`prefect config set PREFECT_API_URL=http://127.0.0.1:4200/api`; one that runs on another machine is named by that "
+        "machine's address"
     )
     if url is None:
         raise ValueError(f"{what} needs a Prefect server: {how}")

@@ -1,15 +1,21 @@
-"""One run of the pipeline at a time in one clone, whoever starts it: `make pipeline`, `gist flow run`, a worker, a schedule.
+"""One run of the pipeline at a time in one clone, whoever starts it: `make pipeline`, `gist flow run`, a schedule; and none
+beside the stages that a worker runs there for others.
 
 Two runs share params.yaml, which one of them may write while a stage of the other is about to read it, and the limits of
 the resources ("one stage on the GPU") count within a run only.
 """
 
+import fcntl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tasks import paths
-from tasks.locks import held
+from tasks.locks import WAIT_SECONDS, held
+
+# How a worker's stages share a clone (flows/clone.py): each holds USERS; STATE is there while the clone is as they put it.
+USERS, STATE = paths.WORK / "dispatch/users.lock", paths.WORK / "dispatch/state"
 
 
 @contextmanager
@@ -17,9 +23,32 @@ def only_run(root: Path) -> Iterator[None]:
     """Holds `.work/pipeline.lock` of the clone at `root`.
 
     Raises:
-        ValueError: the pipeline runs here already, in the process that is named; or `.work` cannot be written.
+        ValueError: the pipeline runs here already, in the process that is named; a worker's stages do; or `.work` cannot be
+            written.
     """
     where = str(root.resolve()).replace("{", "{{").replace("}", "}}")
     busy = f"the pipeline is already running in {where}, in process {{}}; wait for it, stop it, or use another clone"
     with held(root / paths.WORK, "pipeline", busy):
-        yield
+        _wait_for_workers(root)
+        try:
+            yield
+        finally:
+            (root / STATE).unlink(missing_ok=True)  # what is here now is this run's, and no worker's to discard
+
+
+def _wait_for_workers(root: Path) -> None:
+    if not (root / USERS).is_file():
+        return
+    deadline = time.monotonic() + WAIT_SECONDS
+    with (root / USERS).open("a") as users:
+        while True:
+            try:
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise ValueError(
+                        f"a worker runs stages in {root.resolve()}; wait for them (`gist flow status`), stop the worker, or use "
+                        "another clone"
+                    ) from None
+            time.sleep(0.1)

@@ -49,6 +49,7 @@ RUN_VARIABLES = (
     "CUDA_VISIBLE_DEVICES",
 )
 
+TRY_LATER = 75  # EX_TEMPFAIL of sysexits.h; flows/failures.py has such a stage tried again
 _MADE = "made.md5"  # in a work folder: the MD5 of the statement that its work ended in, as dvc.lock will name it
 
 
@@ -258,7 +259,8 @@ def enough_memory(remedy: str) -> Iterator[None]:
 
 
 def stage_main(name: str, run: Callable[[Stage], None], *, argv: list[str] | None = None) -> None:
-    """Entry point of a task module: `python -m tasks.NAME [--run RUN]`. Exits 2 on a user's mistake."""
+    """Entry point of a task module: `python -m tasks.NAME [--run RUN]`. Exits 2 on a user's mistake, and TRY_LATER where
+    somebody else's server does not answer."""
     module = sys.modules[run.__module__]
     parser = argparse.ArgumentParser(
         prog=f"python -m tasks.{name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -275,6 +277,9 @@ def stage_main(name: str, run: Callable[[Stage], None], *, argv: list[str] | Non
     except ValueError as error:
         print(f"tasks.{name}: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    except ConnectionError as error:
+        print(f"tasks.{name}: {error}", file=sys.stderr)
+        raise SystemExit(TRY_LATER) from None
 
 
 def _declaration(root: Path, name: str) -> dict[str, Any]:

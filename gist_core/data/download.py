@@ -45,8 +45,8 @@ def download(
     size: bytes, where known. timeout_s: seconds without a byte.
 
     Raises:
-        ValueError: the server refuses, sends a web page or another file, or does not answer in `attempts` attempts; or
-            the disk is full. Says what to do.
+        ValueError: the server refuses, sends a web page or another file, or the disk is full. Says what to do.
+        ConnectionError: the server does not answer in `attempts` attempts.
     """
     import requests
 
@@ -77,7 +77,7 @@ def download(
     except OSError as error:
         raise ValueError(f"{error.filename or part} cannot be written: {error.strerror or error}") from None
     kept = part.stat().st_size if part.exists() else 0
-    raise ValueError(
+    raise ConnectionError(
         f"{url} {problem} ({attempts} attempts; {kept:,} bytes are kept, the next run goes on from there). {_REMEDY}"
     )
 

@@ -201,7 +201,7 @@ def _save_hub_dataset(dataset: str, revision: str | None, split: str, target: Pa
     try:
         rows = datasets.load_dataset(dataset, revision=revision, split=split, cache_dir=str(work_dir / "hub"))
     except (DatasetsError, OSError, ValueError) as error:
-        raise ValueError(
+        raise (ConnectionError if isinstance(error, ConnectionError) else ValueError)(
             f"the hub dataset {dataset} at revision {revision}, split {split}, cannot be had: {error}. Check "
             "data.rows.dataset, revision and dataset_split, or download it and use data.rows.file"
         ) from None

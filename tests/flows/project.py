@@ -25,7 +25,7 @@ print(f"{name}: working", flush=True)
 if order[:1] == ["sleep"]:
     time.sleep(float(order[1]))
 elif order[:1] == ["meet"]:  # goes on when another stage has started: the two run at the same time, or not at all
-    deadline = time.time() + 200
+    deadline = time.time() + 600
     while not any(events.glob(f"{order[1]}.*.json")):
         if time.time() > deadline:
             sys.exit(f"{order[1]} did not start")

@@ -11,6 +11,7 @@ import pytest
 from flows.clone import fetch_file, hand_over, prepared, receive, require_clean
 from flows.graph import read_graph
 from flows.lockfile import lock_entry, put_entries, put_in_order, read_entries
+from tasks.only_run import only_run
 from tests.flows.project import Project, environment, git, make_project
 
 
@@ -61,6 +62,61 @@ def test_a_clone_with_changes_by_hand_is_refused_and_generated_files_are_not_cha
     (project.root / "work.py").write_text("")
     with pytest.raises(ValueError, match=r"changes in work\.py; commit or stash them"):
         require_clean(project.root, stages, "a test")
+
+
+def test_a_source_that_git_does_not_know_is_a_change_and_other_files_are_none(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    graph = project.root / "dvc.yaml"
+    graph.write_text(graph.read_text().replace("deps: [work.py]", "deps: [work.py, code]"))
+    (project.root / "code").mkdir()
+    (project.root / "code/known.py").touch()
+    git(project.root, "add", "-A")
+    git(project.root, "commit", "-qm", "A folder of code")
+    stages = read_graph(project.root).stages
+    (project.root / "nohup.out").touch()
+    require_clean(project.root, stages, "a test")
+    (project.root / "code/new.py").touch()
+    with pytest.raises(ValueError, match=r"changes in code/new\.py; commit or stash them"):
+        require_clean(project.root, stages, "a test")
+
+
+def test_a_worker_waits_for_a_run_in_its_clone_and_does_not_discard_what_it_left(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    commit = git(project.root, "rev-parse", "HEAD")
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", str(project.root), str(clone))
+
+    def enter(params: str | None) -> threading.Event:
+        entered = threading.Event()
+
+        def use() -> None:
+            with prepared(clone, commit, params, lambda: read_graph(clone).stages):
+                entered.set()
+
+        threading.Thread(target=use, daemon=True).start()
+        return entered
+
+    params = (clone / "params.yaml").read_text()
+    with only_run(clone):
+        assert enter(params).wait(10), "what the run has is what the stage needs: it is the run's own"
+        waiting = enter("runs: [a]\n")
+        assert not waiting.wait(2.5), "the parameters were changed under a run"
+    assert waiting.wait(10)
+    assert (clone / "params.yaml").read_text() == "runs: [a]\n"
+    with (
+        prepared(clone, commit, params, lambda: read_graph(clone).stages),
+        pytest.raises(ValueError, match=r"a worker runs stages in .*clone; wait for them"),
+        only_run(clone),
+    ):
+        pass
+    with only_run(clone):
+        (clone / "params.yaml").write_text("runs: [b]\n")
+    with (
+        pytest.raises(ValueError, match=r"would discard what a run of the pipeline in .* left in params\.yaml"),
+        prepared(clone, commit, "runs: [a]\n", lambda: read_graph(clone).stages),
+    ):
+        pass
+    assert (clone / "params.yaml").read_text() == "runs: [b]\n"
 
 
 USER = """

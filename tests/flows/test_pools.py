@@ -274,6 +274,27 @@ def test_after_a_fault_nothing_is_left_and_nothing_finished_is_done_twice(site: 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
+def test_what_a_killed_run_had_sent_out_is_waited_for_and_not_sent_out_again(site: Site) -> None:
+    site.order("train@a", "meet nobody")
+    site.command("deploy")
+    site.worker(site.clones[0], "cpu")
+    site.worker(site.clones[1], "gpu")
+    run = site.start("run", "train@a", "--dispatch", "pools")
+    wait_until(lambda: bool(site.ran("train@a")), 600)
+    run.kill()
+    run.communicate()
+    again = site.start("run", "train@a", "--dispatch", "pools")
+    assert again.stdout is not None
+    assert any("train@a: an earlier run sent it out as" in line for line in again.stdout)
+    (site.events / "nobody.0.json").write_text("{}")
+    said, _ = again.communicate(timeout=600)
+    assert again.returncode == 0, said + site.logs()
+    (trained,) = site.ran("train@a")
+    assert "end" in trained, "it was not stopped either"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_dispatched_stage_that_fails_once_is_tried_again_and_one_that_hangs_is_stopped(site: Site) -> None:
     site.order("fetch", "fail once")
     site.order("weights", "hang")

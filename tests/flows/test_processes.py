@@ -11,6 +11,7 @@ import pytest
 
 from flows.failures import FailureKind, classify, retries_left
 from flows.processes import run_in_group
+from tasks.stage import TRY_LATER
 from tests.flows.project import environment
 
 # A process with a child in a session of its own, as torchrun's workers are, that would both run on for minutes.
@@ -107,6 +108,7 @@ FAILED = "ERROR: failed to reproduce 'x': failed to run: python -m tasks.x, exit
     [
         ([FAILED.format(2)], FailureKind.MISTAKE),
         ([FAILED.format(1)], FailureKind.ERROR),
+        ([FAILED.format(TRY_LATER)], FailureKind.ERROR),
         (["torch.OutOfMemoryError: CUDA out of memory. Tried to ...", FAILED.format(1)], FailureKind.OUT_OF_MEMORY),
         ([FAILED.format(-9)], FailureKind.KILLED),
         ([FAILED.format(137)], FailureKind.KILLED),

@@ -152,7 +152,7 @@ def test_a_retry_after_of_nothing_does_not_use_up_the_attempts_at_once(
 def test_a_server_that_asks_to_wait_too_long_stops_the_run(store: Path) -> None:
     with (
         ScriptedServer(lambda m, n: Fail(429, {"Retry-After": "3600"})) as server,
-        pytest.raises(ValueError, match="asks to wait 3600 s"),
+        pytest.raises(ConnectionError, match="asks to wait 3600 s"),
     ):
         judge(server, store, make_pairs(2))
 

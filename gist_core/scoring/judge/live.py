@@ -37,6 +37,10 @@ class Stopped(ValueError):
     """The run ends before all calls are made; what has arrived is kept."""
 
 
+class ServerDown(ConnectionError):
+    """As `Stopped`, because the server does not answer now."""
+
+
 class _NotACompletion(Exception):
     """The server answered 200 with something that is no chat completion."""
 
@@ -59,7 +63,7 @@ def answer_live(
         What went wrong, by key, for the requests that got no answer in `max_attempts`. They are asked again next time.
 
     Raises:
-        ValueError: see `judge_with_openai`.
+        ValueError, ConnectionError: see `judge_with_openai`.
     """
     return asyncio.run(_Live(requests, settings, store, budget, api_key, answered_before).run())
 
@@ -82,6 +86,7 @@ class _Live:
         self.answered = 0
         self.unreached = 0  # calls in a row that ended without a word from the server
         self.stop: str | None = None
+        self.is_down = False
         self.stopping = asyncio.Event()
         self.not_before = 0.0  # monotonic time before which the server wants no call
 
@@ -107,7 +112,9 @@ class _Live:
             raise unusable
         if self.stop is not None:
             left = self.total - self.answered  # those that failed are asked again by the next run
-            raise Stopped(f"{self.stop} ({self.answered} calls answered, {left} to go)")
+            raise (ServerDown if self.is_down else Stopped)(
+                f"{self.stop} ({self.answered} calls answered, {left} to go)"
+            )
         return self.failures
 
     async def _work(self, client: openai.AsyncOpenAI, progress: "tqdm[Any]") -> None:
@@ -221,6 +228,7 @@ class _Live:
         self.unreached = 0 if reached else self.unreached + 1
         where = self.settings.base_url or "OpenAI"
         if self.unreached >= _HOPELESS_AFTER:
+            self.is_down = self.stop is None
             self._halt(
                 f"{where} has said nothing to {self.unreached} calls in a row, so it is taken to be down: {error}; "
                 f"start the server that serves {self.settings.model!r}, correct judge.base_url or raise "
@@ -234,6 +242,7 @@ class _Live:
 
     def _hold_all(self, wait_s: float) -> None:
         if wait_s > self.settings.max_wait_s:
+            self.is_down = self.stop is None
             self._halt(
                 f"the server asks to wait {wait_s:g} s, longer than judge.max_wait_s = {self.settings.max_wait_s:g}; "
                 "run the same command again later"

@@ -55,9 +55,11 @@ def judge_with_openai(
     """Verdicts by split. Makes the calls that the store does not hold, each answer being kept as it arrives.
 
     Raises:
-        ValueError: no key, a wrong key, model or address, a budget reached, or a server that asks to wait too long.
-            Or a server that is down, or none of all calls answered: verdicts that say nothing would be cached as a
-            result. What has arrived is kept; the same command goes on from there.
+        ValueError: no key, a wrong key, model or address, or a budget reached. Or none of all calls answered: verdicts
+            that say nothing would be cached as a result.
+        ConnectionError: the server is down, or asks to wait too long.
+
+    What has arrived is kept; the same command goes on from there.
     """
     requests = all_requests(pairs, protocol, seed, settings)
     missing, lost = _unanswered(requests, settings, store)

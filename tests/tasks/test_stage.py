@@ -1,0 +1,69 @@
+"""How a stage ends: its exit code, and what becomes of its work in progress."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks.stage import TRY_LATER
+from tests.flows.project import environment, git
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGE = '''
+"""A stage that does what its dependency says."""
+import pathlib
+from tasks.stage import stage_main
+
+
+def run(stage):
+    exec(stage.dep(pathlib.Path("what")).read_text())
+    (stage.work_dir / "half").touch()
+    with stage.out(pathlib.Path("out")) as out:
+        out.write_text("done")
+
+
+stage_main("one", run)
+'''
+DVC_YAML = """
+stages:
+  one: {cmd: python one.py, deps: [one.py, what], outs: [out, data/statements/one.json]}
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "one.py").write_text(STAGE)
+    (tmp_path / "dvc.yaml").write_text(DVC_YAML)
+    shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
+    git(tmp_path, "init", "-q")
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=tmp_path, env=environment(), check=True)
+    return tmp_path
+
+
+def run(root: Path, what: str, *command: str) -> "subprocess.CompletedProcess[str]":
+    (root / "what").write_text(what)
+    return subprocess.run(
+        [sys.executable, *(command or ("one.py",))], cwd=root, env=environment(), capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize(("error", "code"), [("ValueError", 2), ("ConnectionError", TRY_LATER)])
+def test_a_mistake_and_a_server_that_is_away_are_one_line_and_two_exit_codes(root: Path, error: str, code: int) -> None:
+    done = run(root, f"raise {error}('so it is')")
+    assert done.returncode == code
+    assert done.stderr == "tasks.one: so it is\n"
+
+
+def test_work_goes_when_dvc_has_recorded_it_and_not_before(root: Path) -> None:
+    assert run(root, "1").returncode == 0
+    (work,) = (root / ".work/one").iterdir()
+    (root / "dvc.lock").write_text("schema: '2.0'\n")
+    (work / "made.md5").write_text("")  # as a power cut leaves it
+    assert run(root, "2").returncode == 0
+    assert (work / "half").exists(), "nobody has recorded it"
+    assert run(root, "3", "-m", "dvc", "repro").returncode == 0
+    assert run(root, "4").returncode == 0
+    recorded = [folder for folder in (root / ".work/one").iterdir() if folder != work]
+    assert len(recorded) == 2, "of the second, which DVC did not see, and of the fourth"
