@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
@@ -83,8 +83,7 @@ def prepared(root: Path, commit: str, params: str | None, stages: StagesOf) -> I
     with (root / USERS).open("a") as users:
         while True:
             with FileLock((root / USERS).with_name("clone.lock")):
-                if _joined(root, users, state) or _taken(root, users, commit, params, stages):
-                    (root / STATE).write_text(state, encoding="utf-8")
+                if _joined(root, users, state) or _taken(root, users, state, commit, params, stages):
                     fcntl.flock(users, fcntl.LOCK_SH)
                     break
                 fcntl.flock(users, fcntl.LOCK_UN)
@@ -101,26 +100,25 @@ def _joined(root: Path, users: IO[str], state: str) -> bool:
     return False
 
 
-def _taken(root: Path, users: IO[str], commit: str, params: str | None, stages: StagesOf) -> bool:
+def _taken(root: Path, users: IO[str], state: str, commit: str, params: str | None, stages: StagesOf) -> bool:
     """Puts the clone at the commit if nobody uses it. The kernel ends a lock with its process, however that ends."""
     try:
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    require_clean(root, stages(), "a worker")
     moves = git(root, "rev-parse", "HEAD") != commit
     rewrites = params is not None and (root / "params.yaml").read_text(encoding="utf-8") != params
-    if not moves and not rewrites:
-        return True
+    pipeline_lock = root / paths.WORK / "pipeline.lock"  # as tasks/only_run.py holds it
     try:
-        with FileLock(root / paths.WORK / "pipeline.lock", timeout=0):  # as tasks/only_run.py holds it
-            changed = changed_files(root)
-            lost = [path for path in changed if moves or path == "params.yaml"]
+        with FileLock(pipeline_lock, timeout=0) if moves or rewrites else nullcontext():
+            require_clean(root, stages(), "a worker")
+            lost = [path for path in changed_files(root) if moves or (rewrites and path == "params.yaml")]
             if lost and not (root / STATE).is_file():
                 raise ValueError(
                     f"a stage of another run would discard what a run of the pipeline in {root} left in {', '.join(lost)}; "
                     "commit it there, or give the worker a clone of its own"
                 )
+            (root / STATE).write_text(state, encoding="utf-8")  # before: after a kill half-way it is a worker's as well
             _switch(root, commit, params)
     except Timeout:
         return False
