@@ -228,7 +228,7 @@ class _Live:
         self.unreached = 0 if reached else self.unreached + 1
         where = self.settings.base_url or "OpenAI"
         if self.unreached >= _HOPELESS_AFTER:
-            self.is_down = self.stop is None
+            self.is_down |= self.stop is None
             self._halt(
                 f"{where} has said nothing to {self.unreached} calls in a row, so it is taken to be down: {error}; "
                 f"start the server that serves {self.settings.model!r}, correct judge.base_url or raise "
@@ -242,7 +242,7 @@ class _Live:
 
     def _hold_all(self, wait_s: float) -> None:
         if wait_s > self.settings.max_wait_s:
-            self.is_down = self.stop is None
+            self.is_down |= self.stop is None
             self._halt(
                 f"the server asks to wait {wait_s:g} s, longer than judge.max_wait_s = {self.settings.max_wait_s:g}; "
                 "run the same command again later"
