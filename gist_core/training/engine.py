@@ -58,13 +58,14 @@ def sharded_loading(deepspeed: dict[str, Any] | None) -> Iterator[None]:
     Nor with an older transformers: DeepSpeed computes in bfloat16 what a model computes while it is split, and only from
     5.23 on does transformers keep the frequencies of rotary positions out of that.
     """
-    from transformers.integrations import deepspeed as integration
-
-    splits = deepspeed is not None and deepspeed["zero_optimization"]["stage"] == 3
-    if not splits or not hasattr(integration, "prevent_arange_dtype_change"):
+    if deepspeed is None or deepspeed["zero_optimization"]["stage"] != 3:
         yield
         return
-    assert deepspeed is not None
+    from transformers.integrations import deepspeed as integration
+
+    if not hasattr(integration, "prevent_arange_dtype_change"):
+        yield
+        return
     # What is "auto" is filled in from the training arguments, which are not made yet; DeepSpeed asks for one batch size.
     known = {key: value for key, value in deepspeed.items() if value != "auto"} | {"train_micro_batch_size_per_gpu": 1}
     active = integration.HfDeepSpeedConfig(known)  # `from_pretrained` finds it for as long as it lives
