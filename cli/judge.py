@@ -12,7 +12,7 @@ app = typer.Typer(no_args_is_help=True, help="Pairwise judging: estimate its pri
 
 @app.command("dry-run")
 def dry_run(
-    run: Annotated[str | None, typer.Option(help="One run of judge.runs; default: all of them")] = None,
+    run: Annotated[str | None, typer.Option(help="One of judged_runs; default: all of them")] = None,
 ) -> None:
     """Print the calls that judging would make and their estimated price. Needs no key and makes no call."""
     from gist_core.scoring.judge import openai_judge
@@ -20,16 +20,17 @@ def dry_run(
     from tasks.judge import STORE, openai_settings, pairs_by_split
     from tasks.params import load_params
 
-    options = load_params().judge
-    if run is not None and run not in options.runs:
-        raise ValueError(f"--run {run} is not among judge.runs ({', '.join(options.runs)})")
+    params = load_params()
+    options = params.judge
+    if run is not None and run not in params.judged_runs:
+        raise ValueError(f"--run {run} is not among judged_runs ({', '.join(params.judged_runs)})")
     if options.provider != "openai":
         typer.echo(f"judge.provider is {options.provider}: no calls, no price.")
         return
     settings = openai_settings(options)
     total: float | None = 0.0
     with CallStore(STORE) as store:
-        for name in [run] if run else options.runs:
+        for name in [run] if run else params.judged_runs:
             found = openai_judge.estimate(
                 pairs_by_split(_existing, name), options.protocol, options.seed, settings, store
             )

@@ -211,7 +211,6 @@ class JudgePrices(Section):
 
 class JudgeParams(Section):
     provider: Literal["reference_rule", "openai"]
-    runs: list[RunName]
     protocol: Literal["paper", "strict"] = "strict"
     seed: int = 0
     resamples: PositiveInt = 1000
@@ -241,8 +240,6 @@ class JudgeParams(Section):
     @model_validator(mode="after")
     def _complete(self) -> "JudgeParams":
         problems = []
-        if "pos_control" in self.runs:
-            problems.append("judge.runs names pos_control, which every run is judged against; take it out")
         if self.provider == "openai" and not self.model:
             problems.append("judge.model is missing; name the model that the endpoint serves")
         if self.budget_usd is not None and self.prices is None:
@@ -261,7 +258,6 @@ class HumanEvalParams(Section):
 
 
 class BenchmarkParams(Section):
-    runs: list[RunName] = Field(min_length=1)  # DVC makes no report without the folder that the stage leaves
     max_prompts: PositiveInt
     batch_sizes: list[PositiveInt] = Field(min_length=1)
     dtype: Dtype = "float32"
@@ -286,6 +282,10 @@ class Params(Section):
     engine: EngineParams
     runs: dict[RunName, RunParams]
     baselines: dict[RunName, BaselineParams]  # {} is none; dvc.yaml does not parse without the key
+    judged_runs: list[RunName]
+    benchmarked_runs: list[RunName] = Field(
+        min_length=1
+    )  # DVC makes no report without the folder that the stage leaves
     generate: GenerateParams
     rouge: RougeParams
     judge: JudgeParams
@@ -299,23 +299,25 @@ class Params(Section):
         problems = [
             f"{where} names the run {run!r}, which is not one of {', '.join(known)}"
             for where, names, known in (
-                ("judge.runs", self.judge.runs, answering),
-                ("benchmark.runs", self.benchmark.runs, trained),
+                ("judged_runs", self.judged_runs, answering),
+                ("benchmarked_runs", self.benchmarked_runs, trained),
                 ("human_eval.run", [self.human_eval.run], answering),
             )
             for run in names
             if run not in known
         ]
         problems += [
-            f"benchmark.runs names {run}, which has no gist to cache (condition: {self.runs[run].condition}); take gist runs"
-            for run in self.benchmark.runs
+            f"benchmarked_runs names {run}, which has no gist to cache (condition: {self.runs[run].condition}); take gist runs"
+            for run in self.benchmarked_runs
             if run in self.runs and self.runs[run].condition != "gist"
         ]
+        if "pos_control" in self.judged_runs:
+            problems.append("judged_runs names pos_control, which every run is judged against; take it out")
         problems += [f"{name} is both under runs: and under baselines:" for name in self.baselines if name in self.runs]
-        if self.human_eval.run not in self.judge.runs:
+        if self.human_eval.run not in self.judged_runs:
             problems.append(
-                f"human_eval.run is {self.human_eval.run!r}, which is not under judge.runs "
-                f"({', '.join(self.judge.runs)}); add it there; people are compared with the judge"
+                f"human_eval.run is {self.human_eval.run!r}, which is not under judged_runs "
+                f"({', '.join(self.judged_runs)}); add it there; people are compared with the judge"
             )
         problems += [problem for name in self.runs for problem in self._problems_of_start(name)]
         problems += [

@@ -66,9 +66,11 @@ def test_a_decoder_from_sources_to_report_and_only_what_changed_runs_again(tmp_p
     judged = stages_run(run(root, "-m", "tasks.pipeline").stdout)
     assert {"judge@gist-1", "judge@neg_control"} <= set(judged) <= {"judge@gist-1", "judge@neg_control", "report"}
 
-    compose(root, location, *SMALL, "runs.gist-1.num_gist_tokens=2")
+    one_more = "judged_runs=[neg_control,gist-1,tfidf-1]"
+    compose(root, location, *SMALL, "+judge.resamples=60", one_more, "runs.gist-1.num_gist_tokens=2")
     changed = set(stages_run(run(root, "-m", "tasks.pipeline", "--dry").stdout))
-    assert "train@gist-1" in changed
+    assert {"train@gist-1", "judge@tfidf-1"} <= changed
+    assert "judge@neg_control" not in changed
     assert not {f"{stage}@{control}" for stage in ("train", "generate") for control in TRAINED[:2]} & changed
     assert "baseline@tfidf-1" not in changed
 

@@ -113,7 +113,7 @@ def test_a_run_that_is_not_judged_is_refused_when_the_parameters_are_read(tmp_pa
     path = tmp_path / "params.yaml"
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     values = yaml.safe_load(text)
-    values["judge"]["runs"] = ["neg_control"]
+    values["judged_runs"] = ["neg_control"]
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"human_eval\.run is 'gist-1', which is not under judge\.runs"):
+    with pytest.raises(ValueError, match=r"human_eval\.run is 'gist-1', which is not under judged_runs"):
         load_params(path)

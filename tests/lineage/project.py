@@ -138,7 +138,7 @@ def run(root: Path, *command: str, **variables: str) -> str:
 def _params() -> dict[str, Any]:
     params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
     runs = {run: {"condition": run.split("-")[0], "num_gist_tokens": 1, "start": "data/base_model"} for run in RUNS}
-    return params | {"runs": runs, "judge": {"provider": "reference_rule", "runs": ["gist-1"]}}
+    return params | {"runs": runs, "judge": {"provider": "reference_rule"}, "judged_runs": ["gist-1"]}
 
 
 def _entry(name: str, stage: dict[str, Any]) -> dict[str, Any]:

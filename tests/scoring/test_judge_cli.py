@@ -15,7 +15,7 @@ from .made_rows import make_project
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     prices = {"as_of": "2025-08-01", "input_usd_per_million": 1.0, "output_usd_per_million": 10.0}
-    judge = {"provider": "openai", "runs": ["neg_control", "gist-1"], "model": "judge", "prices": prices}
+    judge = {"provider": "openai", "model": "judge", "prices": prices}
     make_project(tmp_path, overrides=json.dumps({"judge": judge}))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -33,7 +33,7 @@ def test_the_dry_run_prints_calls_tokens_price_and_the_day_of_the_prices(project
 
 
 def test_an_unknown_run_is_refused(project: Path) -> None:
-    with pytest.raises(ValueError, match=r"--run gist-7 is not among judge.runs"):
+    with pytest.raises(ValueError, match=r"--run gist-7 is not among judged_runs"):
         CliRunner().invoke(app, ["dry-run", "--run", "gist-7"], catch_exceptions=False)
 
 

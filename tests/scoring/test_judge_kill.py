@@ -53,7 +53,6 @@ def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") ->
 def make_judged_project(folder: Path, server: ScriptedServer, **changes: Any) -> None:
     judge = {
         "provider": "openai",
-        "runs": ["neg_control", "gist-1"],
         "model": "judge",
         "base_url": server.base_url,
         "concurrency": CONCURRENCY,

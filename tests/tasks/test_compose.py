@@ -36,8 +36,8 @@ def test_every_choice_composes(choice: str, tmp_path: Path) -> None:
         (["data=local"], r"data\.folder is for you to give: data\.folder=FOLDER"),
         (["experiment=alpaca-cpu"], r"data\.folder is for you to give"),
         (["generate.splits=[]"], r"generate\.splits: .*at least 1"),
-        (["benchmark.runs=[]"], r"benchmark\.runs: .*at least 1"),
-        (["benchmark.runs=[pos_control]"], r"benchmark\.runs names pos_control, which has no gist to cache"),
+        (["benchmarked_runs=[]"], r"benchmarked_runs: .*at least 1"),
+        (["benchmarked_runs=[pos_control]"], r"benchmarked_runs names pos_control, which has no gist to cache"),
         (["benchmark.batch_sizes=[]"], r"benchmark\.batch_sizes: .*at least 1"),
         (["train.micro_batch_size=3"], r"train\.batch_size 4 is not a multiple of train\.micro_batch_size 3 x 1 "),
         (["engine=zero2"], r"batch_size 4 is not a multiple of train\.micro_batch_size 4 x 2 engine\.processes"),
@@ -58,7 +58,7 @@ def test_every_choice_composes(choice: str, tmp_path: Path) -> None:
             ["engine=zero3", "train.micro_batch_size=2", "+runs.gist-1.lora_rank=4"],
             r"runs\.gist-1\.lora_rank needs whole weights .* engine=zero2",
         ),
-        (["data=local", "generate.splits=[]", "benchmark.runs=[]"], r"(?s)has 3 error.*folder.*splits.*runs"),
+        (["data=local", "generate.splits=[]", "benchmarked_runs=[]"], r"(?s)has 3 error.*folder.*runs.*splits"),
     ],
 )
 def test_what_a_stage_would_refuse_later_is_refused_at_once(overrides: list[str], message: str, tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_what_a_stage_would_refuse_later_is_refused_at_once(overrides: list[str]
     "overrides",
     [
         ["generate.splits=[seen]"],  # enough for the scores and the judge
-        ["judge.runs=[gist-1,gist-1]"],  # DVC makes one stage of it
+        ["judged_runs=[gist-1,gist-1]"],  # DVC makes one stage of it
         ["+train.select=dev_loss", "+data.num_dev=20"],
         ["engine=zero2", "+engine.hostfile=hosts"],
         ["engine=zero2", "train.micro_batch_size=2", "+runs.gist-1.lora_rank=4"],
@@ -95,7 +95,7 @@ def test_an_address_that_holds_a_secret_is_refused_and_not_shown(address: str, t
     assert "s3cret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("override", ["benchmark.runs=[nope]", "train.micro_batch_size=3", "~runs"])
+@pytest.mark.parametrize("override", ["benchmarked_runs=[nope]", "train.micro_batch_size=3", "~runs"])
 def test_an_error_across_keys_does_not_dump_their_section(override: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has 1 error") as refused:
         compose_params([override], conf=CONF, output=tmp_path / "params.yaml")
