@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 import torch
 
-from gist_core.benchmark.measure import STRATEGIES, ForwardPass, Prompt
+from gist_core.benchmark.measure import ForwardPass, Prompt
+from gist_core.benchmark.summary import STRATEGIES
 from gist_core.cache import compress
 from gist_core.models.gist_model import GistModel
 

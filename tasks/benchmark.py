@@ -5,8 +5,9 @@ python -m tasks.benchmark --run gist-1
 
 import json
 
+from gist_core.out_of_memory import enough_memory
 from tasks import paths
-from tasks.stage import Stage, enough_memory, stage_main
+from tasks.stage import Stage, stage_main
 
 
 def run(stage: Stage) -> None:

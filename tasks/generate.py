@@ -9,8 +9,9 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from gist_core.out_of_memory import enough_memory
 from tasks import paths
-from tasks.stage import Stage, enough_memory, stage_main
+from tasks.stage import Stage, stage_main
 
 if TYPE_CHECKING:
     from gist_core.data.rows import Row

@@ -247,17 +247,6 @@ class Stage:
         return None
 
 
-@contextmanager
-def enough_memory(remedy: str) -> Iterator[None]:
-    """Turns what torch raises for want of memory into a ValueError that ends with what to do."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not any(sign in str(error).lower() for sign in ("out of memory", "can't allocate memory")):
-            raise
-        raise ValueError(f"out of memory ({str(error).strip().splitlines()[0]:.200}); {remedy}") from error
-
-
 def stage_main(name: str, run: Callable[[Stage], None], *, argv: list[str] | None = None) -> None:
     """Entry point of a task module: `python -m tasks.NAME [--run RUN]`. Exits 2 on a user's mistake, and TRY_LATER where
     somebody else's server does not answer."""

@@ -15,7 +15,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -23,12 +23,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from gist_core.benchmark.flops import DecoderShape, decoder_flops, encoder_decoder_flops, shape_of
+from gist_core.benchmark.summary import STRATEGIES, Strategy
 from gist_core.cache import GistCache, compress
 from gist_core.cache.generate import continuation, encoder_pass
 from gist_core.models.gist_model import GistModel
-
-Strategy = Literal["none", "instruction", "gist"]
-STRATEGIES: tuple[Strategy, ...] = ("none", "instruction", "gist")
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 from gist_core.scoring.statistics import paired_relative_difference
 
-STRATEGIES = ("none", "instruction", "gist")
+Strategy = Literal["none", "instruction", "gist"]
+STRATEGIES: tuple[Strategy, ...] = ("none", "instruction", "gist")
 COMPARISONS = (("gist", "none"), ("instruction", "none"), ("gist", "instruction"))
 QUANTITIES = ("gflops_formula", "gflops_counted", "device_ms", "wall_ms", "peak_bytes", "kv_bytes")
 LENGTHS = ("prompt_tokens", "instruction_tokens", "input_tokens")
@@ -133,7 +134,7 @@ def _mean(values: Sequence[float] | None) -> float | None:
     return None if values is None else fmean(values)
 
 
-def _formula_error(values: Mapping[str, Mapping[str, Sequence[float] | None]]) -> float | None:
+def _formula_error(values: Mapping[Strategy, Mapping[str, Sequence[float] | None]]) -> float | None:
     deviations = [
         100 * abs(formula / counted - 1)
         for strategy in values.values()

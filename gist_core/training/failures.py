@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
+from gist_core.out_of_memory import is_out_of_memory
+
 GIB = 1 << 30
-NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 NO_DISK = ("no space left on device", "pytorchstreamwriter failed", "unexpected pos")
 NO_OPERATOR = ("unable to jit load", "ninja is required", "error building extension", "cuda_home", "hasn't been built")
 
@@ -40,7 +41,7 @@ def check_disk(work_dir: Path, needed_bytes: int) -> None:
 def _explain(error: BaseException, work_dir: Path) -> str | None:
     text = str(error).lower()
     first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    if isinstance(error, torch.OutOfMemoryError) or any(sign in text for sign in NO_MEMORY):
+    if is_out_of_memory(error):
         return (
             f"out of memory ({first_line:.200}). Halve train.micro_batch_size, which does not change the result beyond "
             "rounding, or take another engine (zero2, zero3, zero3-offload); `gist plan` says what each of them needs"

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from gist_core.benchmark.measure import STRATEGIES, ForwardPass, Prompt, _disjoint, measure
-from gist_core.benchmark.summary import summarise
+from gist_core.benchmark.measure import ForwardPass, Prompt, _disjoint, measure
+from gist_core.benchmark.summary import STRATEGIES, summarise
 from gist_core.cache import GistCache
 from gist_core.models.gist_model import GistModel
 from tests.tiny import tiny_gist_model

@@ -9,8 +9,8 @@ import torch
 from gist_core.data.rows import Row, row_id
 from gist_core.generation import decode
 from gist_core.generation.decode import Question, answer_split
+from gist_core.out_of_memory import enough_memory
 from tasks.generate import draw_rows, load_model
-from tasks.stage import enough_memory
 from tests.tiny import tiny_gist_model
 
 
