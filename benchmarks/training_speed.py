@@ -8,7 +8,8 @@ alternating order, and the fastest of a few runs on each batch counts. A step is
 weights in float32. The released recipe, rebuilt here: rows in random batches padded on the left, a dense additive
 (batch, 1, seq, seq) mask, logits at every position. It must give the same loss as ours, or the benchmark ends. Peak memory
 is that of a process of its own that takes the longest of the batches: resident, or allocated on the GPU. Utilisation is the
-FLOPs by formula of forward and backward of each row by itself, without padding, over the peak that `--peak-tflops` names.
+FLOPs by formula of forward and backward of each row by itself, without padding, over the peak that `--peak-tflops` names; a
+row counts whole, even in neg_control, which leaves out what nothing with a label sees.
 """
 
 import argparse
@@ -34,7 +35,7 @@ from gist_core.models.gist_model import pad_rows
 from gist_core.training.collate import IGNORED, Collator
 from gist_core.training.examples import Batching, Example, Limits, make_examples
 
-WAYS = ("gist", "pos_control", "padded", "recipe")
+WAYS = ("gist", "pos_control", "neg_control", "padded", "recipe")
 
 
 class Bench:
@@ -195,7 +196,7 @@ def main() -> None:
                 taken.setdefault(way, []).append(bench.step_s(way, batch))
         for way in WAYS:
             seconds[way].append(min(taken[way]))  # what else the machine did only ever adds
-    for above, below in (("gist", "pos_control"), ("padded", "gist"), ("recipe", "gist")):
+    for above, below in (("gist", "pos_control"), ("neg_control", "gist"), ("padded", "gist"), ("recipe", "gist")):
         ratios = sorted(a / b for a, b in zip(seconds[above], seconds[below], strict=True))
         print(
             f"{above} / {below}, paired step times: median {statistics.median(ratios):.3f} (from {ratios[0]:.3f} to "

@@ -22,10 +22,13 @@ DECODERS: dict[str, tuple[str, dict]] = {
     "qwen3": ("Qwen3Config", _GROUPED | {"head_dim": 8}),
     "mistral": ("MistralConfig", _GROUPED | {"sliding_window": WINDOW}),
     "gemma3": ("Gemma3TextConfig", _GROUPED | {"head_dim": 8, "sliding_window": WINDOW, "sliding_window_pattern": 2}),
-    "phi": ("PhiConfig", _SMALL | {"max_position_embeddings": 1024}),
-    "gpt_neox": ("GPTNeoXConfig", _SMALL | {"max_position_embeddings": 1024}),
+    "phi": ("PhiConfig", _SMALL | {"max_position_embeddings": 1024, "dropout": 0.0}),
+    "gpt_neox": ("GPTNeoXConfig", _SMALL | {"max_position_embeddings": 1024, "dropout": 0.0}),
     # Its decoder is not its base model, which its own forward pass goes around.
-    "opt": ("OPTConfig", _SMALL | {"ffn_dim": 48, "word_embed_proj_dim": 32, "max_position_embeddings": 1024}),
+    "opt": (
+        "OPTConfig",
+        _SMALL | {"ffn_dim": 48, "word_embed_proj_dim": 32, "max_position_embeddings": 1024, "dropout": 0.0},
+    ),
 }
 ENCODER_DECODERS: dict[str, tuple[str, dict]] = {
     "t5": ("T5Config", _T5),

@@ -5,7 +5,7 @@ that stand where they are predicted (shifted already), so that a decoder and a T
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -33,6 +33,8 @@ class Collator:
 
     def __call__(self, examples: Sequence[Example]) -> Batch:
         packed = self.batching == "packed"
+        if packed:
+            examples = [self._seen(example) for example in examples]
         if self.decoder_start_token_id is None:
             return self._packed_decoder(examples) if packed else self._padded_decoder(examples)
         return self._packed_encoder_decoder(examples) if packed else self._padded_encoder_decoder(examples)
@@ -41,7 +43,16 @@ class Collator:
         """Indices of the examples in the order in which a batch of them holds their labels."""
         if self.batching != "packed":
             return list(range(len(examples)))
-        return [i for row in _fill_bins([example.num_tokens for example in examples], self.row_capacity) for i in row]
+        lengths = [self._seen(example).num_tokens for example in examples]
+        return [i for row in _fill_bins(lengths, self.row_capacity) for i in row]
+
+    def _seen(self, example: Example) -> Example:
+        """The example without the tokens that nothing with a label attends to: in neg_control, all up to the last gist
+        token. They would cost their time and change nothing."""
+        if self.condition != "neg_control":
+            return example
+        end = example.gist_end
+        return replace(example, prompt=example.prompt[end:], gist_start=0, gist_end=0, position=example.position + end)
 
     def _padded_decoder(self, examples: Sequence[Example]) -> Batch:
         batch = pad_rows([example.prompt + example.answer for example in examples], self.pad_token_id, "left")
@@ -74,7 +85,7 @@ class Collator:
                 here = slice(offset, offset + length)
                 input_ids[row, here] = torch.tensor(example.prompt + example.answer)
                 labels[row, offset + len(example.prompt) - 1 : offset + length - 1] = torch.tensor(example.answer)
-                position_ids[row, here] = torch.arange(length)
+                position_ids[row, here] = example.position + torch.arange(length)
                 bounds = decoder_bounds(self.condition, _span(example), torch.arange(length)[None])
                 first_visible[row, here] = offset + bounds.first[0]
                 offset += length

@@ -21,6 +21,7 @@ class Example:
 
     row_id: of the data row. prompt: instruction, gist tokens and input. answer: what is learnt, with end of text.
     gist_start, gist_end: where the gist tokens stand in `prompt`, as in `gist_core.masks.GistSpan`.
+    position: that of the first token of `prompt`.
     """
 
     row_id: str
@@ -28,6 +29,7 @@ class Example:
     answer: list[int]
     gist_start: int
     gist_end: int
+    position: int = 0
 
     @property
     def num_tokens(self) -> int:

@@ -74,7 +74,7 @@ def test_rows_tokenised_together_are_those_tokenised_alone(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-@pytest.mark.parametrize("family", ["llama", "gemma3", "gpt_neox", "t5", "t5_v1_1"])
+@pytest.mark.parametrize("family", ["llama", "gemma3", "gpt_neox", "opt", "t5", "t5_v1_1"])
 def test_packed_grouped_and_padded_batches_give_the_same_loss_and_gradients(family: str, condition: str) -> None:
     # In double precision: only the norms, which transformers keeps in single precision, round.
     gist_model = tiny_gist_model(family, condition, 2, dtype=torch.float64)
