@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+PARSED = ("ok", "unparsable")  # the status of a call whose answer was parsed
+
 app = typer.Typer(no_args_is_help=True, help="Pairwise judging: estimate its price, parse stored answers again.")
 
 
@@ -16,6 +18,7 @@ def dry_run(
 ) -> None:
     """Print the calls that judging would make and their estimated price. Needs no key and makes no call."""
     from gist_core.scoring.judge import openai_judge
+    from gist_core.scoring.judge.pair import Pair
     from gist_core.scoring.judge.store import CallStore
     from tasks.judge import STORE, openai_settings, pairs_by_split
     from tasks.params import load_params
@@ -28,20 +31,29 @@ def dry_run(
         typer.echo(f"judge.provider is {options.provider}: no calls, no price.")
         return
     settings = openai_settings(options)
-    total: float | None = 0.0
+    asked = {name: pairs_by_split(_existing, name) for name in ([run] if run else params.judged_runs)}
     with CallStore(STORE) as store:
-        for name in [run] if run else params.judged_runs:
-            found = openai_judge.estimate(
-                pairs_by_split(_existing, name), options.protocol, options.seed, settings, store
+
+        def estimate(pairs: dict[str, list[Pair]]) -> openai_judge.Estimate:
+            return openai_judge.estimate(pairs, options.protocol, options.seed, settings, store)
+
+        for name, splits in asked.items():
+            found = estimate(splits)
+            not_asked = (
+                (found.calls_lost, "lost in a kill (judge.lost_calls=ask_again)"),
+                (found.calls_under_way, "in a batch that has not been collected"),
             )
-            total = None if total is None or found.cost_usd is None else total + found.cost_usd
             typer.echo(
                 f"{name}: {found.rows} rows, {found.identical_rows} identical; {found.calls} calls "
                 f"({options.protocol}), {found.calls_in_store} already answered ({found.spent_usd:.4f} USD), "
-                + (f"{found.calls_lost} lost in a kill (judge.lost_calls=ask_again), " if found.calls_lost else "")
+                + "".join(f"{calls} {what}, " for calls, what in not_asked if calls)
                 + f"{found.calls_to_make} to make: about {found.input_tokens} tokens in, {found.output_tokens} out, "
                 + ("no price known" if found.cost_usd is None else f"{found.cost_usd:.4f} USD")
             )
+        # A call that runs share is made once.
+        total = estimate(
+            {f"{name} {s}": pairs for name, splits in asked.items() for s, pairs in splits.items()}
+        ).cost_usd
     if settings.prices is None:
         typer.echo("judge.prices is not set, so there is no estimate in dollars.")
     else:
@@ -70,15 +82,16 @@ def reparse(
             continue
         try:
             record = json.loads(line)
-            asked = [call for call in record["calls"] if call["status"] in ("ok", "unparsable")]
+            is_language_model, provider = record["is_language_model"], record["provider"]
+            asked = [(c["raw"], _named(c["status"], c["choice"])) for c in record["calls"] if c["status"] in PARSED]
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(f"{file}, line {number} is not a verdict ({error!r})") from None
-        if not record["is_language_model"]:
-            raise ValueError(f"{file} holds the verdicts of {record['provider']}, which gave no answers to parse")
-        for call in asked:
+        if not is_language_model:
+            raise ValueError(f"{file} holds the verdicts of {provider}, which gave no answers to parse")
+        for raw, before in asked:
             calls += 1
-            reply = parse_content(call["raw"])
-            before, after = _named(call["status"], call["choice"]), _named(reply.status, reply.choice)
+            reply = parse_content(raw)
+            after = _named(reply.status, reply.choice)
             if before != after:
                 changed[before, after] += 1
     typer.echo(f"{calls} answers parsed again, {changed.total()} changed")

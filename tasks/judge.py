@@ -10,6 +10,7 @@ in .work/judge/calls.sqlite, so a stopped run goes on where it was and no answer
 import json
 import os
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from gist_core.scoring.judge.settings import OpenAISettings
 from gist_core.scoring.judge.store import CallStore
 from gist_core.scoring.judge.summary import summarise_verdicts
 from gist_core.scoring.judge.verdict import Judge, Verdict, verdict_record
-from gist_core.scoring.predictions import read_predictions, rows_answered_by_all
+from gist_core.scoring.predictions import answered_splits, read_predictions, rows_answered_by_all
 from tasks import paths
 from tasks.params import JudgeParams
 from tasks.parent import told_by_term
@@ -60,15 +61,10 @@ def pairs_by_split(locate: Callable[[Path], Path], run_name: str) -> dict[str, l
     Raises:
         ValueError: no split was answered by both, or their rows differ.
     """
-    runs = (run_name, OTHER)
-    folders = {name: locate(paths.GENERATIONS / name) for name in runs}
-    splits = {name: [s for s in paths.SPLITS if (folders[name] / f"{s}.jsonl").exists()] for name in runs}
-    if splits[run_name] != splits[OTHER] or not splits[OTHER]:
-        listing = "; ".join(f"{name}: {', '.join(found) or 'none'}" for name, found in splits.items())
-        raise ValueError(f"the runs have not answered the same splits ({listing}); `dvc repro generate` makes them")
+    folders = {name: locate(paths.GENERATIONS / name) for name in (run_name, OTHER)}
     pairs = {}
-    for split in splits[OTHER]:
-        answers = {name: read_predictions(folders[name] / f"{split}.jsonl") for name in runs}
+    for split in answered_splits(folders):
+        answers = {name: read_predictions(folder / f"{split}.jsonl") for name, folder in folders.items()}
         rows = rows_answered_by_all(read_rows(locate(paths.ALPACA_PLUS / f"{split}.parquet")), answers, split)
         pairs[split] = [
             Pair(
@@ -115,23 +111,8 @@ def openai_settings(options: JudgeParams) -> OpenAISettings:
             output_usd_per_million=options.prices.output_usd_per_million,
             factor=options.prices.batch_factor if options.mode == "batch" else 1.0,
         )
-    return OpenAISettings(
-        model=options.model,
-        base_url=options.base_url,
-        mode=options.mode,
-        temperature=options.temperature,
-        max_output_tokens=options.max_output_tokens,
-        output_limit_field=options.output_limit_field,
-        concurrency=options.concurrency,
-        timeout_s=options.timeout_s,
-        max_attempts=options.max_attempts,
-        max_wait_s=options.max_wait_s,
-        lost_calls=options.lost_calls,
-        poll_s=options.poll_s,
-        budget_usd=options.budget_usd,
-        budget_calls=options.budget_calls,
-        prices=prices,
-    )
+    same = {field.name for field in fields(OpenAISettings)} - {"prices"}
+    return OpenAISettings(**options.model_dump(include=same), prices=prices)
 
 
 if __name__ == "__main__":

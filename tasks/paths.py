@@ -3,6 +3,8 @@ dependencies and outs; `Stage.dep` and `Stage.out` refuse any path that it does 
 
 from pathlib import Path
 
+from gist_core.data.rows import VALIDATION_SPLITS
+
 SOURCES = Path("data/sources")
 ALPACA_PLUS = Path("data/alpaca_plus")
 BASE_MODEL = Path("data/base_model")
@@ -25,4 +27,4 @@ REPORT_HTML = Path("reports/report.html")
 REPORT_MD = Path("reports/report.md")
 
 WORK = Path(".work")
-SPLITS = ("seen", "unseen", "human")
+SPLITS = VALIDATION_SPLITS

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from gist_core.data.rows import read_rows
-from gist_core.scoring.predictions import exactly_equal, read_predictions, rows_answered_by_all
+from gist_core.scoring.predictions import answered_splits, exactly_equal, read_predictions, rows_answered_by_all
 from gist_core.scoring.rouge import has_words, score_pairs
 from gist_core.scoring.summary import summarise_split
 from tasks import paths
@@ -27,8 +27,9 @@ def run(stage: Stage) -> None:
     summaries: dict[str, Any] = {}
     tables: list[pd.DataFrame] = []
     facts: dict[str, Any] = {}
-    for split in _answered_splits(stage, runs):
-        by_run = {name: read_predictions(stage.dep(paths.GENERATIONS / name / f"{split}.jsonl")) for name in runs}
+    folders = {name: stage.dep(paths.GENERATIONS) / name for name in runs}
+    for split in answered_splits(folders):
+        by_run = {name: read_predictions(folder / f"{split}.jsonl") for name, folder in folders.items()}
         rows = rows_answered_by_all(read_rows(stage.dep(paths.ALPACA_PLUS / f"{split}.parquet")), by_run, split)
         answers = {name: [by_run[name][row.row_id] for row in rows] for name in runs}
         scored = score_pairs(
@@ -62,19 +63,6 @@ def run(stage: Stage) -> None:
         pd.concat(tables, ignore_index=True).to_parquet(folder / "rows.parquet", index=False)
     with stage.out(paths.METRICS) as target:
         target.write_text(json.dumps(summaries, indent=1) + "\n", encoding="utf-8")
-
-
-def _answered_splits(stage: Stage, runs: list[str]) -> list[str]:
-    """The splits that every run has answered. Raises ValueError if a run has none, or runs differ in their splits."""
-    generations = stage.dep(paths.GENERATIONS)
-    found = {name: [s for s in paths.SPLITS if (generations / name / f"{s}.jsonl").exists()] for name in runs}
-    if any(splits != found[POSITIVE] or not splits for splits in found.values()):
-        listing = "; ".join(f"{name}: {', '.join(splits) or 'none'}" for name, splits in found.items())
-        raise ValueError(
-            f"the runs have not answered the same splits under {generations} ({listing}); "
-            "`dvc repro generate` makes what is missing"
-        )
-    return found[POSITIVE]
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ import orjson
 if TYPE_CHECKING:
     import pyarrow
 
-SPLITS = ("train", "seen", "unseen", "human")
+VALIDATION_SPLITS = ("seen", "unseen", "human")
+SPLITS = ("train", *VALIDATION_SPLITS)
 
 
 @dataclass(frozen=True, slots=True)

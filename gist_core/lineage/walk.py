@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gist_core.data.rows import SPLITS
 from gist_core.lineage.ledger import Ledger
 
 # Folders that hold one folder or file per run, named for it.
@@ -20,7 +21,6 @@ PER_RUN = (
     "reports/judge",
 )
 SPLIT_FILES = ("data/alpaca_plus", "data/generations", "data/verdicts")
-SPLITS = frozenset({"train", "seen", "unseen", "human"})
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Walk:
             runs |= {"pos_control", "neg_control"} & self.runs
         if runs and ("exact_match" in named or file.startswith("reports/judge/")):
             runs |= {"pos_control"} & self.runs
-        return frozenset(runs), frozenset(named & SPLITS)
+        return frozenset(runs), frozenset(named.intersection(SPLITS))
 
     def behind(self, first: str, runs: frozenset[str], splits: frozenset[str]) -> dict[str, Origin]:
         """By stage, everything that a number of some runs and splits rests on; the maker of its file first."""

@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from gist_core.report import paper
-from gist_core.report.inputs import ReportInputs
+from gist_core.report.inputs import SPLITS, ReportInputs
 from gist_core.report.material import compression_factors
 
 # Stand-in colour -> CSS variable of the page.
@@ -90,7 +90,7 @@ def rouge_figure(inputs: ReportInputs) -> Figure | None:
                     axes.plot([low, high], [y, y], color=colour(inputs, run), linewidth=2.4, solid_capstyle="butt")
                     axes.plot(entry["mean_pct"], y, "o", color=colour(inputs, run), markersize=6)
                 for published in paper.paper_runs(run):
-                    value = published.rouge_l_pct[paper.SPLITS.index(split)]
+                    value = published.rouge_l_pct[SPLITS.index(split)]
                     axes.plot(value, y + _offset(published.model), _marker(published.model), **_hollow())
             axes.set_title(split.capitalize(), loc="left")
             axes.set_xlabel("ROUGE-L F, %")

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gist_core.data.rows import Row, read_rows
+from gist_core.data.rows import VALIDATION_SPLITS, Row, read_rows
 
-SPLITS = ("seen", "unseen", "human")
+SPLITS = VALIDATION_SPLITS
 Json = dict[str, Any]
 
 

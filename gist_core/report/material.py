@@ -152,7 +152,8 @@ def _data_row(split: str, facts: Json, kind: str = "own") -> TableRow:
 
 def compression_factors(inputs: ReportInputs, run: str) -> dict[str, list[float]]:
     """Instruction tokens per gist token, or per token that a baseline kept, of every generated row, by split (BOS and
-    gist tokens not counted). A row of which nothing was kept has no factor."""
+    gist tokens not counted; the template's words around the instruction go into a gist, and count there alone). A row of
+    which nothing was kept has no factor."""
     return {
         split: [
             line["num_instruction_tokens"] / kept

@@ -4,12 +4,11 @@ with gist tokens", arXiv 2304.08467. Every value names the place it was taken fr
 from dataclasses import dataclass
 
 CITATION = "Mu, Li and Goodman (2023), Learning to compress prompts with gist tokens, arXiv:2304.08467"
-SPLITS = ("seen", "unseen", "human")
 
 
 @dataclass(frozen=True)
 class PaperRun:
-    """Results of one of the paper's runs, by split in the order of SPLITS. None: not published.
+    """Results of one of the paper's runs, by split in the order seen, unseen, human. None: not published.
 
     rouge_l_pct: ROUGE-L F (a bootstrap median). win_pct: judged by ChatGPT against pos_control, tie = 1/2 (table 1).
     exact_match_pct: answers equal to pos_control's (section on exact match). normalised_pct: (run - neg) / (pos - neg).

@@ -6,7 +6,6 @@ from gist_core.report.table import MISSING, Cell, Table, TableRow, estimate, num
 
 _VERDICTS = ("Win", "Tie", "Loss", "Ident.", "Refused", "Unpars.", "Failed")
 JUDGE_COLUMNS = ("Run", "Split", "Win", "Len.", *_VERDICTS, "First", "Agree")
-SPLIT_NAMES = {"seen": "Seen", "unseen": "Unseen", "human": "Human"}
 
 
 def score_table(inputs: ReportInputs) -> Table:
@@ -26,7 +25,7 @@ def score_table(inputs: ReportInputs) -> Table:
         id="scores",
         caption="ROUGE-L F, exact match with pos_control, and win rate against pos_control, all in %",
         source="reports/metrics.json, reports/judge/; the paper's rows: " + paper.RUNS_SOURCE,
-        groups=[("", 1), *((SPLIT_NAMES[split], 3) for split in SPLITS)],
+        groups=[("", 1), *((split.capitalize(), 3) for split in SPLITS)],
         columns=["Run", *("ROUGE-L", "Exact", "Win") * len(SPLITS)],
         rows=rows,
         notes=notes + _missing_splits(inputs),
@@ -55,8 +54,8 @@ def normalised_table(inputs: ReportInputs) -> Table:
     return Table(
         id="normalised",
         caption="Quality kept: where the mean ROUGE-L stands between neg_control (0) and pos_control (100), in %",
-        source="reports/metrics.json; the paper's row: computed from its table 1",
-        columns=["Run", *(SPLIT_NAMES[split] for split in SPLITS)],
+        source="reports/metrics.json; the paper's row: computed from its release (rouge.csv)",
+        columns=["Run", *(split.capitalize() for split in SPLITS)],
         rows=rows,
         notes=[*notes, "A dash: the controls do not differ enough for a ratio."],
     )
@@ -91,7 +90,7 @@ def significance_table(inputs: ReportInputs) -> Table:
             rows.append(
                 row(
                     f"{test['a']} minus {test['b']}",
-                    SPLIT_NAMES[split],
+                    split.capitalize(),
                     estimate(test["difference_pct"], test["ci95_pct"]),
                     "< 0.001" if test["p_value"] < 0.001 else number(test["p_value"], 3),
                 )
@@ -120,7 +119,7 @@ def judge_table(inputs: ReportInputs) -> Table:
             rows.append(
                 row(
                     run,
-                    SPLIT_NAMES[split],
+                    split.capitalize(),
                     estimate(entry.get("win_rate_pct"), entry.get("ci95_pct")),
                     number(entry.get("length_controlled_win_rate_pct")),
                     *(number(entry.get(key), 0) for key in ("wins", "ties", "losses", "identical")),
@@ -143,7 +142,9 @@ def judge_table(inputs: ReportInputs) -> Table:
         entry["cost_usd"] for splits in inputs.judge.values() for entry in splits.values() if entry.get("cost_usd")
     ]
     if costs:
-        notes.append(f"The verdicts cost {number(sum(costs), 2)} USD.")
+        notes.append(
+            f"The verdicts cost at most {number(sum(costs), 2)} USD: a call that runs share counts for each of them."
+        )
     missing = [run for run in inputs.runs if run != "pos_control" and run not in inputs.judge]
     if missing:
         notes.append(f"Not judged in this run: {', '.join(missing)}.")

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gist_core.data.rows import Row
+from gist_core.data.rows import VALIDATION_SPLITS, Row
 
 
 def read_predictions(path: Path) -> dict[str, str]:
@@ -46,6 +46,25 @@ def read_predictions(path: Path) -> dict[str, str]:
     if not predictions:
         raise ValueError(f"{path} holds no answers; generate them again, or take the split out of generate.splits")
     return predictions
+
+
+def answered_splits(folders: Mapping[str, Path]) -> list[str]:
+    """The validation splits that all runs have answered. folders: of their generations, by run.
+
+    Raises:
+        ValueError: a run has answered none, or runs differ in their splits.
+    """
+    found = {
+        run: [split for split in VALIDATION_SPLITS if (folder / f"{split}.jsonl").exists()]
+        for run, folder in folders.items()
+    }
+    splits = next(iter(found.values()))
+    if not splits or any(others != splits for others in found.values()):
+        listing = "; ".join(f"{run}: {', '.join(splits) or 'none'}" for run, splits in found.items())
+        raise ValueError(
+            f"the runs have not answered the same splits ({listing}); `dvc repro generate` makes what is missing"
+        )
+    return splits
 
 
 def rows_answered_by_all(rows: Sequence[Row], by_run: Mapping[str, Mapping[str, str]], split: str) -> list[Row]:

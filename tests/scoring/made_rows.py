@@ -59,7 +59,7 @@ def make_project(folder: Path, *, count: int = 24, overrides: str = "") -> dict[
         (folder / name).symlink_to(ROOT / name)
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     for section, values in (yaml.safe_load(overrides) or {}).items():
-        params[section] = values if section == "judge" else params[section] | values
+        params[section] = params[section] | values if section not in ("judge", "judged_runs") else values
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     (folder / ".dvc").mkdir()
     (folder / ".dvc" / "config").write_text("[core]\n    no_scm = true\n    analytics = false\n", encoding="utf-8")

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 from typing import Any, Literal
 
 import pytest
@@ -598,6 +599,57 @@ class TestBatch:
             verdicts = judge(server, store, pairs, mode="batch")
             assert [verdict.status for verdict in verdicts] == ["ok"] * 4
             assert len(server.batches) == 1
+            assert set(server.asked.values()) == {1}
+
+    def test_a_batch_that_is_made_but_not_confirmed_is_not_made_again(self, store: Path) -> None:
+        pairs = make_pairs(4)
+        with ScriptedServer() as server:
+            server.breaks = lambda method, path: (method, path) == ("POST", "/v1/batches")
+            with pytest.raises(
+                ConnectionError, match=r"does not answer now \(HTTP 503.* what has been submitted is kept"
+            ):
+                judge(server, store, pairs, mode="batch")
+            server.breaks = lambda method, path: False
+            assert [verdict.status for verdict in judge(server, store, pairs, mode="batch")] == ["ok"] * 4
+            assert list(server.batches) == ["batch-0"]
+            assert set(server.asked.values()) == {1}
+
+    def test_a_server_that_goes_away_while_a_batch_is_awaited_may_come_back(self, store: Path) -> None:
+        pairs = make_pairs(4)
+        with ScriptedServer() as server:
+            server.breaks = lambda method, path: path.startswith("/v1/batches/")
+            with pytest.raises(ConnectionError, match="HTTP 503"):
+                judge(server, store, pairs, mode="batch")
+            server.breaks = lambda method, path: False
+            assert [verdict.status for verdict in judge(server, store, pairs, mode="batch")] == ["ok"] * 4
+            assert set(server.asked.values()) == {1}
+
+    def test_the_budget_counts_what_a_batch_cost_that_an_earlier_run_left_behind(self, store: Path) -> None:
+        pairs = make_pairs(8)
+        with ScriptedServer() as server:
+            # What the answers to four requests cost, and what the other four may cost at most: less than both together.
+            limits = {"mode": "batch", "prices": PRICES, "max_output_tokens": 100, "budget_usd": 0.006}
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("gist_core.scoring.judge.batch._collect", lambda *_: 1 / 0)
+                with pytest.raises(ZeroDivisionError):
+                    judge(server, store, pairs[:4], **limits)
+            with pytest.raises(ValueError, match=r"would be passed: 0\.0016 USD are spent"):
+                judge(server, store, pairs, **limits)
+            assert list(server.batches) == ["batch-0"]
+
+    def test_two_runs_at_once_submit_no_request_twice(self, store: Path) -> None:
+        pairs, verdicts = make_pairs(12), {}
+        with ScriptedServer() as server:
+
+            def ask(name: str, rows: list[Pair]) -> None:
+                verdicts[name] = judge(server, store, rows, mode="batch")
+
+            threads = [Thread(target=ask, args=part) for part in (("first", pairs[:8]), ("second", pairs[4:]))]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert [verdict.status for name in verdicts for verdict in verdicts[name]] == ["ok"] * 16
             assert set(server.asked.values()) == {1}
 
     @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 """From the body of a server's response to an answer for the store; the same for live calls and batches."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gist_core.scoring.judge.prices import Prices
 from gist_core.scoring.judge.store import StoredAnswer, now
+
+if TYPE_CHECKING:
+    import openai
 
 _MOST_TOKENS = 2**31  # far more than any model reads; a higher count is no count, and SQLite could not hold every one
 
@@ -19,6 +22,11 @@ def completion_body(text: str) -> dict[str, Any] | None:
         return None
     first = body["choices"][0]
     return body if isinstance(first, dict) and isinstance(first.get("message"), dict) else None
+
+
+def is_passing(error: "openai.APIStatusError") -> bool:
+    """Whether the server may answer the same request a little later: it is busy, or out of order."""
+    return error.status_code in (408, 409, 429) or error.status_code >= 500
 
 
 def stored_answer(key: str, body: dict[str, Any], prices: Prices | None, *, latency_ms: float | None) -> StoredAnswer:

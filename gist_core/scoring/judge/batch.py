@@ -9,13 +9,13 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import openai
 from tqdm import tqdm
 
-from gist_core.scoring.judge.answer import completion_body, stored_answer
+from gist_core.scoring.judge.answer import completion_body, is_passing, stored_answer
 from gist_core.scoring.judge.budget import Budget
 from gist_core.scoring.judge.request import JudgeRequest
 from gist_core.scoring.judge.settings import OpenAISettings
@@ -27,9 +27,16 @@ _UNDER_WAY = ("validating", "in_progress", "finalizing", "cancelling")
 
 
 def answer_in_batch(
-    requests: Sequence[JudgeRequest], settings: OpenAISettings, store: CallStore, budget: Budget, *, api_key: str
+    requests: Sequence[JudgeRequest],
+    settings: OpenAISettings,
+    store: CallStore,
+    budget: Callable[[], Budget],
+    *,
+    api_key: str,
 ) -> dict[str, str]:
     """Submits what no open batch holds, waits, and keeps the answers in the store.
+
+    budget: what may be spent, as the store has it when it is called.
 
     Returns:
         What went wrong, by key, for the requests that got no answer. They are asked again next time.
@@ -37,57 +44,74 @@ def answer_in_batch(
     Raises:
         ValueError: a budget would be passed (nothing is submitted then), the server refuses the batch, or the file of
             its answers is broken.
+        ConnectionError: the server does not answer now.
     """
+    where = settings.base_url or "OpenAI"
+    kept = "what has been submitted is kept, the same command goes on with it"
     try:
         with openai.OpenAI(api_key=api_key, base_url=settings.endpoint, timeout=settings.timeout_s) as client:
-            failures: dict[str, str] = {}
-            for batch in store.open_batches(request.key for request in requests):
-                failures |= _collect(client, batch, settings, store)
-            remaining = [
-                request for request in requests if store.answer(request.key) is None and request.key not in failures
-            ]
-            for start in range(0, len(remaining), REQUESTS_PER_BATCH):
-                part = remaining[start : start + REQUESTS_PER_BATCH]
-                failures |= _collect(client, _submit(client, part, store, budget, start), settings, store)
-            return failures
+            return _answer_all(client, requests, settings, store, budget)
     except openai.APIStatusError as error:
-        where = settings.base_url or "OpenAI"
+        said = f"HTTP {error.status_code}: {error.message:.300}"
+        if is_passing(error):
+            raise ConnectionError(f"{where} does not answer now ({said}); {kept}") from None
         raise ValueError(
-            f"{where} refuses the batch (HTTP {error.status_code}: {error.message:.300}); what has been submitted is "
-            "kept, the same command goes on with it. A server without batches needs judge.mode=live"
+            f"{where} refuses the batch ({said}); {kept}. A server without batches needs judge.mode=live"
         ) from None
     except openai.APIConnectionError as error:
-        raise ValueError(
-            f"{settings.base_url or 'OpenAI'} cannot be reached ({error}); what has been submitted is kept, the same "
-            "command goes on with it"
-        ) from None
+        raise ConnectionError(f"{where} cannot be reached ({error}); {kept}") from None
 
 
-def _submit(
-    client: openai.OpenAI, requests: Sequence[JudgeRequest], store: CallStore, budget: Budget, start: int
-) -> str:
+def _answer_all(
+    client: openai.OpenAI,
+    requests: Sequence[JudgeRequest],
+    settings: OpenAISettings,
+    store: CallStore,
+    budget: Callable[[], Budget],
+) -> dict[str, str]:
+    failures: dict[str, str] = {}
+    asked: set[str] = set()  # once in this run, whatever becomes of the batch
+    while True:
+        for batch in store.open_batches(request.key for request in requests):
+            failures |= _collect(client, batch, settings, store)
+        with store.submitting():
+            if store.open_batches(request.key for request in requests):
+                continue  # another process has just submitted some of them
+            remaining = [
+                request
+                for request in requests
+                if store.answer(request.key) is None and request.key not in failures and request.key not in asked
+            ]
+            if not remaining:
+                return failures
+            part = remaining[:REQUESTS_PER_BATCH]
+            _submit(client, part, store, budget())
+            asked |= {request.key for request in part}
+
+
+def _submit(client: openai.OpenAI, requests: Sequence[JudgeRequest], store: CallStore, budget: Budget) -> None:
     keys = [request.key for request in requests]
     request_set = hashlib.sha256("".join(sorted(keys)).encode()).hexdigest()
     for batch in client.batches.list():
         lost = (batch.metadata or {}).get(_METADATA_KEY) == request_set and not store.knows_batch(batch.id)
         if lost and batch.status in (*_UNDER_WAY, "completed"):
             store.note_batch(batch.id, keys)
-            return batch.id
-    for number, request in enumerate(requests, start):
+            return
+    for number, request in enumerate(requests):
         budget.reserve(number, request)
     lines = [
         json.dumps({"custom_id": request.key, "method": "POST", "url": "/v1/chat/completions", "body": request.body})
         for request in requests
     ]
     file = client.files.create(file=("judge.jsonl", "\n".join(lines).encode()), purpose="batch")
-    batch = client.batches.create(
+    # Tried again by the client, it could be made and billed twice. One whose answer is lost is found by its metadata.
+    batch = client.with_options(max_retries=0).batches.create(
         input_file_id=file.id,
         endpoint="/v1/chat/completions",
         completion_window="24h",
         metadata={_METADATA_KEY: request_set},
     )
     store.note_batch(batch.id, keys)
-    return batch.id
 
 
 def _collect(client: openai.OpenAI, batch_id: str, settings: OpenAISettings, store: CallStore) -> dict[str, str]:

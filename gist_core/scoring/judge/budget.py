@@ -12,8 +12,9 @@ class BudgetReached(ValueError):
 
 @dataclass
 class Budget:
-    """calls, dollars: limits, None = none. spent_*: so far. A call under way is counted at its highest possible price,
-    so that concurrent calls cannot pass the limit together."""
+    """calls, dollars: limits, None = none. spent_*: so far. A call under way is counted at its highest price (its
+    input by the estimate of prices.py, as many tokens of output as it may have), so that concurrent calls do not pass the
+    limit together."""
 
     calls: int | None
     dollars: float | None

@@ -20,7 +20,7 @@ from typing import Any
 import openai
 from tqdm import tqdm
 
-from gist_core.scoring.judge.answer import completion_body, stored_answer
+from gist_core.scoring.judge.answer import completion_body, is_passing, stored_answer
 from gist_core.scoring.judge.budget import Budget
 from gist_core.scoring.judge.request import JudgeRequest
 from gist_core.scoring.judge.settings import OpenAISettings
@@ -213,7 +213,7 @@ class _Live:
             self._halt(f"{where} refuses the key in OPENAI_API_KEY: {error}")
         elif failed.status_code == 404:
             self._halt(f"{where} does not know the model {self.settings.model!r} or the address is wrong: {error}")
-        elif failed.status_code in (408, 409, 429) or failed.status_code >= 500:
+        elif is_passing(failed):
             return False
         else:
             self._fail(key, error, reached=True)

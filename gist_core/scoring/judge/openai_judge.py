@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from gist_core.scoring.judge.budget import Budget
 from gist_core.scoring.judge.pair import Order, Pair, Protocol, orders
@@ -22,7 +23,7 @@ EXPECTED_OUTPUT_TOKENS = 80  # one or two sentences and the choice
 class Estimate:
     """What judging would take. Tokens and dollars are estimates and are for the calls that are still to be made.
 
-    calls_lost: not answered, and not to be asked again.
+    calls_lost: not answered, and not to be asked again. calls_under_way: in a batch that has not been collected.
     """
 
     rows: int
@@ -30,6 +31,7 @@ class Estimate:
     calls: int
     calls_in_store: int
     calls_lost: int
+    calls_under_way: int
     calls_to_make: int
     input_tokens: int
     output_tokens: int
@@ -73,12 +75,7 @@ def judge_with_openai(
                 f"{len(missing)} judge calls are to be made and OPENAI_API_KEY is not set; set it (a local server "
                 "takes any value), or judge without a language model with judge=reference_rule"
             )
-        calls, dollars = store.spent(request.key for request in requests)
-        budget = Budget(
-            settings.budget_calls, settings.budget_usd, settings.prices, settings.max_output_tokens, calls, dollars
-        )
-        for request in requests:
-            budget.charge_unpriced(request, store.times_unpriced(request.key))
+        budget = partial(_budget, requests, settings, store)
         if settings.mode == "batch":
             from gist_core.scoring.judge.batch import answer_in_batch
 
@@ -94,12 +91,25 @@ def judge_with_openai(
                 )
 
             answered_before = len(missing) + len(lost) < len(requests)
-            failures |= answer_live(missing, settings, store, budget, api_key=api_key, answered_before=answered_before)
+            failures |= answer_live(
+                missing, settings, store, budget(), api_key=api_key, answered_before=answered_before
+            )
     _check_answered(requests, settings, store, failures)
     return {
         split: [_verdict(pair, protocol, seed, settings, store, failures) for pair in rows]
         for split, rows in pairs.items()
     }
+
+
+def _budget(requests: Sequence[JudgeRequest], settings: OpenAISettings, store: CallStore) -> Budget:
+    """The limits, with all that has been spent on these requests so far."""
+    calls, dollars = store.spent(request.key for request in requests)
+    budget = Budget(
+        settings.budget_calls, settings.budget_usd, settings.prices, settings.max_output_tokens, calls, dollars
+    )
+    for request in requests:
+        budget.charge_unpriced(request, store.times_unpriced(request.key))
+    return budget
 
 
 def _check_answered(
@@ -149,7 +159,8 @@ def estimate(
 ) -> Estimate:
     """What judging would take, without making a call."""
     requests = all_requests(pairs, protocol, seed, settings)
-    missing, lost = _unanswered(requests, settings, store)
+    unanswered, lost = _unanswered(requests, settings, store)
+    missing = [request for request in unanswered if not store.open_batches([request.key])]
     rows = [pair for split in pairs.values() for pair in split]
     input_tokens = sum(estimated_tokens(request.prompt_text) for request in missing)
     output_tokens = EXPECTED_OUTPUT_TOKENS * len(missing)
@@ -157,8 +168,9 @@ def estimate(
         rows=len(rows),
         identical_rows=sum(pair.identical for pair in rows),
         calls=len(requests),
-        calls_in_store=len(requests) - len(missing) - len(lost),
+        calls_in_store=len(requests) - len(unanswered) - len(lost),
         calls_lost=len(lost),
+        calls_under_way=len(unanswered) - len(missing),
         calls_to_make=len(missing),
         input_tokens=input_tokens,
         output_tokens=output_tokens,

@@ -194,6 +194,10 @@ class CallStore:
                     "INSERT INTO attempts (key, begun_at, outcome) VALUES (?, ?, ?)", (key, time, f"batch {batch}")
                 )
 
+    def submitting(self) -> FileLock:
+        """A lock to hold while a batch is put together and submitted: two processes would submit the same requests."""
+        return FileLock(f"{self._path}.batch.lock")
+
     def _lock_of(self, owner: str) -> FileLock:
         return FileLock(f"{self._path}.{owner}.lock")
 
