@@ -54,7 +54,8 @@ def results(
     seed: Annotated[int, typer.Option(help="Of the bootstrap")] = 0,
     output: Annotated[Path | None, typer.Option(help="Also write all figures to this JSON file")] = None,
 ) -> None:
-    """Show win rates and agreement from the answers imported so far; the stage human_eval writes the same figures."""
+    """Show win rates and agreement from the answers imported so far; with the same resamples and seed
+    the stage human_eval writes the same figures."""
     from gist_core.scoring.human_eval.files import read_package
     from gist_core.scoring.human_eval.judge import read_judge_ratings
     from gist_core.scoring.human_eval.results import evaluate

@@ -35,7 +35,8 @@ class MeanEstimate:
 @dataclass(frozen=True)
 class RatioEstimate:
     """A ratio of means and its 95 % interval. `value` is None where the denominator is not positive; `ci95` is None
-    where more than 2.5 % of the resamples have no positive denominator, for then the interval has no finite end."""
+    where the interval has no finite end: a resample whose denominator is not positive counts as infinite, with the sign
+    of its numerator."""
 
     value: float | None
     ci95: Interval | None
@@ -157,11 +158,13 @@ def paired_difference(a: Values, b: Values, *, resamples: int = 1000, seed: int 
 def _ratio(
     numerator: float, denominator: float, numerators: NDArray[np.float64], denominators: NDArray[np.float64], n: int
 ) -> RatioEstimate:
-    defined = denominators > 0
-    interval = None
-    if denominator > 0 and defined.mean() >= 0.975:
-        interval = percentile_interval(numerators[defined] / denominators[defined])
-    return RatioEstimate(numerator / denominator if denominator > 0 else None, interval, n)
+    if denominator <= 0:
+        return RatioEstimate(None, None, n)
+    ratios = np.copysign(np.inf, numerators)
+    np.divide(numerators, denominators, out=ratios, where=denominators > 0)
+    with np.errstate(invalid="ignore"):  # between two infinite ones
+        interval = percentile_interval(ratios)
+    return RatioEstimate(numerator / denominator, interval if np.isfinite(interval).all() else None, n)
 
 
 def _table(samples: Sequence[Values] | NDArray[np.float64]) -> NDArray[np.float64]:

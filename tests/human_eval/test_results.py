@@ -5,6 +5,7 @@ import random
 
 import numpy as np
 import pytest
+from statsmodels.stats.proportion import proportion_confint
 
 from gist_core.scoring.human_eval.judge import JudgeRatings
 from gist_core.scoring.human_eval.package import Pair, draw_package
@@ -143,6 +144,17 @@ def test_without_answers_every_figure_is_null_and_the_counts_say_so():
     assert figures["num_answers"]["given"] == 0
     assert figures["annotators"][ANNOTATORS[0]]["missing"] == 40
     json.dumps(figures, allow_nan=False)
+
+
+@pytest.mark.parametrize(("winner", "rate"), [("run", 100), ("tie", 50), ("against", 0)])
+def test_ratings_that_are_all_the_same_are_no_certainty(winner, rate):
+    drawn = draw(10)
+    answers = {name: {r: choice_for(drawn, name, r, winner) for r in drawn.row_ids} for name in ANNOTATORS[:2]}
+    found = run(drawn, answers)["win_rate"]
+    low, high = proportion_confint(rate / 10, 10, method="wilson")  # of ten items, not of twenty answers
+    assert found["win_rate_pct"] == rate
+    assert found["ci95_pct"] == pytest.approx([100 * low, 100 * high])
+    assert (found["interval"], run(draw(), answers_for(draw()))["win_rate"]["interval"]) == ("wilson", "bootstrap")
 
 
 def test_one_annotator_has_a_win_rate_but_no_agreement():

@@ -1,5 +1,7 @@
 """The estimators against closed forms, published figures and their own seeds."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -85,6 +87,19 @@ def test_a_normalised_score_with_an_uncertain_gap_has_no_finite_interval() -> No
     estimate = normalised_score([1.0, 1.0, 1.0, 1.0], [0.0, 4.0, 0.0, 4.0], [4.0, 0.0, 4.0, 1.0])
     assert estimate.value is not None
     assert estimate.ci95 is None
+
+
+def test_resamples_without_a_gap_lie_beyond_the_end_of_the_interval_and_do_not_shorten_it() -> None:
+    n = 40
+    positive = [1.0] * 27 + [-1.0] * 13  # some one % of the resamples have no positive mean
+    values, negative = [0.5] * n, [0.0] * n
+    found = normalised_score(values, negative, positive, resamples=4000, seed=0)
+    gaps = resampled_means(positive, resamples=4000, seed=0)[0]
+    assert 0 < (gaps <= 0).mean() < 0.025
+    ratios = sorted(0.5 / gap if gap > 0 else math.inf for gap in gaps)
+    assert found.ci95 is not None
+    assert found.ci95[1] == pytest.approx(ratios[round(0.975 * 3999)], rel=0.1)
+    assert found.ci95[1] > 1.2 * sorted(0.5 / gap for gap in gaps if gap > 0)[round(0.975 * (gaps > 0).sum()) - 1]
 
 
 def test_the_relative_difference_is_the_ratio_of_means_and_not_the_mean_of_ratios() -> None:

@@ -32,9 +32,7 @@ def cohen_kappa(first: Ratings, second: Ratings, categories: Sequence[float]) ->
 
 def mean_pairwise_kappa(ratings: Ratings, categories: Sequence[float]) -> float | None:
     """Mean of `cohen_kappa` over all pairs of raters for which it is defined (as in the paper, section 4.2)."""
-    kappas = [cohen_kappa(ratings[i], ratings[j], categories) for i, j in combinations(range(len(ratings)), 2)]
-    defined = [kappa for kappa in kappas if kappa is not None]
-    return sum(defined) / len(defined) if defined else None
+    return mean_defined([cohen_kappa(one, other, categories) for one, other in combinations(ratings, 2)])
 
 
 def fleiss_kappa(ratings: Ratings) -> float | None:
@@ -80,6 +78,12 @@ def percent_agreement(first: Ratings, second: Ratings) -> float | None:
     """
     both = ~(np.isnan(first) | np.isnan(second))
     return float(100 * np.mean(first[both] == second[both])) if both.any() else None
+
+
+def mean_defined(values: Sequence[float | None]) -> float | None:
+    """The mean of the values that are not None."""
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if defined else None
 
 
 def _squared_difference(totals: NDArray[np.float64], level: Literal["nominal", "ordinal"]) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ independent."""
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from gist_core.scoring.human_eval.agreement import (
     cohen_kappa,
     fleiss_kappa,
     krippendorff_alpha,
+    mean_defined,
     mean_pairwise_kappa,
     percent_agreement,
 )
@@ -110,9 +112,18 @@ def _count(package: Package, given: list[tuple[str, str, Any]]) -> dict[str, int
 
 
 def _win_rate(ratings: Ratings, counts: dict[str, int], draws: NDArray[np.int64]) -> dict[str, Any]:
-    """Tie = 1/2; "I don't know" does not count. Pooled over annotators."""
+    """Tie = 1/2; "I don't know" does not count. Pooled over annotators. Where all ratings are the same, every resample is
+    too, and the interval is Wilson's over the items that were rated."""
     n = counts["wins"] + counts["ties"] + counts["losses"]
-    return _interval(_win_rate_pct, ratings, draws, "win_rate_pct") | counts | {"n": n}
+    rate = _interval(_win_rate_pct, ratings, draws, "win_rate_pct") | {"interval": "bootstrap"}
+    rated = ~np.isnan(ratings)
+    if len(np.unique(ratings[rated])) == 1:
+        from statsmodels.stats.proportion import proportion_confint
+
+        items = int(rated.any(axis=0).sum())
+        low, high = proportion_confint(rate["win_rate_pct"] / 100 * items, items, method="wilson")
+        rate |= {"ci95_pct": [100 * low, 100 * high], "interval": "wilson"}
+    return rate | counts | {"n": n}
 
 
 def _one_annotator(package: Package, answers: Answers, name: str, draws: NDArray[np.int64]) -> dict[str, Any]:
@@ -143,8 +154,7 @@ def _agreement(ratings: Ratings, annotators: list[str], draws: NDArray[np.int64]
             "agreement_pct": percent_agreement(ratings[i], ratings[j]),
             "n": int((~np.isnan(ratings[[i, j]]).any(axis=0)).sum()),
         }
-        for i in range(len(annotators))
-        for j in range(i + 1, len(annotators))
+        for i, j in combinations(range(len(annotators)), 2)
     ]
     per_item = (~np.isnan(ratings)).sum(axis=0)
     return {
@@ -161,8 +171,7 @@ def _agreement(ratings: Ratings, annotators: list[str], draws: NDArray[np.int64]
 
 
 def _mean_pairwise_percent(ratings: Ratings) -> float | None:
-    number = range(len(ratings))
-    return _mean([percent_agreement(ratings[i], ratings[j]) for i in number for j in number if i < j])
+    return mean_defined([percent_agreement(one, other) for one, other in combinations(ratings, 2)])
 
 
 def _with_judge(
@@ -174,10 +183,10 @@ def _with_judge(
     rated = ~np.isnan(verdicts)
 
     def kappa(r: Ratings) -> float | None:
-        return _mean([cohen_kappa(person, r[-1], CATEGORIES) for person in r[:-1]])
+        return mean_defined([cohen_kappa(person, r[-1], CATEGORIES) for person in r[:-1]])
 
     def agreement(r: Ratings) -> float | None:
-        return _mean([percent_agreement(person, r[-1]) for person in r[:-1]])
+        return mean_defined([percent_agreement(person, r[-1]) for person in r[:-1]])
 
     return dict(judge.identity) | {
         "verdicts": int(rated.sum()),
@@ -194,8 +203,3 @@ def _with_judge(
             for i, name in enumerate(annotators)
         },
     }
-
-
-def _mean(values: list[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
-    return sum(defined) / len(defined) if defined else None
