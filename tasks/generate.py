@@ -41,7 +41,7 @@ def answer_splits(stage: Stage, gist_model: "GistModel", shorten: Callable[[str]
     shorten: what the model is given in place of each instruction. A line then holds that text and its length as well.
     """
     from gist_core.data.rows import read_rows
-    from gist_core.generation.decode import Question, answer_split, instruction_length
+    from gist_core.generation.decode import Question, answer_split
     from gist_core.models.gist_model import tokens_in_prompt
 
     params = stage.params.generate
@@ -71,8 +71,9 @@ def answer_splits(stage: Stage, gist_model: "GistModel", shorten: Callable[[str]
                     line = about | answer
                     if shorten:
                         line["shortened_instruction"] = text
+                        # Without the words of the template around it, which stay.
                         line["num_kept_tokens"] = len(tokens_in_prompt(gist_model.tokenizer, text))
-                        line["num_instruction_tokens"] = instruction_length(gist_model, row.instruction)
+                        line["num_instruction_tokens"] = len(tokens_in_prompt(gist_model.tokenizer, row.instruction))
                     file.write(json.dumps(line, ensure_ascii=False) + "\n")
     stage.facts |= {
         "model": gist_model.fingerprint,

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from transformers import AutoTokenizer
 
+from gist_core.data.rows import read_rows
 from gist_core.lineage.audit import every_number
+from gist_core.models.gist_model import tokens_in_prompt
 from tests.e2e.project import SMALL, compose, copy_project, run
 
 TRAINED = ["pos_control", "neg_control", "gist-1"]
@@ -27,9 +30,10 @@ def check_outs(root: Path) -> None:
             assert len(lines) == 6
             assert {json.loads(line)["run"] for line in lines} == {run_name}
     short = json.loads((root / "data/generations/tfidf-1/human.jsonl").read_text(encoding="utf-8").splitlines()[0])
-    assert (
-        0 < short["num_kept_tokens"] <= 2 < short["num_instruction_tokens"]
-    )  # here the space before it is a token too
+    tokenizer = AutoTokenizer.from_pretrained(root / "data/base_model")
+    (row,) = (row for row in read_rows(root / "data/alpaca_plus/human.parquet") if row.row_id == short["row_id"])
+    assert short["num_kept_tokens"] == len(tokens_in_prompt(tokenizer, short["shortened_instruction"])) <= 2
+    assert short["num_instruction_tokens"] == len(tokens_in_prompt(tokenizer, row.instruction)) > 2
     metrics = json.loads((root / "reports/metrics.json").read_text(encoding="utf-8"))
     assert set(metrics["human"]["rouge_l"]) == set(RUNS)
     assert metrics["seen"]["exact_match"]["pos_control"]["mean_pct"] == 100
