@@ -21,7 +21,7 @@ import yaml
 
 from gist_core.lineage.hashing import Artifact, digest_path
 from gist_core.lineage.statement import write_statement
-from gist_core.lineage.store import cache_of
+from gist_core.lineage.store import FolderStore
 from gist_core.lineage.verify import verify
 
 LIMIT = 1.5
@@ -118,7 +118,9 @@ def _sha256sum(root: Path, files: list[str]) -> None:
 
 
 def _verify(root: Path, files: list[str]) -> None:
-    result = verify(root, [cache_of(root)], lambda _: {"make": ["data/artifacts", STATEMENT]})
+    result = verify(
+        root, [FolderStore(root / ".dvc/cache", "cache")], lambda _: {"make": ["data/artifacts", STATEMENT]}
+    )
     size = sum((root / file).stat().st_size for file in files)
     if result.findings or result.bytes_read != size:
         sys.exit(f"read {result.bytes_read} bytes of {size}: {result.findings}")

@@ -1,9 +1,9 @@
-"""What `gist lineage` asks DVC for: a project's remotes, and the outs that its dvc.yaml declares."""
+"""What `gist lineage` asks DVC for: a project's cache and remotes, and the outs that its dvc.yaml declares."""
 
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from gist_core.lineage.store import ObjectStore
+from gist_core.lineage.store import FolderStore, ObjectStore
 
 
 def declared_outs(root: Path) -> dict[str, list[str]]:
@@ -38,6 +38,18 @@ def declared_outs(root: Path) -> dict[str, list[str]]:
         ]
         for name, stage in stages.items()
     }
+
+
+def cache_of(root: Path) -> FolderStore:
+    """The cache of a project, wherever its own, the user's or the system's DVC configuration puts it."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root)) as repo:
+            return FolderStore(Path(repo.cache.local.path).parent.parent, "cache")  # it ends in files/md5
+    except DvcException as error:
+        raise ValueError(f"the cache cannot be opened: {error}") from None
 
 
 def remotes_of(root: Path, name: str | None) -> list[ObjectStore]:

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from cli.dvc_project import declared_outs, remotes_of
+from cli.dvc_project import cache_of, declared_outs, remotes_of
 from cli.lineage_trees import diff_tree, pedigree_tree, row_tree
 from gist_core.lineage.hashing import sha256_of_path
-from gist_core.lineage.store import ObjectStore, cache_of
+from gist_core.lineage.store import ObjectStore
 
 app = typer.Typer(no_args_is_help=True, help="Where every number came from, and whether anything was changed.")
 

@@ -128,9 +128,7 @@ def check_removed(
             for out, problem in outs.unlike_lock(root, stage):
                 result.find("workspace", out, problem)
     for path in outs.of_no_stage(root, declared, locked):
-        result.notes.append(
-            f"{path} is an out of no stage in dvc.yaml or dvc.lock (a run that was renamed leaves such)"
-        )
+        result.notes.append(f"{path} is an out of no stage in dvc.yaml or dvc.lock")
 
 
 def _orphans(

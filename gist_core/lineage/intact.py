@@ -4,12 +4,11 @@ and that statement is the one that dvc.lock names.
 For the answers (`why`, `row`, `diff`, exports), which look at what they rest on and nothing else. `verify` looks at
 everything."""
 
-import hashlib
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
-from gist_core.lineage.hashing import sha256_of_path
+from gist_core.lineage.hashing import md5_of_bytes, sha256_of_path
 from gist_core.lineage.ledger import Ledger
 from gist_core.lineage.lockfile import LOCK, LockedStage, parse_lock
 from gist_core.lineage.statement import FOLDER
@@ -94,7 +93,7 @@ class Intact:
         entry = self._locked[stage].outs.get(path) if stage in self._locked else None
         if entry is None:
             return f"{path} is in no entry of {LOCK}, so nothing says that it is the statement of {stage}"
-        if hashlib.md5((self.root / path).read_bytes(), usedforsecurity=False).hexdigest() != entry.md5:
+        if md5_of_bytes((self.root / path).read_bytes()) != entry.md5:
             return f"{path} is not the statement that {LOCK} names (MD5 {entry.md5})"
         return None
 

@@ -12,7 +12,7 @@ from gist_core.lineage.statement import FOLDER, PREDICATE_TYPE, STATEMENT_TYPE
 
 @dataclass(frozen=True)
 class Statement:
-    """A statement as read. sha256: of its own bytes is not part of it; see verify.py."""
+    """A statement as read."""
 
     content: Mapping[str, Any]
 
@@ -38,8 +38,8 @@ class Statement:
             _ = notes["size"]
         for kind in ("deps", "outs"):
             for entry in self.declared[kind].values():
-                _ = (entry["digest"]["md5"] + "", entry["size"], entry["nfiles"])
-        _ = self.declared.get("params", {}).items()
+                _ = (entry["digest"]["md5"] + "", entry["size"], entry["nfiles"], entry["isexec"])
+        _ = self.declared["params"].items()
         _ = (self.source["commit"], self.source["dirty"], self.source["changed_files"].items(), self.parameters.items())
         _ = (self.stage + self.command, self.facts.items(), self.not_reproducible)
         _ = (self.environment.get("python"), self.environment.get("packages"))
@@ -51,10 +51,6 @@ class Statement:
     @property
     def stage(self) -> str:
         return self._definition["externalParameters"]["stage"]
-
-    @property
-    def run(self) -> str | None:
-        return self.stage.partition("@")[2] or None
 
     @property
     def command(self) -> str:
@@ -83,7 +79,7 @@ class Statement:
     @property
     def declared(self) -> Mapping[str, Mapping[str, Any]]:
         """What dvc.lock must have. {"deps": ..., "outs": ...}: path, as in dvc.yaml -> {"digest", "size", "nfiles",
-        "isexec"}; "params": dotted key -> value. Older statements have neither isexec nor params."""
+        "isexec"}; "params": dotted key -> value."""
         return self._definition["internalParameters"]["declared"]
 
     @cached_property

@@ -28,41 +28,26 @@ def _paths(kind: str, locked: Mapping[str, LockedPath], stated: Mapping[str, Map
             ("MD5", entry.md5, other["digest"]["md5"]),
             ("size", entry.size, other["size"]),
             ("number of files", entry.nfiles, other["nfiles"]),
-            ("isexec", entry.isexec, other.get("isexec", entry.isexec)),  # older statements do not say
+            ("isexec", entry.isexec, other["isexec"]),
         ):
             if here != there:
                 yield f"{kind} {path} has {name} {here}, the statement has {there}"
 
 
 def _parameters(locked: Mapping[str, Any], statement: Statement) -> Iterator[str]:
-    """Against the values that params.yaml had, key by key; older statements have only those that the stage used,
-    which are more (defaults) and may be of another type."""
-    stated, same = statement.declared.get("params"), _same
-    if stated is None:
-        stated, same = statement.parameters, _covered
+    """Against the values that params.yaml had, key by key."""
+    stated = statement.declared["params"]
     for key in sorted(locked.keys() ^ stated.keys()):
         yield f"parameter {key} is only in {'dvc.lock' if key in locked else 'the statement'}"
     for key in sorted(locked.keys() & stated.keys()):
-        if not same(locked[key], stated[key]):
+        if not _same(locked[key], stated[key]):
             yield f"parameter {key} is {locked[key]!r:.80}, the statement has {stated[key]!r:.80}"
 
 
 def _same(locked: Any, stated: Any) -> bool:
-    """Whether two values are equal and of one type. `1e-05`, as DVC writes a small number, is a text for YAML 1.1."""
+    """Whether two values are equal and of one type."""
     if isinstance(locked, dict) and isinstance(stated, dict):
         return locked.keys() == stated.keys() and all(_same(value, stated[key]) for key, value in locked.items())
     if isinstance(locked, list) and isinstance(stated, list):
         return len(locked) == len(stated) and all(map(_same, locked, stated))
-    if isinstance(locked, str) and isinstance(stated, float):
-        return locked == str(stated)
     return type(locked) is type(stated) and bool(locked == stated)
-
-
-def _covered(locked: Any, stated: Any) -> bool:
-    """Whether the statement has every value of dvc.lock, a truth value as one."""
-    if isinstance(locked, dict) and isinstance(stated, dict):
-        return all(key in stated and _covered(value, stated[key]) for key, value in locked.items())
-    if isinstance(locked, list) and isinstance(stated, list):
-        return len(locked) == len(stated) and all(map(_covered, locked, stated))
-    equal = locked == stated and isinstance(locked, bool) == isinstance(stated, bool)
-    return equal or str(locked) == str(stated)

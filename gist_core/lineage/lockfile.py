@@ -14,6 +14,7 @@ LOCK = Path("dvc.lock")
 # leave the parsed content as it is, and yet the file would not be DVC's. Only where a long text goes on below, deeper, its
 # line ends with the blank at which it is broken.
 _LINE = re.compile(r"^ *(- )?(?![ #])[^\t\r]*[^\s]$")
+_LINE_OF_LONG_TEXT = re.compile(r"^ *[^\t\r]*[^\s]$")
 _WIDE_COLON = re.compile(r"^ *(- )?[^ '\"]+: {2,}")
 
 _KEYS = {"path", "hash", "md5", "size", "nfiles", "isexec"}
@@ -52,7 +53,7 @@ def parse_lock(text: str) -> dict[str, LockedStage]:
         ValueError: it is not a dvc.lock of schema 2.0; the message says where.
     """
     try:
-        raw = yaml.load(text, _OneKeyOnce)
+        raw = yaml.load(text, _AsDvc)
     except (yaml.YAMLError, RecursionError, OverflowError) as error:
         raise ValueError(f"it is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict) or set(raw) != {"schema", "stages"} or raw["schema"] != "2.0":
@@ -70,10 +71,11 @@ def form_problems(text: str) -> list[str]:
     lines = lines[:-1] if lines[-1] == "" else lines
     text_goes_on = False  # whether the line before was broken at its last blank
     for number, (line, following) in enumerate(zip_longest(lines, lines[1:], fillvalue=""), 1):
+        form = _LINE_OF_LONG_TEXT if text_goes_on else _LINE
         deeper = _indent(following) - _indent(line)
         text_goes_on = line.endswith(" ") and (deeper > 0 or (text_goes_on and deeper == 0))
         written = line[:-1] if text_goes_on else line
-        if not _LINE.match(written) or _WIDE_COLON.match(written):
+        if not form.match(written) or _WIDE_COLON.match(written):
             problems.append(f"line {number} is not as DVC writes it: {line[:60]!r}")
     return problems + [f"line {number} has a comment, which DVC does not write" for number in _comments(text)]
 
@@ -128,8 +130,9 @@ def _paths(name: str, entries: Any) -> dict[str, LockedPath]:
     return {str(entry["path"]): LockedPath.of(entry) for entry in entries}
 
 
-class _OneKeyOnce(yaml.SafeLoader):
-    """YAML keeps the last of two equal keys, and so would hide a stage behind another one of its name."""
+class _AsDvc(yaml.SafeLoader):
+    """YAML 1.2's core schema, as DVC writes it: `on`, `12:30` and `2026-01-05` are texts, `1e-05` is a number. Two equal
+    keys, of which YAML keeps the last, would hide a stage behind another one of its name."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: list[Any] = []
@@ -139,6 +142,20 @@ class _OneKeyOnce(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands there twice", key_node.start_mark)
             seen.append(key)
         return super().construct_mapping(node, deep)
+
+
+_AsDvc.yaml_implicit_resolvers = {}
+for _tag, _form, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+):
+    _AsDvc.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_form})$"), list(_first))
 
 
 def _comments(text: str) -> Iterator[int]:

@@ -59,8 +59,9 @@ def append_run(root: Path, record: dict[str, Any]) -> None:
     with FileLock(folder / "log.lock"):
         lines = _lines(root)
         previous = hashlib.sha256(lines[-1]).hexdigest() if lines else None
+        whole = not lines or (root / LOG).read_bytes().endswith(b"\n")  # no kill cut the last line off
         with (root / LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({**record, "previous": previous}, sort_keys=True) + "\n")
+            file.write(("" if whole else "\n") + json.dumps({**record, "previous": previous}, sort_keys=True) + "\n")
 
 
 def runs_of(root: Path, statement_sha256: str) -> list[dict[str, Any]]:

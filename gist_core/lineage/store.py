@@ -1,10 +1,10 @@
-"""Where DVC keeps bytes: a cache or remote as `files/md5/ab/cdef...`, and the configuration that says where it is."""
+"""Where DVC keeps bytes: a cache or remote as `files/md5/ab/cdef...`."""
 
-import configparser
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
+
+from gist_core.lineage.hashing import md5_of_bytes
 
 
 class ObjectStore(Protocol):
@@ -45,20 +45,6 @@ def read_object(md5: str, stores: Sequence[ObjectStore]) -> bytes | None:
                 data = source.read()
         except OSError:  # as good as not there
             continue
-        if hashlib.md5(data, usedforsecurity=False).hexdigest() == md5.removesuffix(".dir"):
+        if md5_of_bytes(data) == md5.removesuffix(".dir"):
             return data
     return None
-
-
-def cache_of(root: Path) -> FolderStore:
-    """The DVC cache of a project: `.dvc/cache`, or `cache.dir` of its configuration (relative to the file that names
-    it)."""
-    folder = root / ".dvc" / "cache"
-    for name in ("config", "config.local"):
-        parser = configparser.ConfigParser(interpolation=None)
-        path = root / ".dvc" / name
-        if path.exists():
-            parser.read_string("\n".join(line.strip() for line in path.read_text(encoding="utf-8").splitlines()))
-            if parser.has_option("cache", "dir"):
-                folder = path.parent / parser.get("cache", "dir")
-    return FolderStore(folder, "cache")

@@ -5,7 +5,7 @@ folder listings, which are small, and of outs whose statement is not here: dvc.l
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from gist_core.lineage import evidence, lockcheck, signing
@@ -49,10 +49,13 @@ def verify(
         if name in ledger.statements:
             for problem in lockcheck.differences(stage, ledger.statements[name], f"{FOLDER}/{name}.json"):
                 result.find("dvc.lock", LOCK.as_posix(), f"stage {name}: {problem}")
-    for name in ledger.statements:
+    # What a stage read that there is no more may have changed since: only what it made is checked.
+    gone = ledger.statements.keys() - outs_of.keys() if outs_of else set()
+    result.notes += [f"{name} is no stage of dvc.yaml any more, but dvc.lock keeps it" for name in sorted(gone)]
+    for name in ledger.statements.keys() - gone:
         for path, maker in ledger.broken_links(name):
             result.find("statement", path, f"{name} read other bytes than {maker} states to have made")
-    _check_workspace(root, ledger, stores, reader, result)
+    _check_workspace(root, ledger, gone, stores, reader, result)
     for store in stores:
         _check_store(store, ledger, locked, kept_by_git, reader, result)
     _check_log(root, ledger, result)
@@ -62,14 +65,20 @@ def verify(
 
 
 def _check_workspace(
-    root: Path, ledger: Ledger, stores: Sequence[ObjectStore], reader: Reader, result: Verification
+    root: Path,
+    ledger: Ledger,
+    gone: Collection[str],
+    stores: Sequence[ObjectStore],
+    reader: Reader,
+    result: Verification,
 ) -> None:
+    """gone: stages whose inputs do not count."""
     expected: dict[str, dict[str, list[str]]] = {}
     for name in ledger.in_order():
         statement = ledger.statements[name]
         for path, digest in statement.outputs.items():
             expected.setdefault(path, {}).setdefault(digest["sha256"], []).append(f"{name} made")
-        for path, digest in statement.inputs.items():
+        for path, digest in () if name in gone else statement.inputs.items():
             if path not in ledger.producers:
                 expected.setdefault(path, {}).setdefault(digest["sha256"], []).append(f"{name} read")
     present = {path: root / path for path in expected if os.path.isfile(root / path)}
@@ -79,15 +88,17 @@ def _check_workspace(
             if path in actual and actual[path] != sha256:
                 problem = f"it is not the file that {_list(users)}{_whose(actual[path], ledger)}"
                 result.find("workspace", path, problem + _which_rows(root / path, ledger, path, stores))
-    _check_folders(root, ledger, expected, result)
+    _check_folders(root, ledger, gone, expected, result)
 
 
-def _check_folders(root: Path, ledger: Ledger, expected: Iterable[str], result: Verification) -> None:
+def _check_folders(
+    root: Path, ledger: Ledger, gone: Collection[str], expected: Iterable[str], result: Verification
+) -> None:
     """Files too many or too few in what the stages declare, and linked folders. A whole out that is absent is a note: it
     was not pulled."""
     stated = set(expected)
     for name, statement in ledger.statements.items():
-        for kind in ("deps", "outs"):
+        for kind in ("outs",) if name in gone else ("deps", "outs"):
             for declared in statement.declared[kind]:
                 own = statement.outputs if kind == "outs" else statement.inputs
                 files = {file for file in own if file == declared or file.startswith(declared + "/")}

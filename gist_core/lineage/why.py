@@ -9,6 +9,7 @@ from typing import Any
 from gist_core.lineage import numbers
 from gist_core.lineage.intact import Intact, NotIntactError
 from gist_core.lineage.ledger import Ledger, Statement
+from gist_core.lineage.lockfile import LOCK
 from gist_core.lineage.rowscores import SCORES, Recount, recount
 from gist_core.lineage.walk import Origin, Walk
 
@@ -52,8 +53,7 @@ class Tracer:
             ValueError: there is no such file or value, or no statement accounts for the file.
         """
         file, _, dotted = question.partition(":")
-        path = Path(file)
-        file = (path.resolve().relative_to(self.root.resolve()) if path.is_absolute() else path).as_posix()
+        file = self._relative(file)
         if not dotted:
             return self.trace(file, ())
         keys, _ = numbers.lookup(self.content(file), dotted)
@@ -76,6 +76,14 @@ class Tracer:
         problems = [*self._intact.problems((), [file]), *problems, *behind]
         return Pedigree(file, keys, value, here, origins, _sources(origins), again, tuple(dict.fromkeys(problems)))
 
+    def _relative(self, file: str) -> str:
+        path = Path(file)
+        if path.is_absolute():
+            if not path.resolve().is_relative_to(self.root.resolve()):
+                raise ValueError(f"{file} is not in this project ({self.root.resolve()})")
+            path = path.resolve().relative_to(self.root.resolve())
+        return path.as_posix()
+
     def content(self, file: str) -> Any:
         if file not in self._content:
             self._content[file] = numbers.load(self.root / file)
@@ -88,7 +96,12 @@ class Tracer:
             )
         if problem := self._intact.file(file):
             return NotIntactError([problem])
+        if about := self.ledger.maker(file):
+            made = self.ledger.statements[about].outputs
+            return ValueError(f"{file} is the statement of {about}; ask for what it made, e.g. {next(iter(made))}")
         unreadable = "".join(f"; {self._intact.statement(name)}" for name in self.ledger.unreadable)
+        if self.ledger.statements and not unreadable:
+            return ValueError(f"no stage made {file}: no statement under data/statements/ names it, nor does {LOCK}")
         remedy = "`dvc pull` or `dvc repro` brings them"
         return ValueError(f"no statement under data/statements/ accounts for {file}; {remedy}{unreadable}")
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from cli.dvc_project import cache_of
 from gist_core.lineage.diff import compare, difference
 from gist_core.lineage.ledger import Ledger, Statement
-from gist_core.lineage.store import cache_of
 from tests.lineage import project
 
 STAGE = "generate@gist-1"

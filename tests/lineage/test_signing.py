@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.dvc_project import declared_outs
+from cli.dvc_project import cache_of, declared_outs
 from gist_core.lineage import signing
 from gist_core.lineage.statement import FOLDER
-from gist_core.lineage.store import cache_of
 from gist_core.lineage.verify import verify
 from tests.lineage import project
 

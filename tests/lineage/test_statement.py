@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gist_core.lineage.hashing import Artifact, FileDigest, digest_path, dir_hash, sha256_of_path
 from gist_core.lineage.ledger import Ledger
 from gist_core.lineage.lockfile import form_problems, parse_lock
-from gist_core.lineage.runlog import Stopwatch, append_run, log_problems, runs_of
+from gist_core.lineage.runlog import LOG, Stopwatch, append_run, log_problems, runs_of
 from gist_core.lineage.source import source_state
 from tasks.params import RunParams
 from tests.lineage import project
@@ -140,11 +140,18 @@ def test_long_texts_in_the_lock_are_as_dvc_writes_them() -> None:
         "report.title": note,
         "revision": "a" * 90,
         "q": note + "it's: so",
+        "sign": "many words " * 8 + "# and a sign",
+        **{
+            str(n): value
+            for n, value in enumerate(["on", "no", "12:30", "2026-01-05", "1_000", "1e5", "017", "~", "=", ""])
+        },
+        **{f"n{n}": value for n, value in enumerate([1e-05, 2.5e-7, 1e22, 17, -0.5, True, None])},
     }
     text = dumps_yaml({"schema": "2.0", "stages": {"report": {"cmd": "python", "params": {"params.yaml": params}}}})
     assert any(line.endswith(" ") for line in text.splitlines())
     assert form_problems(text) == []
-    assert parse_lock(text)["report"].params == params
+    found = parse_lock(text)["report"].params
+    assert [(key, type(value), value) for key, value in found.items()] == [(k, type(v), v) for k, v in params.items()]
     for one in ("cmd: python", "short"):
         assert form_problems(text.replace(one, one + " "))
     with pytest.raises(ValueError, match="schema"):
@@ -166,6 +173,16 @@ def test_a_clock_set_back_shows_and_a_machine_that_stood_still_does_not(tmp_path
         problems = log_problems(root, {})
         assert [stage for stage, _ in problems if words] == ["s1"] * len(problems)
         assert any(words in problem for _, problem in problems) if words else problems == []
+
+
+def test_a_line_that_a_kill_cut_off_takes_no_other_with_it(tmp_path: Path) -> None:
+    record = {"stage": "s", "host": "h", "commit": None} | Stopwatch.start().read()
+    append_run(tmp_path, record | {"statement": "a"})
+    with (tmp_path / LOG).open("a") as log:
+        log.write('{"stage": "s", "sta')
+    append_run(tmp_path, record | {"statement": "b"})
+    assert [len(runs_of(tmp_path, statement)) for statement in "ab"] == [1, 1]
+    assert log_problems(tmp_path, {}) == [("", "line 2 is not a record of a run")]
 
 
 def test_a_run_before_its_commit_shows(tmp_path: Path) -> None:

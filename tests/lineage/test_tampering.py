@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from cli.dvc_project import declared_outs
+from cli.dvc_project import cache_of, declared_outs
 from gist_core.lineage.runlog import LOG
-from gist_core.lineage.store import FolderStore, cache_of
+from gist_core.lineage.store import FolderStore
 from gist_core.lineage.verification import Verification
 from gist_core.lineage.verify import verify
 from tests.lineage import project
@@ -410,18 +410,43 @@ def test_a_second_clone_raises_no_alarm_before_and_after_pull(toy: Path, tmp_pat
 
 
 def test_an_executable_file_a_small_number_and_a_default_raise_no_alarm(toy: Path) -> None:
-    """dvc.lock says of the first that it is one, writes `1e-05`, which is a text for YAML 1.1, and has no defaults."""
+    """dvc.lock says of the first that it is one, writes `1e-05`, which is a text for YAML 1.1, and `on`, which is none, and
+    has no defaults."""
     (toy / "tasks/rouge.py").chmod(0o755)
     params = yaml.safe_load((toy / "params.yaml").read_text())
     params["train"]["learning_rate"] = 1e-05
     prices = {"as_of": "2026-01-02", "input_usd_per_million": 1, "output_usd_per_million": 2.0}
     params["judge"]["prices"] = prices
+    params["report"]["title"] = "on"
     (toy / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False).replace("1.0e-05", "0.00001"))
     project.repro(toy)
     lock = (toy / "dvc.lock").read_text()
-    assert all(text in lock for text in ("isexec: true", "learning_rate: 1e-05", "as_of: '2026-01-02'"))
+    assert all(text in lock for text in ("isexec: true", "learning_rate: 1e-05", "as_of: '2026-01-02'", "title: on\n"))
     result = _verify(toy)
     assert (result.findings, result.notes) == ([], [])
+
+
+def test_a_stage_that_was_taken_out_is_a_note_and_what_it_made_is_still_checked(toy: Path) -> None:
+    graph = yaml.safe_load((toy / "dvc.yaml").read_text())
+    del graph["stages"]["benchmark"]
+    (toy / "dvc.yaml").write_text(yaml.safe_dump(graph, sort_keys=False))
+    with (toy / "tasks/benchmark.py").open("a") as code:
+        code.write("# another\n")
+    result = _verify(toy)
+    assert result.findings == []
+    assert result.notes[0] == "benchmark@gist-1 is no stage of dvc.yaml any more, but dvc.lock keeps it"
+    _flip(_own(toy / "data/benchmark/gist-1/raw.jsonl"), random.Random(0), "")
+    assert [finding.path for finding in _verify(toy).findings] == ["data/benchmark/gist-1/raw.jsonl"]
+
+
+def test_the_cache_is_where_the_configuration_of_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(tmp_path / "user"))
+    (tmp_path / "user").mkdir()
+    (tmp_path / "user/config").write_text("[cache]\n    dir = ~/shared\n")
+    (tmp_path / "project").mkdir()
+    project.run(tmp_path / "project", "dvc", "init", "-q", "--no-scm")
+    assert cache_of(tmp_path / "project").folder == tmp_path / "shared"
 
 
 def test_folders_of_no_stage_are_a_note(toy: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cli.dvc_project import declared_outs
+from cli.dvc_project import cache_of, declared_outs
 from gist_core.lineage import numbers
 from gist_core.lineage.audit import every_number
 from gist_core.lineage.hashing import sha256_of_path
@@ -16,7 +16,6 @@ from gist_core.lineage.ledger import Ledger
 from gist_core.lineage.page import page
 from gist_core.lineage.rowdiff import differing_rows
 from gist_core.lineage.rows import history
-from gist_core.lineage.store import cache_of
 from gist_core.lineage.verify import verify
 from gist_core.lineage.why import Tracer
 from tests.lineage import project
@@ -142,8 +141,12 @@ def test_a_question_about_nothing_says_what_there_is(built: Path) -> None:
     tracer = Tracer(built)
     with pytest.raises(ValueError, match="seen, unseen"):
         tracer.why("reports/metrics.json:nowhere.rouge_l")
-    with pytest.raises(ValueError, match="no statement"):
+    with pytest.raises(ValueError, match=r"no stage made params\.yaml"):
         tracer.why("params.yaml")
+    with pytest.raises(ValueError, match=r"is the statement of rouge; ask for what it made, e\.g\. data/scores"):
+        tracer.why("data/statements/rouge.json")
+    with pytest.raises(ValueError, match="is not in this project"):
+        tracer.why("/etc/hostname")
     with pytest.raises(ValueError, match="does not exist"):
         tracer.why("reports/missing.json")
 
