@@ -9,7 +9,6 @@ A task module defines `run(stage)` and ends with `stage_main("name", run)`. The 
 """
 
 import argparse
-import hashlib
 import os
 import resource
 import shutil
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from gist_core.lineage.environment import LOCK_FILE, environment
-from gist_core.lineage.hashing import Artifact, digest_path, sha256_of_json, sha256_of_path
+from gist_core.lineage.hashing import Artifact, digest_path, md5_of_bytes, sha256_of_json, sha256_of_path
 from gist_core.lineage.runlog import Stopwatch, append_run
 from gist_core.lineage.source import source_state
 from gist_core.lineage.statement import write_statement
@@ -180,7 +179,7 @@ class Stage:
             self._log(watch, source)
             if "work_dir" in self.__dict__:  # a cached property: only then was it asked for
                 partial = self.work_dir / f"{_MADE}.partial"
-                partial.write_text(_md5_of_file(self.root / self._statement), encoding="utf-8")
+                partial.write_text(md5_of_bytes((self.root / self._statement).read_bytes()), encoding="utf-8")
                 partial.replace(self.work_dir / _MADE)
 
     def _remove_recorded_work(self) -> None:
@@ -303,10 +302,6 @@ def _lookup(values: dict[str, Any], dotted: str) -> Any:
     for part in dotted.split("."):
         node = node[part]
     return node
-
-
-def _md5_of_file(path: Path) -> str:
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def _remove(path: Path) -> None:

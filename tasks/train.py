@@ -11,11 +11,14 @@ import os
 import shutil
 import statistics
 import subprocess
+import sys
 from pathlib import Path
 
 from tasks import paths
 from tasks.stage import Stage, stage_main
 from tasks.train_worker import ERROR_FILE, TRAINED_ROWS_FILE, Job, run_job
+
+KILLED = 137  # as a shell says SIGKILL
 
 
 def run(stage: Stage) -> None:
@@ -42,8 +45,8 @@ def run(stage: Stage) -> None:
         if stage.params.engine.zero_stage is None:
             run_job(job)
         else:
-            spec, error = work_dir / "job.json", work_dir / ERROR_FILE
-            error.unlink(missing_ok=True)
+            spec = work_dir / "job.json"
+            (work_dir / ERROR_FILE).unlink(missing_ok=True)
             spec.write_text(job.model_dump_json(indent=1), encoding="utf-8")
             engine = stage.params.engine
             command = launch_command(
@@ -53,17 +56,32 @@ def run(stage: Stage) -> None:
                 command, env=os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
             )
             if result.returncode:
-                why = error.read_text(encoding="utf-8") if error.exists() else "messages above"
-                raise ValueError(
-                    f"training of {stage.run_name} failed in a worker (exit code {result.returncode}): {why}; "
-                    "started again, it goes on from its last whole checkpoint"
-                )
+                raise _what_ended(str(stage.run_name), work_dir / ERROR_FILE, result.returncode)
         shutil.copy(work_dir / TRAINED_ROWS_FILE, rows_file)
         curve_file.write_text(_as_plotted(work_dir / "curve.jsonl"), encoding="utf-8")
     summary = json.loads((work_dir / "summary.json").read_text(encoding="utf-8"))
     stage.facts |= summary
     speeds = [json.loads(line)["tokens_per_s"] for line in (work_dir / "speed.jsonl").read_text("utf-8").splitlines()]
     stage.run_facts["tokens_per_s_median"] = round(statistics.median(speeds), 1) if speeds else None
+
+
+def _what_ended(run_name: str, told: Path, exit_code: int) -> BaseException:
+    """What the launcher's failure was: the user's mistake, the end of a worker that could not say why, as after SIGKILL,
+    or anything else. The stage ends with it, and the flow goes by that (flows/failures.py)."""
+    started = told.exists()
+    said = (
+        json.loads(told.read_text(encoding="utf-8") or "{}")
+        if started
+        else {"why": "no worker started; messages above"}
+    )
+    message = (
+        f"training of {run_name} failed in a worker (exit code {exit_code}): {said.get('why', 'it was killed')}; started "
+        "again, it goes on from its last whole checkpoint"
+    )
+    if said:
+        return (ValueError if said.get("mistake") else RuntimeError)(message)
+    print(f"tasks.train: {message}", file=sys.stderr)
+    return SystemExit(KILLED)
 
 
 def _as_plotted(curve: Path) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tasks.stage import TRY_LATER
+from tasks.train import _what_ended
+from tasks.train_worker import ERROR_FILE
 from tests.flows.project import environment, git
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +56,28 @@ def test_a_mistake_and_a_server_that_is_away_are_one_line_and_two_exit_codes(roo
     done = run(root, f"raise {error}('so it is')")
     assert done.returncode == code
     assert done.stderr == "tasks.one: so it is\n"
+
+
+@pytest.mark.parametrize(
+    ("told", "kind", "said"),
+    [
+        (
+            '{"mistake": true, "why": "no rows"}',
+            ValueError,
+            r"failed in a worker \(exit code 1\): no rows; started again",
+        ),
+        ('{"mistake": false, "why": "KeyError: 7"}', RuntimeError, "KeyError: 7"),
+        (None, RuntimeError, "no worker started"),
+        ("", SystemExit, "137"),
+    ],
+)
+def test_the_end_of_a_worker_is_a_mistake_a_defect_or_a_kill(
+    tmp_path: Path, told: str | None, kind: type[BaseException], said: str
+) -> None:
+    if told is not None:
+        (tmp_path / ERROR_FILE).write_text(told)
+    with pytest.raises(kind, match=said):
+        raise _what_ended("gist-1", tmp_path / ERROR_FILE, 1)
 
 
 def test_work_goes_when_dvc_has_recorded_it_and_not_before(root: Path) -> None:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from gist_core.models.gist_model import GistModel
 from gist_core.training.checkpoints import MARKER, last_complete_checkpoint
-from tasks.train_worker import Job, run_job
+from tasks.train_worker import ERROR_FILE, Job, run_job
 from tests.training.jobs import job, start, write_base_and_rows
 
 
@@ -162,10 +162,14 @@ def test_one_process_trains_on_one_of_several_gpus(folder: Path, monkeypatch: py
 
 
 def test_a_batch_that_does_not_divide_among_processes_is_refused(folder: Path) -> None:
-    process = start(job(folder, "odd", engine={"zero_stage": 2, "processes": 2}, batch_size=6, micro_batch_size=6))
+    odd = job(folder, "odd", engine={"zero_stage": 2, "processes": 2}, batch_size=6, micro_batch_size=6)
+    process = start(odd)
     output, _ = process.communicate(timeout=200)
     assert process.returncode != 0
     assert "must be a multiple of train.micro_batch_size 6 times engine.processes 2" in output
+    told = json.loads((Path(odd.work_dir) / ERROR_FILE).read_text())
+    assert told["mistake"]
+    assert "must be a multiple" in told["why"]
 
 
 ZERO = [(2, False), (1, False), (3, False), (1, True), (2, True), (3, True)]
