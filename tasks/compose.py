@@ -31,12 +31,16 @@ def compose_params(
     composed = output.with_suffix(".new.yaml")
     try:
         compose_and_dump(composed, str(conf.resolve()), None, "config", "", list(overrides))
-        load_params(composed)
+        load_params(composed, called="what this composes")
     except (DvcException, HydraException, ValueError) as error:
         composed.unlink(missing_ok=True)
         hint = "a value with a letter beyond ASCII or an apostrophe needs quotes of its own: 'KEY=\"VALUE\"'"
         raise ValueError(f"{error}\n{hint}" if isinstance(error, OverrideParseException) else f"{error}") from None
-    before, after = (_leaves(yaml.safe_load(p.read_text("utf-8"))) if p.is_file() else {} for p in (output, composed))
+    after = _leaves(yaml.safe_load(composed.read_text("utf-8")))
+    try:
+        before = _leaves(yaml.safe_load(output.read_text("utf-8")))
+    except (FileNotFoundError, UnicodeDecodeError, yaml.YAMLError):  # there was none, or one that this puts right
+        before = {}
     composed.replace(output)
     return [
         f"{key}: {before.get(key, 'not there')} -> {after.get(key, 'not there')}"

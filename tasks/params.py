@@ -208,6 +208,13 @@ class JudgePrices(Section):
     output_usd_per_million: float = Field(ge=0)
     batch_factor: float = Field(default=0.5, ge=0, le=1)
 
+    @field_validator("as_of", mode="before")
+    @classmethod
+    def _is_text(cls, as_of: object) -> object:
+        if isinstance(as_of, date):  # what YAML makes of it without quotes, and DVC cannot read
+            raise ValueError(f"put it in quotes: '{as_of}'")
+        return as_of
+
 
 class JudgeParams(Section):
     provider: Literal["reference_rule", "openai"]
@@ -367,8 +374,8 @@ class Params(Section):
         return []
 
 
-def load_params(path: Path = Path("params.yaml")) -> Params:
-    """Reads and checks params.yaml.
+def load_params(path: Path = Path("params.yaml"), *, called: str | None = None) -> Params:
+    """Reads and checks params.yaml. called: what an error calls it; default: the path.
 
     Raises:
         ValueError: the file is missing, is not YAML, or has wrong, missing or unknown keys, or `???` where a value is
@@ -380,7 +387,7 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         raise ValueError(
             f"{path} does not exist here; run this from the project's root, or `gist params` to make it"
         ) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from None
     lines = [
         f"  {key} is for you to give: {key}={key.rpartition('.')[2].upper()} (got '???')" for key in _not_given(raw)
@@ -390,7 +397,7 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     except ValidationError as error:
         lines += [f"  {_told(problem)}" for problem in error.errors()]
     if lines:
-        raise ValueError(f"{path} has {len(lines)} error(s):\n" + "\n".join(lines))
+        raise ValueError(f"{called or path} has {len(lines)} error(s):\n" + "\n".join(lines))
     return params
 
 

@@ -42,13 +42,8 @@ def _repro(arguments: list[str]) -> int:
         mend(Path())
         started = time.monotonic()
         process = subprocess.Popen([sys.executable, "-m", "dvc", "repro", *arguments])
-        # Or DVC would go on without the lock that is held here. A stage ends with DVC (tasks/parent.py).
-        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:
-            process.send_signal(signal.SIGINT)
-            code = process.wait()
+        _end_with_this(process)
+        code = process.wait()
     if code:
         print("pipeline: stopped before the end; started again, it goes on where it was", file=sys.stderr)
         return 128 - code if code < 0 else code
@@ -56,6 +51,22 @@ def _repro(arguments: list[str]) -> int:
     if paths.REPORT_HTML.exists():
         print(f"report: {paths.REPORT_HTML} (and {paths.REPORT_MD})")
     return 0
+
+
+def _end_with_this(dvc: "subprocess.Popen[bytes]") -> None:
+    """Ends DVC when this process is told to, or it would go on without the lock that is held here; a stage ends with DVC
+    (tasks/parent.py). While a stage runs DVC takes no heed of SIGINT. The first Ctrl-C leaves it alone: a terminal sends
+    that to the stage too, which ends by itself, a judge after its last calls, and DVC with it."""
+    asked = 0 if sys.stdin.isatty() else 1
+
+    def interrupted(*_: object) -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            dvc.terminate()
+
+    signal.signal(signal.SIGTERM, lambda *_: dvc.terminate())
+    signal.signal(signal.SIGINT, interrupted)
 
 
 if __name__ == "__main__":

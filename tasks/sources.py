@@ -35,20 +35,27 @@ def gather(folder: Path, data: DataParams, root: Path, downloads: Path) -> Manif
             return gather_download(folder, downloads, base_url=data.base_url)
         case "folder":
             assert data.folder is not None
-            return gather_folder(folder, root / Path(data.folder).expanduser(), data.stand_ins)
+            return gather_folder(folder, _at(root, "data.folder", data.folder), data.stand_ins)
         case "rows":
             assert data.rows is not None
             rows = data.rows
             return gather_own(
                 folder,
                 downloads,
-                file=root / Path(rows.file).expanduser() if rows.file else None,
+                file=_at(root, "data.rows.file", rows.file) if rows.file else None,
                 sha256=rows.sha256,
-                human_file=root / Path(rows.human_file).expanduser() if rows.human_file else None,
+                human_file=_at(root, "data.rows.human_file", rows.human_file) if rows.human_file else None,
                 dataset=rows.dataset,
                 revision=rows.revision,
                 dataset_split=rows.dataset_split,
             )
+
+
+def _at(root: Path, key: str, path: str) -> Path:
+    try:
+        return root / Path(path).expanduser()
+    except RuntimeError as error:  # there is no such user
+        raise ValueError(f"{key} is {path!r}: {error}") from None
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import pytest
 from gist_core.data import sources as sources_module
 from gist_core.data.sources import Manifest, gather_download, gather_folder, read_manifest
 from gist_core.data.upstream import DEFAULT_BASE_URL, UPSTREAM, Role, UpstreamFile, blob_id
+from tasks.params import DataParams
+from tasks.sources import gather
 from tests.data.random_sources import SMALL_ALPACA, SMALL_SELF_INSTRUCT, SMALL_TASKS, write_upstream_shapes
 from tests.data.test_download import Server, half, server, whole  # noqa: F401
 
@@ -43,6 +45,20 @@ def test_every_problem_of_a_folder_is_told_at_once_and_nothing_is_copied(tmp_pat
     assert "data.stand_ins.self_instruct=all_instances_82K.jsonl" in message
     assert "user_oriented_instructions.jsonl (role user_oriented) does not exist" in message
     assert not (tmp_path / "out").exists()
+
+
+def test_a_stand_in_that_is_missing_is_not_to_be_had_upstream(tmp_path: Path, files: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"mine\.json \(role alpaca\) does not exist; put it there, or.*'~data\.stand_ins"
+    ) as e:
+        gather_folder(tmp_path / "out", files, {"alpaca": "mine.json"})
+    assert UPSTREAM["alpaca"].url() not in str(e.value)
+
+
+def test_a_folder_of_a_user_there_is_not_is_one_message(tmp_path: Path) -> None:
+    data = DataParams(kind="folder", folder="~nobody-of-this-name/x", num_seen=1, num_unseen=1)
+    with pytest.raises(ValueError, match=r"data\.folder is '~nobody-of-this-name/x'"):
+        gather(tmp_path / "out", data, tmp_path, tmp_path / "downloads")
 
 
 def test_a_truncated_upstream_file_is_not_the_upstream_file(tmp_path: Path, files: Path) -> None:

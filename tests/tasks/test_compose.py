@@ -112,6 +112,25 @@ def test_a_value_of_the_wrong_kind_leaves_the_file_as_it_was(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [output]
 
 
+@pytest.mark.parametrize("broken", [b"a: [1", b"<<<<<<< ours\n", b"\xff\xfe"])
+def test_a_broken_file_is_put_right(broken: bytes, tmp_path: Path) -> None:
+    params = tmp_path / "params.yaml"
+    params.write_bytes(broken)
+    assert "train.steps: not there -> 5" in compose_params(["train.steps=5"], conf=CONF, output=params)
+    assert load_params(params).train.steps == 5
+    assert list(tmp_path.iterdir()) == [params]
+
+
+def test_a_date_without_quotes_which_dvc_cannot_read_is_refused(tmp_path: Path) -> None:
+    params = tmp_path / "params.yaml"
+    compose_params(["judge=openai"], conf=CONF, output=params)
+    text = params.read_text()
+    assert "as_of: '2025-08-01'" in text
+    params.write_text(text.replace("'2025-08-01'", "2025-08-01"))
+    with pytest.raises(ValueError, match=r"judge\.prices\.as_of: put it in quotes: '2025-08-01'"):
+        load_params(params)
+
+
 def test_what_a_composition_changes_is_told(tmp_path: Path) -> None:
     params = tmp_path / "params.yaml"
     compose_params(["train.steps=5"], conf=CONF, output=params)

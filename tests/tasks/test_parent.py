@@ -124,12 +124,13 @@ def test_killing_dvc_repro_ends_its_stage_within_seconds_and_the_next_one_comple
     assert (project.root / "data/slow").read_text() == "done"
 
 
-def test_the_pipeline_told_to_stop_stops_dvc_and_its_stage(project: Project) -> None:
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_the_pipeline_told_to_stop_stops_dvc_and_its_stage(project: Project, how: int) -> None:
     project.hang()
     pipeline = project.start("-m", "tasks.pipeline")
     pids = project.pids()
     dvc = psutil.Process(pipeline.pid).children()[0]
-    pipeline.terminate()
+    pipeline.send_signal(how)
     said, _ = pipeline.communicate(timeout=30)
     assert pipeline.returncode == 128 + signal.SIGTERM, said
     assert "it goes on where it was" in said
