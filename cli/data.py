@@ -102,7 +102,7 @@ def _print(tables: "list[Table]") -> None:
     from rich.table import Table as Shown
 
     # Without a terminal, wide enough that nothing is cut.
-    console = Console() if Console().is_terminal else Console(width=200)
+    console = Console(width=None if Console().is_terminal else 200, markup=False)
     for table in tables:
         shown = Shown(title=table.title, box=box.SIMPLE_HEAD, title_justify="left")
         for number, head in enumerate(table.heads):

@@ -106,7 +106,7 @@ def read_own(path: Path, columns: Mapping[str, str | None]) -> Source:
         if row.get("input") is None:
             row["input"] = ""
         records.append(row)
-    check_records(records, locate)
+    check_records(records, locate, called=names)
     return Source(path.name, records)
 
 

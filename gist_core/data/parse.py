@@ -11,7 +11,7 @@ Rules (docs/data.md has the same list for readers):
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,8 +148,11 @@ def read_text(path: Path) -> str:
         ) from None
 
 
-def check_records(records: list[Record], locate: Locate, *, exact: bool = False) -> dict[str, list[str]]:
-    """Checks the three text fields of every record; `locate` says where a record stands.
+def check_records(
+    records: list[Record], locate: Locate, *, exact: bool = False, called: Mapping[str, str | None] | None = None
+) -> dict[str, list[str]]:
+    """Checks the three text fields of every record; `locate` says where a record stands, `called` what the file calls its
+    fields, where that is something else.
 
     Returns:
         The fields, column by column; with `exact`, lone surrogates are replaced there and stay in the records.
@@ -162,12 +165,12 @@ def check_records(records: list[Record], locate: Locate, *, exact: bool = False)
         return columns  # type: ignore[return-value]
     for number, record in enumerate(records):
         for field in FIELDS:
-            value = record.get(field)
+            value, name = record.get(field), (called or {}).get(field) or field
             if type(value) is not str:
                 found = "is missing" if field not in record else f"is {_json_type(value)}, not a string: {value!r:.60}"
-                raise ValueError(f"{locate(number)}, field {field!r}: {found}")
+                raise ValueError(f"{locate(number)}, field {name!r}: {found}")
             if not exact and (problem := _problem(field, value)):
-                raise ValueError(f"{locate(number)}, field {field!r}: {problem}")
+                raise ValueError(f"{locate(number)}, field {name!r}: {problem}")
     return {field: [_LONE_SURROGATE.sub("\ufffd", record[field]) for record in records] for field in FIELDS}
 
 

@@ -148,10 +148,12 @@ def gather_folder(folder: Path, source_folder: Path, stand_ins: dict[Role, str])
     for role, name in names.items():
         path = source_folder / name
         if not path.is_file():
-            problems.append(
-                f"{path} (role {role}) does not exist; fetch it from {UPSTREAM[role].url()}, "
-                f"or name another file as data.stand_ins.{role}"
+            remedy = (
+                f"put it there, or, where the folder has the upstream file, '~data.stand_ins.{role}'"
+                if role in stand_ins
+                else f"fetch it from {UPSTREAM[role].url()}, or name another file as data.stand_ins.{role}"
             )
+            problems.append(f"{path} (role {role}) does not exist; {remedy}")
             continue
         origin = f"{'stand-in ' if role in stand_ins else ''}{name} in data.folder"
         file = describe_file(path, role, origin)

@@ -82,7 +82,7 @@ def _from_pretrained(
             kwargs["quantization_config"] = GgufConfig(dequantize=True)
         model = auto_class.from_pretrained(where, dtype=dtype, **kwargs)
     except (OSError, ValueError) as error:
-        unreached = "couldn't connect" in str(error)
+        unreached = any(sign in str(error) for sign in ("couldn't connect", "specific connection error"))
         raise (ConnectionError if unreached else ValueError)(
             f"no model and tokenizer could be loaded from {where}: {error}"
         ) from None

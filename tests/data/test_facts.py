@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cli.data import app
+from cli.data import _print, app
 from gist_core.data.assemble import build_from_folder, read_facts, write_data_folder
-from gist_core.data.describe import tables_of, token_lengths
+from gist_core.data.describe import Table, tables_of, token_lengths
 from gist_core.data.facts import lengths
 from gist_core.data.plot import plot_lengths
 from gist_core.data.rows import SPLITS, read_rows
@@ -156,6 +156,13 @@ def test_describe_prints_the_facts(built: Path, tmp_path: Path) -> None:
         ):
             assert words in result.output
     assert plot.stat().st_size > 1000
+
+
+def test_names_with_brackets_are_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    _print([Table("of rows[v2].csv", ("file", "rows"), (("rows[final].json", "7"),))])
+    shown = capsys.readouterr().out
+    assert "of rows[v2].csv" in shown
+    assert "rows[final].json" in shown
 
 
 @pytest.mark.parametrize("content", [None, "{"])

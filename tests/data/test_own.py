@@ -74,6 +74,9 @@ def test_a_null_input_means_none_but_a_null_output_is_refused(tmp_path: Path) ->
     path.write_text('{"instruction": "a", "input": "x", "output": null}\n')
     with pytest.raises(ValueError, match=r"own\.jsonl, line 1, field 'output': is null"):
         read_own(path, PLAIN)
+    path.write_text('{"question": "a", "reply": 7}\n')
+    with pytest.raises(ValueError, match=r"line 1, field 'reply': is a number"):
+        read_own(path, {"instruction": "question", "input": None, "output": "reply"})
 
 
 @pytest.mark.parametrize(
