@@ -68,20 +68,18 @@ def run(stage: Stage) -> None:
 def _what_ended(run_name: str, told: Path, exit_code: int) -> BaseException:
     """What the launcher's failure was: the user's mistake, the end of a worker that could not say why, as after SIGKILL,
     or anything else. The stage ends with it, and the flow goes by that (flows/failures.py)."""
-    started = told.exists()
-    said = (
-        json.loads(told.read_text(encoding="utf-8") or "{}")
-        if started
-        else {"why": "no worker started; messages above"}
-    )
+    said = {"why": "no worker started; messages above"}
+    if told.exists():
+        said = json.loads(told.read_text(encoding="utf-8") or "{}")
+    why = said.get("why", "it was killed, or ended on another machine; messages above")
     message = (
-        f"training of {run_name} failed in a worker (exit code {exit_code}): {said.get('why', 'it was killed')}; started "
-        "again, it goes on from its last whole checkpoint"
+        f"training of {run_name} failed in a worker (exit code {exit_code}): {why}; started again, it goes on from its last "
+        "whole checkpoint"
     )
-    if said:
-        return (ValueError if said.get("mistake") else RuntimeError)(message)
-    print(f"tasks.train: {message}", file=sys.stderr)
-    return SystemExit(KILLED)
+    if not said:
+        print(f"tasks.train: {message}", file=sys.stderr)
+        return SystemExit(KILLED)
+    return (ValueError if said.get("mistake") else RuntimeError)(message)
 
 
 def _as_plotted(curve: Path) -> str:
