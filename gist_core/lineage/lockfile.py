@@ -10,11 +10,10 @@ from typing import Any
 import yaml
 
 LOCK = Path("dvc.lock")
-# One line of dvc.lock as DVC writes it. A comment, a tab, a second space after a colon or a blank at the end would
-# leave the parsed content as it is, and yet the file would not be DVC's. Only where a long text goes on below, deeper, its
-# line ends with the blank at which it is broken.
-_LINE = re.compile(r"^ *(- )?(?![ #])[^\t\r]*[^\s]$")
-_LINE_OF_LONG_TEXT = re.compile(r"^ *[^\t\r]*[^\s]$")
+# One line of dvc.lock as DVC writes it. A tab, a second space after a colon or a blank at the end would leave the parsed
+# content as it is, and so would a comment (see `_comments`), and yet the file would not be DVC's. Only where a long text goes
+# on below, deeper, its line ends with the blank at which it is broken.
+_LINE = re.compile(r"^ *(- )?(?! )[^\t\r]*[^\s]$")
 _WIDE_COLON = re.compile(r"^ *(- )?[^ '\"]+: {2,}")
 
 _KEYS = {"path", "hash", "md5", "size", "nfiles", "isexec"}
@@ -71,11 +70,10 @@ def form_problems(text: str) -> list[str]:
     lines = lines[:-1] if lines[-1] == "" else lines
     text_goes_on = False  # whether the line before was broken at its last blank
     for number, (line, following) in enumerate(zip_longest(lines, lines[1:], fillvalue=""), 1):
-        form = _LINE_OF_LONG_TEXT if text_goes_on else _LINE
         deeper = _indent(following) - _indent(line)
         text_goes_on = line.endswith(" ") and (deeper > 0 or (text_goes_on and deeper == 0))
         written = line[:-1] if text_goes_on else line
-        if not form.match(written) or _WIDE_COLON.match(written):
+        if not _LINE.match(written) or _WIDE_COLON.match(written):
             problems.append(f"line {number} is not as DVC writes it: {line[:60]!r}")
     return problems + [f"line {number} has a comment, which DVC does not write" for number in _comments(text)]
 
@@ -164,7 +162,7 @@ def _comments(text: str) -> Iterator[int]:
         return
     values = [token for token in yaml.scan(text) if isinstance(token, yaml.ScalarToken)]
     spans = [(value.start_mark.index, value.end_mark.index) for value in values]
-    for sign in re.finditer("(?<=[ \n])#", text):
+    for sign in re.finditer("(?:^|(?<=[ \n]))#", text):
         if not any(start <= sign.start() < end for start, end in spans):
             yield text.count("\n", 0, sign.start()) + 1
 

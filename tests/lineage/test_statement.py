@@ -128,6 +128,8 @@ def test_the_form_of_dvc_lock_is_dvcs(built: Path) -> None:
     assert form_problems(text) == []
     assert form_problems(text[:-1])
     assert form_problems(text.replace("    deps:", "   #deps:", 1))
+    assert form_problems("# first\n" + text)
+    assert form_problems(text.replace("  report:", "  # a comment\n  report:", 1))
     assert form_problems(text.replace("cmd: ", "cmd:  ", 1))
 
 
@@ -140,7 +142,7 @@ def test_long_texts_in_the_lock_are_as_dvc_writes_them() -> None:
         "report.title": note,
         "revision": "a" * 90,
         "q": note + "it's: so",
-        "sign": "many words " * 8 + "# and a sign",
+        **{f"sign{n}": "a " * n + "# and a sign at the begin of a line" for n in range(30, 45)},
         **{
             str(n): value
             for n, value in enumerate(["on", "no", "12:30", "2026-01-05", "1_000", "1e5", "017", "~", "=", ""])
