@@ -103,7 +103,7 @@ def test_the_strict_protocol_sends_a_schema_and_the_papers_asks_once_at_temperat
 )
 def test_a_passing_trouble_is_tried_again(store: Path, trouble: Action) -> None:
     with ScriptedServer(once(trouble)) as server:
-        verdicts = judge(server, store, make_pairs(4), timeout_s=0.4)
+        verdicts = judge(server, store, make_pairs(4), timeout_s=1.0)
     assert [verdict.status for verdict in verdicts] == ["ok"] * 4
     assert set(server.answered.values()) == {1}
 
@@ -112,8 +112,8 @@ def test_a_passing_trouble_is_tried_again(store: Path, trouble: Action) -> None:
 def test_the_time_out_is_for_the_whole_call_and_not_for_each_read(store: Path) -> None:
     pairs = make_pairs(2)
     with ScriptedServer(lambda m, n: Drip() if m["instruction"] == "task 1" else choose("A")) as server:
-        _, dripped = judge(server, store, pairs, timeout_s=0.5, max_attempts=1)
-    assert (dripped.status, dripped.calls[0].error) == ("failed", "no answer within 0.5 s (after 1 attempts)")
+        _, dripped = judge(server, store, pairs, timeout_s=1.0, max_attempts=1)
+    assert (dripped.status, dripped.calls[0].error) == ("failed", "no answer within 1 s (after 1 attempts)")
     with CallStore(store) as calls:
         assert calls.outcomes(dripped.calls[0].key or "") == ["time-out"]
 
@@ -219,7 +219,7 @@ def test_equal_requests_are_asked_once(store: Path) -> None:
 def test_a_request_that_rows_share_counts_once_in_the_summary(store: Path) -> None:
     pairs = [*make_pairs(1) * 3, *make_pairs(2)[1:]]
     with ScriptedServer(once(Hang())) as server:
-        verdicts = judge(server, store, pairs, "strict", timeout_s=0.4, prices=PRICES)
+        verdicts = judge(server, store, pairs, "strict", timeout_s=1.0, prices=PRICES)
         settings = OpenAISettings(model="judge", base_url=server.base_url)
     summary = summarise_verdicts(verdicts, judge_identity(settings), "strict", resamples=10, seed=0)
     # Both orders of two different pairs, each of which timed out once.
@@ -262,7 +262,7 @@ def test_a_call_that_may_have_been_billed_counts_at_its_highest_price_now_and_la
     store: Path, trouble: Action
 ) -> None:
     # 400 tokens of output cost at most 0.004 USD, so 0.006 USD are enough for one call and not for two.
-    changes = {"budget_usd": 0.006, "prices": PRICES, "timeout_s": 0.2, "concurrency": 4}
+    changes = {"budget_usd": 0.006, "prices": PRICES, "timeout_s": 1.0, "concurrency": 4}
     with ScriptedServer(lambda m, n: trouble) as server:
         for _ in range(2):
             with pytest.raises(ValueError, match=r"budget_usd = 0.006 would be passed: 0.004\d USD are spent, or may"):
@@ -498,7 +498,7 @@ def test_a_time_out_and_a_reset_may_have_been_billed_and_an_error_has_not(store:
     troubles = {"task 0": Hang(), "task 1": Reset(), "task 2": Fail(500), "task 3": Page("<html>")}
     script = lambda m, n: troubles[m["instruction"]] if n == 1 else choose("A")  # noqa: E731
     with ScriptedServer(script) as server:
-        verdicts = judge(server, store, make_pairs(4), timeout_s=0.4)
+        verdicts = judge(server, store, make_pairs(4), timeout_s=1.0)
     assert [verdict.calls[0].times_billed for verdict in verdicts] == [2, 2, 1, 2]
 
 
