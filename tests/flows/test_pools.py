@@ -255,7 +255,7 @@ def test_after_a_fault_nothing_is_left_and_nothing_finished_is_done_twice(site: 
         site.hold_no_lock()
         site.relax("train@a")
     if fault.startswith("worker"):
-        worker.wait(60)
+        worker.wait(120)  # its grace is 90 s
         assert run.poll() is None, "a lost worker is waited for"
         site.worker(site.clones[1], "gpu")
     said, _ = run.communicate(timeout=600)
