@@ -18,8 +18,6 @@ from tasks import paths
 from tasks.stage import Stage, stage_main
 from tasks.train_worker import ERROR_FILE, TRAINED_ROWS_FILE, Job, run_job
 
-KILLED = 137  # as a shell says SIGKILL
-
 
 def run(stage: Stage) -> None:
     from gist_core.training.engine import launch_command
@@ -65,21 +63,20 @@ def run(stage: Stage) -> None:
     stage.run_facts["tokens_per_s_median"] = round(statistics.median(speeds), 1) if speeds else None
 
 
-def _what_ended(run_name: str, told: Path, exit_code: int) -> BaseException:
-    """What the launcher's failure was: the user's mistake, the end of a worker that could not say why, as after SIGKILL,
-    or anything else. The stage ends with it, and the flow goes by that (flows/failures.py)."""
-    said = {"why": "no worker started; messages above"}
-    if told.exists():
-        said = json.loads(told.read_text(encoding="utf-8") or "{}")
-    why = said.get("why", "it was killed, or ended on another machine; messages above")
+def _what_ended(run_name: str, mistake: Path, exit_code: int) -> BaseException:
+    """What the launcher's failure was: the user's mistake, the end of a worker by a signal, or anything else. The stage ends
+    with it, and the flow goes by that (flows/failures.py)."""
+    why = mistake.read_text(encoding="utf-8") if mistake.exists() else "messages above"
     message = (
         f"training of {run_name} failed in a worker (exit code {exit_code}): {why}; started again, it goes on from its last "
         "whole checkpoint"
     )
-    if not said:
+    if mistake.exists():
+        return ValueError(message)
+    if exit_code > 128:
         print(f"tasks.train: {message}", file=sys.stderr)
-        return SystemExit(KILLED)
-    return (ValueError if said.get("mistake") else RuntimeError)(message)
+        return SystemExit(exit_code)
+    return RuntimeError(message)
 
 
 def _as_plotted(curve: Path) -> str:

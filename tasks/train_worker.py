@@ -15,9 +15,7 @@ from tasks.params import EngineParams, RunParams, Section, TrainParams
 if TYPE_CHECKING:
     from gist_core.training.examples import Example
 
-ERROR_FILE = (
-    "error.json"  # what ended a worker, {"mistake": whether it was the user's, "why": str}; empty while none says
-)
+ERROR_FILE = "error.txt"  # the user's mistake that ended the training
 TRAINED_ROWS_FILE = "trained_rows.jsonl"
 
 
@@ -163,16 +161,11 @@ def _examples(rows: str, **how: Any) -> tuple[list["Example"], list[str]]:
 
 if __name__ == "__main__":
     job = Job.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    told = Path(job.work_dir) / ERROR_FILE  # for the stage that started the launcher, which learns an exit code only
-    told.touch()
     try:
         run_job(job)
-    except Exception as error:
-        mistake = isinstance(error, ValueError)
-        why = str(error) if mistake else f"{type(error).__name__}: {error}"
-        told.write_text(json.dumps({"mistake": mistake, "why": why}), encoding="utf-8")
-        if not mistake:
-            raise
+    except ValueError as error:
+        # For the stage that started the launcher, which would otherwise know an exit code only.
+        (Path(job.work_dir) / ERROR_FILE).write_text(str(error), encoding="utf-8")
         print(f"tasks.train_worker: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     from gist_core.training.engine import leave_processes

@@ -99,14 +99,14 @@ def leave_processes() -> None:
 
 
 def launch_command(module: str, arguments: list[str], *, processes: int, hostfile: str | None) -> list[str]:
-    """The command that runs `python -m module arguments` in every process: torchrun on one machine, DeepSpeed's launcher
-    (ssh, one line `host slots=N` a machine in the hostfile) on many.
+    """The command that runs `python -m module arguments` in every process: torchrun on one machine (launch.py), on many
+    DeepSpeed's launcher (ssh, one line `host slots=N` a machine in the hostfile).
 
     Raises:
         ValueError: the hostfile does not exist.
     """
     if hostfile is None:
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        launcher = [sys.executable, "-m", "gist_core.training.launch", "--standalone", f"--nproc_per_node={processes}"]
         return [*launcher, "--module", module, *arguments]
     if not Path(hostfile).is_file():
         raise ValueError(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -165,11 +166,9 @@ def test_a_batch_that_does_not_divide_among_processes_is_refused(folder: Path) -
     odd = job(folder, "odd", engine={"zero_stage": 2, "processes": 2}, batch_size=6, micro_batch_size=6)
     process = start(odd)
     output, _ = process.communicate(timeout=200)
-    assert process.returncode != 0
+    assert process.returncode == 2
     assert "must be a multiple of train.micro_batch_size 6 times engine.processes 2" in output
-    told = json.loads((Path(odd.work_dir) / ERROR_FILE).read_text())
-    assert told["mistake"]
-    assert "must be a multiple" in told["why"]
+    assert "must be a multiple" in (Path(odd.work_dir) / ERROR_FILE).read_text()
 
 
 ZERO = [(2, False), (1, False), (3, False), (1, True), (2, True), (3, True)]
@@ -234,6 +233,22 @@ leave_processes()
     for weights_here in processes:
         assert all(shard == -(-whole // 2) for whole, shard, _ in weights_here)
         assert not sum(held for _, _, held in weights_here)
+
+
+@pytest.mark.slow
+def test_the_launcher_ends_as_the_worker_that_was_killed_and_not_as_those_that_miss_it(folder: Path) -> None:
+    process = start(job(folder, "one-killed", engine={"zero_stage": 2, "processes": 2}, steps=500, save_every=500))
+    curve = folder / "one-killed/work/curve.jsonl"
+    deadline = time.monotonic() + 200
+    while not (curve.exists() and curve.read_text().count("\n") >= 3):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    workers = [child for child in psutil.Process(process.pid).children(recursive=True) if "-u" in child.cmdline()]
+    assert len(workers) == 2
+    workers[-1].kill()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 137, output
 
 
 @pytest.mark.slow

@@ -106,7 +106,7 @@ def test_lora_on_sharded_weights_is_refused(folder: Path) -> None:
     output, _ = process.communicate(timeout=200)
     assert process.returncode != 0
     assert "lora_rank needs whole weights" in output
-    assert "take engine=zero2" in (Path(sharded.work_dir) / "error.json").read_text(encoding="utf-8")
+    assert "take engine=zero2" in (Path(sharded.work_dir) / "error.txt").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

@@ -1,0 +1,19 @@
+"""torchrun, with the exit code of the worker that failed first: a signal as a shell says it (137 for SIGKILL).
+
+    python -m gist_core.training.launch TORCHRUN'S ARGUMENTS
+
+torchrun itself ends with 1 whatever happened, and its other workers fail for want of the one that did.
+"""
+
+import sys
+
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.run import parse_args, run
+
+if __name__ == "__main__":
+    try:
+        run(parse_args(sys.argv[1:]))
+    except ChildFailedError as error:
+        print(error, file=sys.stderr)
+        _, first = error.get_first_failure()
+        raise SystemExit(128 - first.exitcode if first.exitcode < 0 else first.exitcode) from None
