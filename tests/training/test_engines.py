@@ -237,8 +237,8 @@ leave_processes()
 
 @pytest.mark.slow
 def test_the_launcher_ends_as_the_worker_that_was_killed_and_not_as_those_that_miss_it(folder: Path) -> None:
-    process = start(job(folder, "one-killed", engine={"zero_stage": 2, "processes": 2}, steps=500, save_every=500))
-    curve = folder / "one-killed/work/curve.jsonl"
+    lasting = job(folder, "one-killed", engine={"zero_stage": 2, "processes": 2}, steps=500, save_every=500)
+    process, curve = start(lasting), Path(lasting.work_dir) / "curve.jsonl"
     deadline = time.monotonic() + 200
     while not (curve.exists() and curve.read_text().count("\n") >= 3):
         assert process.poll() is None, process.communicate()[0]
