@@ -38,9 +38,10 @@ def compose_params(
         raise ValueError(f"{error}\n{hint}" if isinstance(error, OverrideParseException) else f"{error}") from None
     after = _leaves(yaml.safe_load(composed.read_text("utf-8")))
     try:
-        before = _leaves(yaml.safe_load(output.read_text("utf-8")))
-    except (FileNotFoundError, UnicodeDecodeError, yaml.YAMLError):  # there was none, or one that this puts right
-        before = {}
+        read = yaml.safe_load(output.read_text("utf-8"))
+    except (FileNotFoundError, ValueError, yaml.YAMLError):  # there was none, or one that this puts right
+        read = None
+    before = _leaves(read) if isinstance(read, dict) else {}
     composed.replace(output)
     return [
         f"{key}: {before.get(key, 'not there')} -> {after.get(key, 'not there')}"

@@ -387,7 +387,7 @@ def load_params(path: Path = Path("params.yaml"), *, called: str | None = None) 
         raise ValueError(
             f"{path} does not exist here; run this from the project's root, or `gist params` to make it"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # no UTF-8, or no date
         raise ValueError(f"{path} is not valid YAML: {error}") from None
     lines = [
         f"  {key} is for you to give: {key}={key.rpartition('.')[2].upper()} (got '???')" for key in _not_given(raw)

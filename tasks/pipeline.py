@@ -57,7 +57,7 @@ def _end_with_this(dvc: "subprocess.Popen[bytes]") -> None:
     """Ends DVC when this process is told to, or it would go on without the lock that is held here; a stage ends with DVC
     (tasks/parent.py). While a stage runs DVC takes no heed of SIGINT. The first Ctrl-C leaves it alone: a terminal sends
     that to the stage too, which ends by itself, a judge after its last calls, and DVC with it."""
-    asked = 0 if sys.stdin.isatty() else 1
+    asked = 0 if sys.stdin and sys.stdin.isatty() else 1
 
     def interrupted(*_: object) -> None:
         nonlocal asked

@@ -66,6 +66,7 @@ def run(stage: Stage) -> None:
 def _what_ended(run_name: str, mistake: Path, exit_code: int) -> BaseException:
     """What the launcher's failure was: the user's mistake, the end of a worker by a signal, or anything else. The stage ends
     with it, and the flow goes by that (flows/failures.py)."""
+    exit_code = 128 - exit_code if exit_code < 0 else exit_code
     why = mistake.read_text(encoding="utf-8") if mistake.exists() else "messages above"
     message = (
         f"training of {run_name} failed in a worker (exit code {exit_code}): {why}; started again, it goes on from its last "

@@ -1,6 +1,6 @@
 """One training as its processes see it: in the stage's own process, or started N times by a launcher.
 
-torchrun --nproc_per_node 2 -m tasks.train_worker JOB.json
+python -m gist_core.training.launch --standalone --nproc_per_node=2 --module tasks.train_worker JOB.json
 """
 
 import json

@@ -51,7 +51,9 @@ def verify(
                 result.find("dvc.lock", LOCK.as_posix(), f"stage {name}: {problem}")
     # What a stage read that there is no more may have changed since: only what it made is checked.
     gone = ledger.statements.keys() - outs_of.keys() if outs_of else set()
-    result.notes += [f"{name} is no stage of dvc.yaml any more, but dvc.lock keeps it" for name in sorted(gone)]
+    result.notes += [
+        f"{name} is no stage of dvc.yaml any more, but dvc.lock keeps it" for name in sorted(gone & locked.keys())
+    ]
     for name in ledger.statements.keys() - gone:
         for path, maker in ledger.broken_links(name):
             result.find("statement", path, f"{name} read other bytes than {maker} states to have made")

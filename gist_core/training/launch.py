@@ -7,12 +7,15 @@ torchrun itself ends with 1 whatever happened, and its other workers fail for wa
 
 import sys
 
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import parse_args, run
 
 if __name__ == "__main__":
     try:
         run(parse_args(sys.argv[1:]))
+    except SignalException as error:
+        raise SystemExit(128 + error.sigval) from None
     except ChildFailedError as error:
         print(error, file=sys.stderr)
         _, first = error.get_first_failure()

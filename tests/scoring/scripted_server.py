@@ -89,7 +89,8 @@ class ScriptedServer:
         self.files: dict[str, str] = {}
         self.batches: dict[str, dict[str, Any]] = {}
         self.polls_until_done = 2
-        self.breaks: Callable[[str, str], bool] = lambda method, path: False  # 503 in place of a done request's answer
+        self.broken: tuple[int, dict[str, Any]] = (503, {"error": {"message": "scripted"}})
+        self.breaks: Callable[[str, str], bool] = lambda method, path: False  # `broken` in place of its answer
         self.lock = threading.Lock()
         self.closing = threading.Event()
         server = self
@@ -259,7 +260,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _json(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
         if self.owner.breaks(self.command, self.path):
-            status, body = 503, {"error": {"message": "scripted"}}
+            status, body = self.owner.broken
         self._send(status, json.dumps(body).encode(), "application/json", headers)
 
     def _send(self, status: int, data: bytes, kind: str, headers: dict[str, str] | None = None) -> None:

@@ -592,7 +592,7 @@ class TestBatch:
                 def die(*_: object) -> None:
                     raise KeyboardInterrupt
 
-                patch.setattr(CallStore, "note_batch", die)
+                patch.setattr(CallStore, "rename_batch", die)
                 with pytest.raises(KeyboardInterrupt):
                     judge_with_openai({"human": pairs}, "paper", 0, settings, calls, api_key="any")
             server.polls_until_done = 2
@@ -613,6 +613,36 @@ class TestBatch:
             assert [verdict.status for verdict in judge(server, store, pairs, mode="batch")] == ["ok"] * 4
             assert list(server.batches) == ["batch-0"]
             assert set(server.asked.values()) == {1}
+
+    def test_a_batch_that_was_not_confirmed_is_found_though_another_run_has_asked_some_of_it(self, store: Path) -> None:
+        pairs = make_pairs(12)
+        with ScriptedServer() as server:
+            server.breaks = lambda method, path: (method, path) == ("POST", "/v1/batches")
+            with pytest.raises(ConnectionError):
+                judge(server, store, pairs[:8], mode="batch")
+            server.breaks = lambda method, path: False
+            for some in (pairs[4:], pairs[:8]):
+                assert {verdict.status for verdict in judge(server, store, some, mode="batch")} == {"ok"}
+            assert set(server.asked.values()) == {1}
+            assert {batch["status"] for batch in server.batches.values()} == {"completed"}
+
+    def test_a_batch_that_was_never_made_is_forgotten(self, store: Path) -> None:
+        pairs = make_pairs(4)
+        with ScriptedServer() as server:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("openai.resources.batches.Batches.create", lambda *_, **__: 1 / 0)
+                with pytest.raises(ZeroDivisionError):
+                    judge(server, store, pairs, mode="batch")
+            assert not server.batches
+            verdicts = judge(server, store, pairs, mode="batch", budget_calls=4)
+            assert [verdict.status for verdict in verdicts] == ["ok"] * 4
+
+    def test_an_account_without_credit_is_no_outage(self, store: Path) -> None:
+        with ScriptedServer() as server:
+            server.breaks = lambda method, path: path == "/v1/files"
+            server.broken = (429, {"error": {"message": "no credit", "code": "insufficient_quota"}})
+            with pytest.raises(ValueError, match="refuses the batch"):
+                judge(server, store, make_pairs(2), mode="batch")
 
     def test_a_server_that_goes_away_while_a_batch_is_awaited_may_come_back(self, store: Path) -> None:
         pairs = make_pairs(4)

@@ -112,7 +112,7 @@ def test_a_value_of_the_wrong_kind_leaves_the_file_as_it_was(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [output]
 
 
-@pytest.mark.parametrize("broken", [b"a: [1", b"<<<<<<< ours\n", b"\xff\xfe"])
+@pytest.mark.parametrize("broken", [b"a: [1", b"<<<<<<< ours\n", b"\xff\xfe", b"a: 2025-13-01", b"text", b""])
 def test_a_broken_file_is_put_right(broken: bytes, tmp_path: Path) -> None:
     params = tmp_path / "params.yaml"
     params.write_bytes(broken)

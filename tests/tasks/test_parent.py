@@ -1,6 +1,7 @@
 """A stage dies with `dvc repro`, and no second one starts while it runs. Done with real processes and real kills."""
 
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -65,11 +66,12 @@ class Project:
         self.root = root
         self.started: list[subprocess.Popen[str]] = []
 
-    def start(self, *command: str) -> "subprocess.Popen[str]":
+    def start(self, *command: str, stdin: int = subprocess.DEVNULL) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
             [sys.executable, *command],
             cwd=self.root,
             env=environment(),
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -136,6 +138,23 @@ def test_the_pipeline_told_to_stop_stops_dvc_and_its_stage(project: Project, how
     assert "it goes on where it was" in said
     assert gone(dvc.pid)
     assert wait_until(lambda: all(gone(pid) for pid in pids), 3.0)
+
+
+def test_at_a_terminal_the_first_interrupt_is_the_stages_and_the_second_ends_dvc(project: Project) -> None:
+    project.hang()
+    ours, theirs = pty.openpty()
+    pipeline = project.start("-m", "tasks.pipeline", stdin=theirs)
+    pids = project.pids()
+    pipeline.send_signal(signal.SIGINT)
+    time.sleep(1)
+    assert pipeline.poll() is None
+    assert not any(gone(pid) for pid in pids)
+    pipeline.send_signal(signal.SIGINT)
+    said, _ = pipeline.communicate(timeout=30)
+    assert pipeline.returncode == 128 + signal.SIGTERM, said
+    assert wait_until(lambda: all(gone(pid) for pid in pids), 3.0)
+    os.close(ours)
+    os.close(theirs)
 
 
 def test_a_restart_right_after_a_kill_is_not_refused(project: Project) -> None:

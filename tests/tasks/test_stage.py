@@ -64,6 +64,7 @@ def test_a_mistake_and_a_server_that_is_away_are_one_line_and_two_exit_codes(roo
         ("no rows", 2, ValueError, r"failed in a worker \(exit code 2\): no rows; started again"),
         (None, 1, RuntimeError, r"\(exit code 1\): messages above"),
         (None, 137, SystemExit, "^137$"),
+        (None, -15, SystemExit, "^143$"),
     ],
 )
 def test_the_end_of_a_worker_is_a_mistake_a_defect_or_a_kill(

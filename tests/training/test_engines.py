@@ -226,7 +226,7 @@ leave_processes()
 """,
         encoding="utf-8",
     )
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
+    command = [sys.executable, "-m", "gist_core.training.launch", "--standalone", "--nproc_per_node=2", str(script)]
     result = subprocess.run([*command, str(folder / "base")], capture_output=True, text=True, timeout=200, check=True)
     processes = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("[[")]
     assert len(processes) == 2, result.stdout

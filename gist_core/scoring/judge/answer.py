@@ -9,6 +9,7 @@ from gist_core.scoring.judge.store import StoredAnswer, now
 if TYPE_CHECKING:
     import openai
 
+NO_CREDIT = ("insufficient_quota", "insufficient_balance")  # codes of an error, whatever its HTTP status
 _MOST_TOKENS = 2**31  # far more than any model reads; a higher count is no count, and SQLite could not hold every one
 
 
@@ -26,7 +27,7 @@ def completion_body(text: str) -> dict[str, Any] | None:
 
 def is_passing(error: "openai.APIStatusError") -> bool:
     """Whether the server may answer the same request a little later: it is busy, or out of order."""
-    return error.status_code in (408, 409, 429) or error.status_code >= 500
+    return error.code not in NO_CREDIT and (error.status_code in (408, 409, 429) or error.status_code >= 500)
 
 
 def stored_answer(key: str, body: dict[str, Any], prices: Prices | None, *, latency_ms: float | None) -> StoredAnswer:

@@ -1,8 +1,8 @@
 """OpenAI's batch endpoint: all requests in one file, answered within 24 hours at half the price.
 
-A batch outlives the process that submitted it. Its id is kept in the store, and it carries the hash of its set of
-requests as metadata, so that a batch whose id was lost between submitting and noting it is found again on the
-server and not submitted twice.
+A batch outlives the process that submitted it. It is in the store before it is made, under the hash of its set of
+requests, which it carries as metadata: where its id was lost on the way, it is found again on the server by that, and
+not submitted twice.
 """
 
 import hashlib
@@ -23,6 +23,7 @@ from gist_core.scoring.judge.store import CallStore
 
 REQUESTS_PER_BATCH = 50_000  # OpenAI's limit
 _METADATA_KEY = "gist_request_set"
+_PLANNED = "planned "  # and the hash: the id in the store of a batch that is not known to have been made
 _UNDER_WAY = ("validating", "in_progress", "finalizing", "cancelling")
 
 
@@ -71,11 +72,14 @@ def _answer_all(
 ) -> dict[str, str]:
     failures: dict[str, str] = {}
     asked: set[str] = set()  # once in this run, whatever becomes of the batch
+    keys = [request.key for request in requests]
     while True:
-        for batch in store.open_batches(request.key for request in requests):
+        with store.submitting():
+            _find_planned(client, keys, store)
+        for batch in store.open_batches(keys):
             failures |= _collect(client, batch, settings, store)
         with store.submitting():
-            if store.open_batches(request.key for request in requests):
+            if store.open_batches(keys):
                 continue  # another process has just submitted some of them
             remaining = [
                 request
@@ -89,14 +93,21 @@ def _answer_all(
             asked |= {request.key for request in part}
 
 
+def _find_planned(client: openai.OpenAI, keys: Sequence[str], store: CallStore) -> None:
+    """Gives planned batches their id where the server has them, and forgets the others."""
+    planned = [batch for batch in store.open_batches(keys) if batch.startswith(_PLANNED)]
+    if planned:
+        made = {_PLANNED + (batch.metadata or {}).get(_METADATA_KEY, ""): batch.id for batch in client.batches.list()}
+        for batch in planned:
+            if batch in made:
+                store.rename_batch(batch, made[batch])
+            else:
+                store.forget_batch(batch)
+
+
 def _submit(client: openai.OpenAI, requests: Sequence[JudgeRequest], store: CallStore, budget: Budget) -> None:
     keys = [request.key for request in requests]
     request_set = hashlib.sha256("".join(sorted(keys)).encode()).hexdigest()
-    for batch in client.batches.list():
-        lost = (batch.metadata or {}).get(_METADATA_KEY) == request_set and not store.knows_batch(batch.id)
-        if lost and batch.status in (*_UNDER_WAY, "completed"):
-            store.note_batch(batch.id, keys)
-            return
     for number, request in enumerate(requests):
         budget.reserve(number, request)
     lines = [
@@ -104,14 +115,15 @@ def _submit(client: openai.OpenAI, requests: Sequence[JudgeRequest], store: Call
         for request in requests
     ]
     file = client.files.create(file=("judge.jsonl", "\n".join(lines).encode()), purpose="batch")
-    # Tried again by the client, it could be made and billed twice. One whose answer is lost is found by its metadata.
+    store.note_batch(_PLANNED + request_set, keys)
+    # Tried again by the client, it could be made and billed twice.
     batch = client.with_options(max_retries=0).batches.create(
         input_file_id=file.id,
         endpoint="/v1/chat/completions",
         completion_window="24h",
         metadata={_METADATA_KEY: request_set},
     )
-    store.note_batch(batch.id, keys)
+    store.rename_batch(_PLANNED + request_set, batch.id)
 
 
 def _collect(client: openai.OpenAI, batch_id: str, settings: OpenAISettings, store: CallStore) -> dict[str, str]:

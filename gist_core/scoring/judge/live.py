@@ -20,7 +20,7 @@ from typing import Any
 import openai
 from tqdm import tqdm
 
-from gist_core.scoring.judge.answer import completion_body, is_passing, stored_answer
+from gist_core.scoring.judge.answer import NO_CREDIT, completion_body, is_passing, stored_answer
 from gist_core.scoring.judge.budget import Budget
 from gist_core.scoring.judge.request import JudgeRequest
 from gist_core.scoring.judge.settings import OpenAISettings
@@ -30,7 +30,6 @@ _FIRST_WAIT_S = 1.0
 _LONGEST_BACKOFF_S = 60.0
 _POLL_S = 0.05  # between looks at whether a call under way has left room in the budget, or has been answered
 _HOPELESS_AFTER = 5  # calls that end without an answer, so that the rest need not be made
-_NO_CREDIT = ("insufficient_quota", "insufficient_balance")  # codes of an error, whatever its HTTP status
 
 
 class Stopped(ValueError):
@@ -207,7 +206,7 @@ class _Live:
     def _give_up(self, failed: openai.APIStatusError, key: str, error: str) -> bool:
         """Whether another attempt is pointless, for this request or for all."""
         where = self.settings.base_url or "OpenAI"
-        if failed.status_code == 402 or failed.code in _NO_CREDIT:
+        if failed.status_code == 402 or failed.code in NO_CREDIT:
             self._halt(f"the account at {where} has no credit left: {error}; top it up and run the same command again")
         elif failed.status_code in (401, 403):
             self._halt(f"{where} refuses the key in OPENAI_API_KEY: {error}")

@@ -179,12 +179,22 @@ class CallStore:
         found = {row for key in keys for row in self._query(query, (key,))}
         return [batch for batch, _ in sorted(found, key=lambda row: row[1])]
 
-    def knows_batch(self, batch: str) -> bool:
-        """Whether a batch was noted, collected or not."""
-        return bool(self._query("SELECT 1 FROM batches WHERE id = ?", (batch,)))
+    def rename_batch(self, batch: str, to: str) -> None:
+        """Gives a batch that was noted before it was made the id that it has."""
+        with self._transaction():
+            self._query("UPDATE batches SET id = ? WHERE id = ?", (to, batch))
+            self._query("UPDATE batch_requests SET batch = ? WHERE batch = ?", (to, batch))
+            self._query("UPDATE attempts SET outcome = ? WHERE outcome = ?", (f"batch {to}", f"batch {batch}"))
+
+    def forget_batch(self, batch: str) -> None:
+        """Takes back a batch that was not made after all, and its calls."""
+        with self._transaction():
+            self._query("DELETE FROM batches WHERE id = ?", (batch,))
+            self._query("DELETE FROM batch_requests WHERE batch = ?", (batch,))
+            self._query("DELETE FROM attempts WHERE outcome = ?", (f"batch {batch}",))
 
     def note_batch(self, batch: str, keys: Iterable[str]) -> None:
-        """Notes a submitted batch, and each of its requests as a call."""
+        """Notes a batch, and each of its requests as a call."""
         time = now()
         with self._transaction():
             self._query("INSERT INTO batches VALUES (?, ?, NULL)", (batch, time))
