@@ -82,8 +82,7 @@ def _from_pretrained(
             kwargs["quantization_config"] = GgufConfig(dequantize=True)
         model = auto_class.from_pretrained(where, dtype=dtype, **kwargs)
     except (OSError, ValueError) as error:
-        status = getattr(getattr(error.__cause__, "response", None), "status_code", 0)
-        unreached = "couldn't connect" in str(error) or status in (408, 429) or status >= 500
+        unreached = "couldn't connect" in str(error)
         raise (ConnectionError if unreached else ValueError)(
             f"no model and tokenizer could be loaded from {where}: {error}"
         ) from None
