@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from threading import Thread
 from typing import Any, Literal
 
 import pytest
@@ -19,32 +18,13 @@ from gist_core.scoring.judge.openai_judge import (
     judge_with_openai,
 )
 from gist_core.scoring.judge.pair import Pair, Protocol
-from gist_core.scoring.judge.prices import Prices
 from gist_core.scoring.judge.settings import OpenAISettings
 from gist_core.scoring.judge.store import CallStore
 from gist_core.scoring.judge.summary import summarise_verdicts
-from gist_core.scoring.judge.verdict import Verdict
 
+from .judging import PRICES, judge, make_pairs
 from .made_rows import AWKWARD
 from .scripted_server import Action, Drip, Fail, Hang, Page, Reset, Say, ScriptedServer, choose, prefers_longer
-
-PRICES = Prices("2025-08-01", input_usd_per_million=1.0, output_usd_per_million=10.0)
-
-
-def make_pairs(count: int) -> list[Pair]:
-    return [Pair(f"row {i}", f"task {i}", "", "reference", "x" * (i % 5 + 1), "y" * (i % 3 + 2)) for i in range(count)]
-
-
-def judge(
-    server: ScriptedServer,
-    store: Path,
-    pairs: Sequence[Pair],
-    protocol: Protocol = "paper",
-    **changes: Any,
-) -> list[Verdict]:
-    settings = OpenAISettings(model="judge", base_url=server.base_url, **{"timeout_s": 2.0, "poll_s": 0.01} | changes)
-    with CallStore(store) as calls:
-        return judge_with_openai({"human": pairs}, protocol, 0, settings, calls, api_key="any")["human"]
 
 
 @pytest.fixture(autouse=True)
@@ -539,197 +519,3 @@ def test_a_judge_that_only_counts_letters_is_seen_through_by_the_length_controll
     assert summary["length_controlled_win_rate_pct"] == pytest.approx(50, abs=10)
     assert summary["order_agreement_pct"] == 100
     assert summary["first_position_share_pct"] == 50
-
-
-class TestBatch:
-    def test_live_calls_wait_for_the_batch_that_holds_them(self, store: Path) -> None:
-        pairs = make_pairs(4)
-        with ScriptedServer() as server:
-            server.polls_until_done = 10**9
-            settings = OpenAISettings(model="judge", base_url=server.base_url, mode="batch", poll_s=0.01)
-            with CallStore(store) as calls, pytest.MonkeyPatch.context() as patch:
-
-                def die(*_: object) -> None:
-                    raise KeyboardInterrupt
-
-                patch.setattr("gist_core.scoring.judge.batch._collect", die)
-                with pytest.raises(KeyboardInterrupt):
-                    judge_with_openai({"human": pairs}, "paper", 0, settings, calls, api_key="any")
-            with pytest.raises(ValueError, match=r"in the batch batch-0, which has not been collected"):
-                judge(server, store, pairs)
-            server.polls_until_done = 2
-            assert [verdict.status for verdict in judge(server, store, pairs, mode="batch")] == ["ok"] * 4
-            assert [call.times_billed for verdict in judge(server, store, pairs) for call in verdict.calls] == [1] * 4
-            assert set(server.asked.values()) == {1}
-
-    def test_a_batch_gives_the_verdicts_that_live_calls_give(self, tmp_path: Path) -> None:
-        pairs = make_pairs(7)
-        with ScriptedServer() as server:
-            live = judge(server, tmp_path / "live.sqlite", pairs, "strict")
-            batch = judge(server, tmp_path / "batch.sqlite", pairs, "strict", mode="batch", prices=PRICES)
-        assert [verdict.winner for verdict in batch] == [verdict.winner for verdict in live]
-        assert len(server.batches) == 1
-        assert all(call.cost_usd is not None for verdict in batch for call in verdict.calls)
-
-    def test_a_request_that_failed_in_a_batch_is_a_failed_verdict_and_goes_into_the_next(self, store: Path) -> None:
-        pairs = make_pairs(4)
-        script = lambda m, n: Fail(500) if m["instruction"] == "task 2" and n == 1 else choose("A")  # noqa: E731
-        with ScriptedServer(script) as server:
-            first = judge(server, store, pairs, mode="batch")
-            assert [verdict.status for verdict in first] == ["ok", "ok", "failed", "ok"]
-            second = judge(server, store, pairs, mode="batch")
-            assert [verdict.status for verdict in second] == ["ok"] * 4
-            assert set(server.answered.values()) == {1}
-            assert len(server.batches) == 2
-
-    def test_a_batch_whose_id_was_lost_is_found_again_and_not_submitted_twice(self, store: Path) -> None:
-        pairs = make_pairs(4)
-        with ScriptedServer() as server:
-            server.polls_until_done = 10**9
-            with CallStore(store) as calls, pytest.MonkeyPatch.context() as patch:
-                settings = OpenAISettings(model="judge", base_url=server.base_url, mode="batch", poll_s=0.01)
-
-                def die(*_: object) -> None:
-                    raise KeyboardInterrupt
-
-                patch.setattr(CallStore, "rename_batch", die)
-                with pytest.raises(KeyboardInterrupt):
-                    judge_with_openai({"human": pairs}, "paper", 0, settings, calls, api_key="any")
-            server.polls_until_done = 2
-            verdicts = judge(server, store, pairs, mode="batch")
-            assert [verdict.status for verdict in verdicts] == ["ok"] * 4
-            assert len(server.batches) == 1
-            assert set(server.asked.values()) == {1}
-
-    def test_a_batch_that_is_made_but_not_confirmed_is_not_made_again(self, store: Path) -> None:
-        pairs = make_pairs(4)
-        with ScriptedServer() as server:
-            server.breaks = lambda method, path: (method, path) == ("POST", "/v1/batches")
-            with pytest.raises(
-                ConnectionError, match=r"does not answer now \(HTTP 503.* what has been submitted is kept"
-            ):
-                judge(server, store, pairs, mode="batch")
-            server.breaks = lambda method, path: False
-            assert [verdict.status for verdict in judge(server, store, pairs, mode="batch")] == ["ok"] * 4
-            assert list(server.batches) == ["batch-0"]
-            assert set(server.asked.values()) == {1}
-
-    def test_a_batch_that_was_not_confirmed_is_found_though_another_run_has_asked_some_of_it(self, store: Path) -> None:
-        pairs = make_pairs(12)
-        with ScriptedServer() as server:
-            server.breaks = lambda method, path: (method, path) == ("POST", "/v1/batches")
-            with pytest.raises(ConnectionError):
-                judge(server, store, pairs[:8], mode="batch")
-            server.breaks = lambda method, path: False
-            for some in (pairs[4:], pairs[:8]):
-                assert {verdict.status for verdict in judge(server, store, some, mode="batch")} == {"ok"}
-            assert set(server.asked.values()) == {1}
-            assert {batch["status"] for batch in server.batches.values()} == {"completed"}
-
-    def test_a_batch_that_was_never_made_is_forgotten(self, store: Path) -> None:
-        pairs = make_pairs(4)
-        with ScriptedServer() as server:
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("openai.resources.batches.Batches.create", lambda *_, **__: 1 / 0)
-                with pytest.raises(ZeroDivisionError):
-                    judge(server, store, pairs, mode="batch")
-            assert not server.batches
-            verdicts = judge(server, store, pairs, mode="batch", budget_calls=4)
-            assert [verdict.status for verdict in verdicts] == ["ok"] * 4
-
-    def test_an_account_without_credit_is_no_outage(self, store: Path) -> None:
-        with ScriptedServer() as server:
-            server.breaks = lambda method, path: path == "/v1/files"
-            server.broken = (429, {"error": {"message": "no credit", "code": "insufficient_quota"}})
-            with pytest.raises(ValueError, match="refuses the batch"):
-                judge(server, store, make_pairs(2), mode="batch")
-
-    def test_a_server_that_goes_away_while_a_batch_is_awaited_may_come_back(self, store: Path) -> None:
-        pairs = make_pairs(4)
-        with ScriptedServer() as server:
-            server.breaks = lambda method, path: path.startswith("/v1/batches/")
-            with pytest.raises(ConnectionError, match="HTTP 503"):
-                judge(server, store, pairs, mode="batch")
-            server.breaks = lambda method, path: False
-            assert [verdict.status for verdict in judge(server, store, pairs, mode="batch")] == ["ok"] * 4
-            assert set(server.asked.values()) == {1}
-
-    def test_the_budget_counts_what_a_batch_cost_that_an_earlier_run_left_behind(self, store: Path) -> None:
-        pairs = make_pairs(8)
-        with ScriptedServer() as server:
-            # What the answers to four requests cost, and what the other four may cost at most: less than both together.
-            limits = {"mode": "batch", "prices": PRICES, "max_output_tokens": 100, "budget_usd": 0.006}
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("gist_core.scoring.judge.batch._collect", lambda *_: 1 / 0)
-                with pytest.raises(ZeroDivisionError):
-                    judge(server, store, pairs[:4], **limits)
-            with pytest.raises(ValueError, match=r"would be passed: 0\.0016 USD are spent"):
-                judge(server, store, pairs, **limits)
-            assert list(server.batches) == ["batch-0"]
-
-    def test_two_runs_at_once_submit_no_request_twice(self, store: Path) -> None:
-        pairs, verdicts = make_pairs(12), {}
-        with ScriptedServer() as server:
-
-            def ask(name: str, rows: list[Pair]) -> None:
-                verdicts[name] = judge(server, store, rows, mode="batch")
-
-            threads = [Thread(target=ask, args=part) for part in (("first", pairs[:8]), ("second", pairs[4:]))]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            assert [verdict.status for name in verdicts for verdict in verdicts[name]] == ["ok"] * 16
-            assert set(server.asked.values()) == {1}
-
-    @pytest.mark.parametrize(
-        "line", ['{"custom_id": "', "7", '{"response": null}', '{"x": ' + "1" * 5_000 + "}"], ids=repr
-    )
-    def test_a_broken_line_names_batch_and_file_and_nothing_is_asked_again_unless_told(
-        self, store: Path, line: str, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        pairs = make_pairs(4)
-        with ScriptedServer() as server:
-            run_batch = server.run_batch
-
-            def cut_off(batch: dict[str, Any]) -> None:
-                run_batch(batch)
-                whole = server.files["batch-0-output_file_id"]
-                server.files["batch-0-output_file_id"] = "\n".join([*whole.split("\n")[:3], line])
-
-            server.run_batch = cut_off  # type: ignore[method-assign]
-            for _ in range(2):
-                with pytest.raises(ValueError, match=r"line 4 of the file batch-0-output_file_id of batch batch-0 is"):
-                    judge(server, store, pairs, mode="batch")
-            server.run_batch = run_batch  # type: ignore[method-assign]
-            assert set(server.asked.values()) == {1}
-            verdicts = judge(server, store, pairs, mode="batch", lost_calls="ask_again")
-            assert [verdict.status for verdict in verdicts] == ["ok"] * 4
-            assert sorted(server.asked.values()) == [1, 1, 1, 2]
-        assert "line 4 of the file batch-0-output_file_id of batch batch-0" in capsys.readouterr().err
-
-    def test_a_file_that_was_cut_off_on_the_way_is_fetched_again(self, store: Path) -> None:
-        pairs = make_pairs(4)
-        with ScriptedServer() as server:
-            run_batch, whole = server.run_batch, {}
-
-            def cut_off(batch: dict[str, Any]) -> None:
-                run_batch(batch)
-                whole.update(server.files)
-                server.files["batch-0-output_file_id"] = whole["batch-0-output_file_id"][:-40]
-
-            server.run_batch = cut_off  # type: ignore[method-assign]
-            with pytest.raises(ValueError, match=r"line 4 .*fetches the file again"):
-                judge(server, store, pairs, mode="batch")
-            server.files |= whole
-            assert [verdict.status for verdict in judge(server, store, pairs, mode="batch")] == ["ok"] * 4
-            assert set(server.asked.values()) == {1}
-
-    def test_a_batch_over_budget_is_not_submitted(self, store: Path) -> None:
-        with ScriptedServer() as server:
-            with pytest.raises(ValueError, match=r"judge.budget_calls = 3"):
-                judge(server, store, make_pairs(4), mode="batch", budget_calls=3)
-            with pytest.raises(ValueError, match=r"judge.budget_usd = 0.01 would be passed"):
-                judge(server, store, make_pairs(4), mode="batch", budget_usd=0.01, prices=PRICES)
-            assert not server.batches
-            assert not server.asked
