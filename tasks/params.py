@@ -290,9 +290,7 @@ class Params(Section):
     runs: dict[RunName, RunParams]
     baselines: dict[RunName, BaselineParams]  # {} is none; dvc.yaml does not parse without the key
     judged_runs: list[RunName]
-    benchmarked_runs: list[RunName] = Field(
-        min_length=1
-    )  # DVC makes no report without the folder that the stage leaves
+    benchmarked_runs: list[RunName] = Field(min_length=1)  # DVC makes no report without what the stage leaves
     generate: GenerateParams
     rouge: RougeParams
     judge: JudgeParams
