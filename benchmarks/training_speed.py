@@ -1,15 +1,15 @@
 """What a training step costs: gist against pos_control, and ours against the recipe of the paper's release.
 
     python benchmarks/training_speed.py --alpaca ../shared/data/upstream/alpaca_data.json [--model data/base_model]
-    ... --device cuda --bf16 --batch-size 64 --peak-tflops 989 [--attention flex_attention]    # on an H100
+    ... --device cuda --bf16 --batch-size 64 --peak-tflops 989 [--attention flex_attention] [--compile]    # on an H100
 
 Rows are real ones, taken in the order of the SHA-256 of their content. All ways train on the same rows, in turn and in
-alternating order, and the fastest of a few runs on each batch counts. A step is collation, forward, backward and AdamW, with
-weights in float32. The released recipe, rebuilt here: rows in random batches padded on the left, a dense additive
-(batch, 1, seq, seq) mask, logits at every position. It must give the same loss as ours, or the benchmark ends. Peak memory
-is that of a process of its own that takes the longest of the batches: resident, or allocated on the GPU. Utilisation is the
-FLOPs by formula of forward and backward of each row by itself, without padding, over the peak that `--peak-tflops` names; a
-row counts whole, even in neg_control, which leaves out what nothing with a label sees.
+alternating order, and the fastest of a few runs on each batch counts. A step is collation, forward, backward and (fused)
+AdamW, with weights in float32. The released recipe, rebuilt here: rows in random batches padded on the left, a dense additive
+(batch, 1, seq, seq) mask under sdpa, logits at every position. It must give the same loss as ours, or the benchmark ends. Peak
+memory is of two steps of the batch with the longest row: allocated on the GPU, or resident, of a process of its own.
+Utilisation is the FLOPs by formula of forward and backward of each row by itself, without padding, over the peak that
+`--peak-tflops` names; a row counts whole, even in neg_control, which leaves out what nothing with a label sees.
 """
 
 import argparse
@@ -41,17 +41,20 @@ WAYS = ("gist", "pos_control", "neg_control", "padded", "recipe")
 class Bench:
     """One model and optimizer that every way trains in turn. Row capacity is the longest row allowed, as in training."""
 
-    def __init__(self, folder: Path, max_length: int, *, device: str, bf16: bool, attention: str) -> None:
+    def __init__(
+        self, folder: Path, max_length: int, *, device: str, bf16: bool, attention: str, compiled: bool = False
+    ) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.device, self.bf16 = torch.device(device), bf16
+        self.device, self.bf16, self.attention = torch.device(device), bf16, attention
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
         self.model: PreTrainedModel = model.to(self.device).train()
         self.model.get_input_embeddings().requires_grad_(False)  # as the default run
+        if compiled:  # layer by layer: what finds the gist tokens and lays down the mask is outside of them
+            for layer in self.model.get_decoder().layers:
+                layer.compile(dynamic=True)
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.AdamW(trained, lr=1e-6)
+        self.optimizer = torch.optim.AdamW(trained, lr=1e-6, fused=True)  # as in training
         self.max_length = max_length
-        if self.device.type == "cuda":
-            torch.backends.cuda.enable_cudnn_sdp(False)  # as in training
 
     def loss(self, way: str, examples: Sequence[Example]) -> torch.Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
@@ -95,7 +98,9 @@ class Bench:
             labels[row, width - len(example.answer) :] = torch.tensor(example.answer)
         positions = (batch.attention_mask.cumsum(dim=1) - 1).clamp(min=0)
         ids, mask, positions, labels = (t.to(self.device) for t in (batch.input_ids, mask, positions, labels))
+        self.model.set_attn_implementation("sdpa")  # FlexAttention takes no dense mask
         logits = self.model(ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
+        self.model.set_attn_implementation(self.attention)
         shifted = logits[:, :-1].float().reshape(-1, logits.shape[-1])
         return nn.functional.cross_entropy(shifted, labels[:, 1:].reshape(-1), ignore_index=IGNORED)
 
@@ -110,14 +115,14 @@ class Bench:
         return time.perf_counter() - started
 
     def flops(self, examples: Sequence[Example]) -> float:
-        """Of the forward and backward pass of each row by itself, with logits where there is a label."""
+        """Of the forward and backward pass of each row by itself, with logits where there is a label. The backward pass is
+        twice the forward pass, but once for the head, whose weights are frozen."""
         shape = shape_of(self.model.config)
         assert isinstance(shape, DecoderShape)
-        return sum(3 * decoder_flops(shape, row.num_tokens, logits_to_keep=len(row.answer)) for row in examples)
+        whole = sum(3 * decoder_flops(shape, row.num_tokens, logits_to_keep=len(row.answer)) for row in examples)
+        return whole - 2 * shape.hidden * shape.vocab * sum(len(row.answer) for row in examples)
 
-    def peak_memory_mib(self) -> int:
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated() >> 20
+    def resident_peak_mib(self) -> int:
         # Linux. Not `ru_maxrss`, which a started process inherits from the one that started it.
         found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
         assert found
@@ -150,10 +155,18 @@ def batches_of(bench: Bench, alpaca: Path, batch_size: int, count: int) -> list[
     return [examples[i * batch_size : (i + 1) * batch_size] for i in range(count)]
 
 
-def peak_memory_mib(way: str) -> int:
-    """Peak memory of two steps of one way in a new process, which prints it last."""
+def peak_memory_mib(bench: Bench, way: str, longest: Sequence[Example]) -> int:
+    """Peak memory of two steps of one way: allocated on the GPU, or of a new process, which prints it last."""
+    if bench.device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        for _ in range(2):
+            bench.step_s(way, longest)
+        return torch.cuda.max_memory_allocated() >> 20
     command = [sys.executable, __file__, *sys.argv[1:], "--peak-of", way]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        raise SystemExit(f"the peak memory of {way} was not measured:\n{result.stderr}")
     return int(result.stdout.split()[-1])
 
 
@@ -168,21 +181,37 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 where autocast does")
     parser.add_argument("--attention", default="sdpa", choices=("sdpa", "eager", "flex_attention"), help="of all ways")
+    parser.add_argument("--compile", action="store_true", help="torch.compile each layer, for all ways")
     parser.add_argument("--peak-tflops", type=float, help="of the device, for its utilisation")
     parser.add_argument("--peak-of", choices=WAYS, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    bench = Bench(args.model, args.max_length, device=args.device, bf16=args.bf16, attention=args.attention)
+    # Each way is compiled for itself; past the limit, which is 8, torch goes on uncompiled with no more than a warning.
+    torch._dynamo.config.recompile_limit = 64
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
+    bench = Bench(
+        args.model,
+        args.max_length,
+        device=args.device,
+        bf16=args.bf16,
+        attention=args.attention,
+        compiled=args.compile,
+    )
     batches = batches_of(bench, args.alpaca, args.batch_size, args.steps)
+    longest = max(batches, key=lambda batch: max(example.num_tokens for example in batch))
     if args.peak_of:
-        longest = max(batches, key=lambda batch: max(example.num_tokens for example in batch))
         for _ in range(2):
             bench.step_s(args.peak_of, longest)
-        print(bench.peak_memory_mib())
+        print(bench.resident_peak_mib())
         return
     lengths = [example.num_tokens for batch in batches for example in batch]
-    computed_in = f"{_device(args.device)}, {'bf16' if args.bf16 else 'fp32'}, {args.attention}"
+    how = [
+        _device(args.device),
+        "bf16" if args.bf16 else "fp32",
+        args.attention,
+        *(["compiled"] if args.compile else []),
+    ]
     print(
-        f"{args.model}, {computed_in}; {args.steps} steps of {args.batch_size} rows, "
+        f"{args.model}, {', '.join(how)}; {args.steps} steps of {args.batch_size} rows, "
         f"{statistics.mean(lengths):.0f} tokens a row on average, {max(lengths)} at most",
         flush=True,
     )
@@ -203,13 +232,17 @@ def main() -> None:
             f"{ratios[-1]:.3f}), of the sums {sum(seconds[above]) / sum(seconds[below]):.3f}"
         )
     flops = sum(map(bench.flops, batches))
-    del bench.model, bench.optimizer
+    if bench.device.type == "cpu":
+        del bench.model, bench.optimizer  # each peak is of a process of its own
     print("\n| way | step, median s | tokens/s | TFLOP/s | utilisation | peak memory, MiB |\n|---|---|---|---|---|---|")
     for way in WAYS:
         speed, tflops = sum(lengths) / sum(seconds[way]), flops / sum(seconds[way]) / 1e12
         used = f"{100 * tflops / args.peak_tflops:.0f} %" if args.peak_tflops else "-"
         step = f"{statistics.median(seconds[way]):.3f}"
-        print(f"| {way} | {step} | {speed:.0f} | {tflops:.3f} | {used} | {peak_memory_mib(way)} |", flush=True)
+        print(
+            f"| {way} | {step} | {speed:.0f} | {tflops:.3f} | {used} | {peak_memory_mib(bench, way, longest)} |",
+            flush=True,
+        )
 
 
 def _device(device: str) -> str:

@@ -54,6 +54,7 @@ def generate(
     model: ModelOption = DEFAULT_MODEL,
     device: DeviceOption = None,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, help="Inputs that are answered together")] = 32,
 ) -> None:
     """Answer inputs from cached prompts: one input for each prompt, or one prompt (--row) for all inputs."""
     texts = texts_of(inputs, file, "input")
@@ -64,7 +65,9 @@ def generate(
     loaded = gist_cache.load_cache(cache)
     if row is not None:
         loaded = loaded.select([row])
-    tokens = gist_cache.generate(gist_model, loaded, texts, max_new_tokens=max_new_tokens, do_sample=False)
+    tokens = gist_cache.generate(
+        gist_model, loaded, texts, batch_size=batch_size, max_new_tokens=max_new_tokens, do_sample=False
+    )
     for answer in gist_model.decode(tokens):
         typer.echo(answer)
 

@@ -89,8 +89,6 @@ def _run_job(job: Job) -> None:
                 f"{local} processes on a machine with {torch.cuda.device_count()} GPU(s): each needs one of its own; lower "
                 f"engine.processes ({job.engine.processes})"
             )
-        # cuDNN's attention makes a plan for each new shape, and packed batches hardly ever repeat one.
-        torch.backends.cuda.enable_cudnn_sdp(False)
     deepspeed = None
     if job.engine.zero_stage is not None:
         init_processes(use_cpu=use_cpu)
@@ -113,11 +111,17 @@ def _run_job(job: Job) -> None:
         seed=params.seed,
     )
     examples, too_long = examples_of(job.rows)
+    if too_long and os.environ.get("RANK", "0") == "0":
+        print(
+            f"{len(too_long):,} of {len(too_long) + len(examples):,} rows are left out: with prompt and answer they are longer "
+            f"than train.max_length ({params.max_length} tokens), max_source_length or max_target_length allow",
+            flush=True,
+        )
     dev_examples, _ = examples_of(job.dev_rows) if job.dev_rows else ([], [])
     teacher = None
     if job.run.teacher_weight is not None:
         device = "cpu" if use_cpu else f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-        teacher = Teacher.load(Path(job.start), weight=job.run.teacher_weight, device=device)
+        teacher = Teacher.load(Path(job.start), weight=job.run.teacher_weight, device=device, bf16=settings.bf16)
     trainer = train(
         gist_model,
         examples,

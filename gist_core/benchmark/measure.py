@@ -26,6 +26,7 @@ from gist_core.benchmark.flops import DecoderShape, decoder_flops, encoder_decod
 from gist_core.benchmark.summary import STRATEGIES, Strategy
 from gist_core.cache import GistCache, compress
 from gist_core.cache.generate import continuation, encoder_pass
+from gist_core.masks import decoder_bounds, find_gist_span
 from gist_core.models.gist_model import GistModel
 
 
@@ -143,6 +144,9 @@ class ForwardPass:
             start = {"logits_to_keep": 1, "use_cache": True}
         if self.cache is None:
             batch = self._full_prompts()
+            if not self.gist_model.is_encoder_decoder:
+                # Found here, outside the clock: a pass from a cache does not look for the gist tokens either.
+                start["first_visible"] = self._first_visible(batch.input_ids)
             return lambda: model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **start)
         cache = self.cache.to(model.device)
         if self.gist_model.is_encoder_decoder:
@@ -150,6 +154,11 @@ class ForwardPass:
             return lambda: model(**encode(), **start)
         arguments = continuation(self.gist_model, cache, self.inputs)
         return lambda: model(**arguments, **start)
+
+    def _first_visible(self, input_ids: torch.Tensor) -> torch.Tensor:
+        queries = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
+        span = find_gist_span(input_ids, self.gist_model.gist_token_id)
+        return decoder_bounds(self.gist_model.settings.condition, span, queries).first
 
     def _full_prompts(self) -> Any:
         encode = self.gist_model

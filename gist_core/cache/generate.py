@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 from transformers.modeling_outputs import BaseModelOutput
 
 from gist_core.cache.compress import origin_of
@@ -14,32 +15,45 @@ from gist_core.models.gist_model import GistModel, refuse_text, without_unset
 
 
 @torch.inference_mode()
-def generate(gist_model: GistModel, cache: GistCache, inputs: Sequence[str], **generate_kwargs: Any) -> torch.Tensor:
+def generate(
+    gist_model: GistModel, cache: GistCache, inputs: Sequence[str], *, batch_size: int = 32, **generate_kwargs: Any
+) -> torch.Tensor:
     """Generates an answer to each input from its cached prompt.
 
     cache: one row for each input, or a single row that serves all of them.
     inputs: the text after "Input:"; "" where the prompt takes none.
+    batch_size: inputs that are answered together; the others wait.
     generate_kwargs: passed on to transformers' `generate` (max_new_tokens, num_beams, do_sample, ...).
 
     Returns: token ids of the answers, shape (batch, new_tokens), padded on the right; `GistModel.decode` makes text of them.
 
     Raises:
-        ValueError: the cache belongs to another model, or has another number of rows than there are inputs; or a
-            generate argument that cannot be served (see GistModel.generate_answers).
+        ValueError: the cache belongs to another model, or has another number of rows than there are inputs; a batch size
+            below 1; or a generate argument that cannot be served (see GistModel.generate_answers).
     """
     refuse_text(inputs, "inputs")
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; a forward pass needs at least 1 input")
+    if not inputs:
+        raise ValueError("no inputs to answer")
     generate_kwargs = without_unset(generate_kwargs)
     check_origin(gist_model, cache)
-    if len(cache) == 1 and len(inputs) > 1:
-        cache = cache.repeat(len(inputs))
-    if len(cache) != len(inputs):
+    if len(cache) not in (1, len(inputs)):
         raise ValueError(
             f"{len(cache)} cached prompts for {len(inputs)} inputs; give one prompt for each input, or one for all"
         )
     cache = cache.to(gist_model.device, gist_model.model.dtype)
     asked = generate_kwargs.get("generation_config", gist_model.model.generation_config)
     copies = max(generate_kwargs.get(key, getattr(asked, key)) or 1 for key in ("num_beams", "num_return_sequences"))
-    return gist_model.generate_answers(continuation(gist_model, cache, inputs, copies=copies), generate_kwargs)
+    answers = []
+    for start in range(0, len(inputs), batch_size):
+        texts = inputs[start : start + batch_size]
+        prompts = cache.repeat(len(texts)) if len(cache) == 1 else cache.select(range(start, start + len(texts)))
+        begun = continuation(gist_model, prompts, texts, copies=copies)
+        answers.append(gist_model.generate_answers(begun, generate_kwargs))
+    width = max(tokens.shape[1] for tokens in answers)
+    pad = gist_model.tokenizer.pad_token_id
+    return torch.cat([nn.functional.pad(tokens, (0, width - tokens.shape[1]), value=pad) for tokens in answers])
 
 
 def check_origin(gist_model: GistModel, cache: GistCache) -> None:

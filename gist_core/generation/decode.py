@@ -63,7 +63,9 @@ def _answer_batch(gist_model: GistModel, batch: Sequence[Question], max_new_toke
     instructions, inputs = [q.instruction for q in batch], [q.input for q in batch]
     if gist_model.settings.condition == "gist":
         cache = compress(gist_model, instructions)
-        tokens = generate(gist_model, cache, inputs, max_new_tokens=max_new_tokens, do_sample=False)
+        tokens = generate(
+            gist_model, cache, inputs, batch_size=len(batch), max_new_tokens=max_new_tokens, do_sample=False
+        )
     else:
         tokens = gist_model.generate_masked(instructions, inputs, max_new_tokens=max_new_tokens, do_sample=False)
     k = gist_model.settings.num_gist_tokens

@@ -46,7 +46,10 @@ class Side:
         if data is None or hashlib.sha256(data).hexdigest() != digest["sha256"]:
             where = f"neither in git nor in the {' or '.join(store.label for store in self.stores)}"
             what = f"{file} at {self.revision}, as {maker} made it, is {where}"
-            raise NotIntactError([f"{what}; `dvc fetch --all-commits` brings it unless it was changed"])
+            brought = (
+                "`dvc fetch --all-commits` brings what DVC caches; the rest (reports/) has to be in git with dvc.lock"
+            )
+            raise NotIntactError([f"{what}; {brought}"])
         return numbers.parse(data, file)
 
     def _here(self, file: str) -> bytes | None:

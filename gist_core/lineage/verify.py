@@ -111,7 +111,9 @@ def _check_folders(
                     continue
                 if present is None:
                     if kind == "outs":
-                        result.notes.append(f"{declared} (an out of {name}) is not here (`dvc pull` brings it)")
+                        result.notes.append(
+                            f"{declared} (an out of {name}) is not here (`dvc pull` brings what DVC caches)"
+                        )
                     elif not any(ledger.maker(file) for file in files):
                         result.find("workspace", declared, f"{name} read it, and it is gone")
                     continue

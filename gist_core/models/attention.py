@@ -277,6 +277,9 @@ def _input_ids(args: tuple, kwargs: dict[str, Any]) -> torch.Tensor:
 
 
 def _wrap_mask_functions() -> None:
+    # cuDNN's attention, which torch may prefer in half precision, makes a plan for each new shape, and neither packed
+    # batches nor a growing cache repeat one.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     for name in SUPPORTED_IMPLEMENTATIONS:
         original = ALL_MASK_ATTENTION_FUNCTIONS[name]
         if not getattr(original, "knows_gist_layout", False):

@@ -1,9 +1,23 @@
-"""One hash for many tensors."""
+"""One hash for a model: of its folder, or of tensors in memory."""
 
 import hashlib
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
+
+from gist_core.lineage.hashing import dir_hash, files_under, sha256_of_path
+
+
+def sha256_of_model(folder: Path) -> str:
+    """in-toto's `dirHash` of a model's folder, without what only tells of the model (a card, `.gitattributes`, the folder
+    `.cache` of a download), so that the hash outlives its publication.
+
+    Raises:
+        ValueError: a folder in it is a link.
+    """
+    names = [name for name in files_under(folder) if not name.startswith(".") and not name.endswith(".md")]
+    return dir_hash({name: sha256_of_path(folder / name) for name in names})
 
 
 def sha256_of_tensors(tensors: Mapping[str, torch.Tensor]) -> str:

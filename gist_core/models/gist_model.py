@@ -19,10 +19,10 @@ from transformers import (
 )
 
 from gist_core.data.prompt import GIST_TOKEN, input_part, instruction_part
-from gist_core.lineage.hashing import sha256_of_json, sha256_of_path
+from gist_core.lineage.hashing import sha256_of_json
 from gist_core.masks import Condition
 from gist_core.models.attention import attach_gist_attention
-from gist_core.models.fingerprint import sha256_of_tensors
+from gist_core.models.fingerprint import sha256_of_model, sha256_of_tensors
 
 GIST_FILE = "gist.json"
 
@@ -137,7 +137,7 @@ class GistModel:
     def fingerprint(self) -> str:
         """SHA-256 of the weights, shape, tokenizer and settings: of the folder, or of the tensors of a model in memory."""
         if self.folder is not None:
-            return sha256_of_path(self.folder)
+            return sha256_of_model(self.folder)
         return sha256_of_json([asdict(self.settings), sha256_of_tensors(self.model.state_dict())])
 
     def encode_instruction(self, instruction: str) -> list[int]:

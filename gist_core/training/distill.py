@@ -18,13 +18,15 @@ from gist_core.training.examples import Example
 
 @dataclass(frozen=True)
 class Teacher:
-    """A trained pos_control model. weight: of the KL divergence in the loss; the cross-entropy has the rest."""
+    """A trained pos_control model. weight: of the KL divergence in the loss; the cross-entropy has the rest. bf16: compute
+    in bfloat16 where autocast does, as the student."""
 
     gist_model: GistModel
     weight: float
+    bf16: bool = False
 
     @classmethod
-    def load(cls, folder: Path, *, weight: float, device: str) -> "Teacher":
+    def load(cls, folder: Path, *, weight: float, device: str, bf16: bool) -> "Teacher":
         """Raises ValueError if the folder holds no pos_control model."""
         gist_model = GistModel.from_pretrained(folder, device=device)
         if gist_model.settings.condition != "pos_control":
@@ -33,7 +35,7 @@ class Teacher:
                 "that sees the instruction, a run with condition: pos_control"
             )
         gist_model.model.requires_grad_(False)
-        return cls(gist_model, weight)
+        return cls(gist_model, weight, bf16)
 
     def batch(self, examples: Sequence[Example]) -> Batch:
         """The examples as the teacher was trained to see them, with its own number of gist tokens; padded."""
@@ -65,7 +67,9 @@ class Teacher:
         head = self.gist_model.model.get_output_embeddings()
         hook = head.register_forward_pre_hook(lambda module, args: (args[0][labelled],))
         try:
-            logits = self.gist_model.model(**inputs, use_cache=False).logits
+            # Trainer's autocast is inside the student's forward pass, and does not reach this one.
+            with torch.autocast(self.gist_model.device.type, torch.bfloat16, enabled=self.bf16):
+                logits = self.gist_model.model(**inputs, use_cache=False).logits
         finally:
             hook.remove()
         logits[:, self.gist_model.gist_token_id] = torch.finfo(logits.dtype).min

@@ -189,6 +189,29 @@ def test_batch_size_of_compression_does_not_matter(family: str) -> None:
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_batch_size_of_generation_does_not_matter(family: str) -> None:
+    gist_model = model(family, 2)
+    cache = compress(gist_model, [p[0] for p in MIXED])
+    for prompts, inputs in ((cache, [p[1] for p in MIXED]), (cache.select([1]), ["b, a", "", "x" * 40])):
+        for options in ({"num_beams": 2}, {"num_beams": 2, "num_return_sequences": 2}):
+            together = generate(gist_model, prompts, inputs, max_new_tokens=6, **options)
+            parts = generate(gist_model, prompts, inputs, batch_size=2, max_new_tokens=6, **options)
+            assert torch.equal(together, parts)
+
+
+def test_answers_of_several_batches_are_padded_to_one_width() -> None:
+    gist_model = model("llama", 2)
+    cache, inputs = compress(gist_model, ["Sort."]), ["b, a", "x" * 40]
+    first = generate(gist_model, cache, inputs[:1], max_new_tokens=8)[0].tolist()
+    second = generate(gist_model, cache, inputs[1:], max_new_tokens=8)[0].tolist()
+    end = next(token for token in first if token not in second)  # it ends the first answer alone
+    rows = generate(gist_model, cache, inputs, batch_size=1, max_new_tokens=8, eos_token_id=end).tolist()
+    assert rows[1] == second
+    length = first.index(end) + 1
+    assert rows[0] == first[:length] + [gist_model.tokenizer.pad_token_id] * (8 - length)
+
+
 def test_generation_leaves_the_cache_as_it_was() -> None:
     gist_model = model("llama", 2)
     cache = compress(gist_model, ["Sort."])
@@ -256,6 +279,23 @@ def test_a_cache_of_another_model_or_k_is_refused() -> None:
         generate(tiny_gist_model("llama", "gist", 2, seed=1), cache, ["x"])
     with pytest.raises(ValueError, match="different origin"):
         GistCache.concatenate([cache, compress(model("llama", 5), ["Sort."])])
+
+
+def test_a_model_that_is_published_with_a_card_is_still_the_model_of_its_caches(tmp_path: Path) -> None:
+    trained = tmp_path / "model"
+    gist_model = model("llama", 2)
+    gist_model.model.save_pretrained(trained)
+    gist_model.tokenizer.save_pretrained(trained)
+    gist_model.settings.save(trained)
+    cache = compress(GistModel.from_pretrained(trained), ["Sort."])
+    (trained / "README.md").write_text("# A card")
+    (trained / ".gitattributes").write_text("*.safetensors filter=lfs")
+    (trained / ".cache").mkdir()
+    (trained / ".cache" / "download.lock").write_text("")
+    generate(GistModel.from_pretrained(trained), cache, ["b, a"], max_new_tokens=2)
+    (trained / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(ValueError, match="model_fingerprint"):
+        generate(GistModel.from_pretrained(trained), cache, ["b, a"], max_new_tokens=2)
 
 
 def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path) -> None:
@@ -333,6 +373,10 @@ def test_inputs_that_do_not_fit_the_cache_are_refused() -> None:
     cache = compress(model("llama", 2), ["Sort.", "Count."])
     with pytest.raises(ValueError, match="2 cached prompts for 3 inputs"):
         generate(model("llama", 2), cache, ["a", "b", "c"])
+    with pytest.raises(ValueError, match="no inputs"):
+        generate(model("llama", 2), cache, [])
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        generate(model("llama", 2), cache, ["a", "b"], batch_size=0)
     with pytest.raises(ValueError, match="literal text '<GIST>'"):
         generate(model("llama", 2), cache, ["a", "<GIST>"])
     with pytest.raises(ValueError, match="row 2 is out of range"):

@@ -188,6 +188,29 @@ def test_teacher_and_student_predict_the_same_tokens_in_the_same_order(
     assert torch.allclose(teacher.log_probabilities(batch), alone, atol=1e-4)
 
 
+def test_a_teacher_computes_in_bfloat16_where_the_student_does(folder: Path) -> None:
+    stock = tiny_gist_model("llama", "pos_control", 1)
+    examples = examples_of(stock, folder / "train.parquet")[:4]
+    exact, halved = (
+        teacher.log_probabilities(teacher.batch(examples))
+        for teacher in (Teacher(stock, 0.5), Teacher(stock, 0.5, bf16=True))
+    )
+    assert not torch.equal(exact, halved)
+    torch.testing.assert_close(exact, halved, atol=0.1, rtol=0.1)
+
+
+def test_rows_that_are_left_out_are_said(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    lengths = [
+        example.num_tokens for example in examples_of(tiny_gist_model("llama", "gist", 1), folder / "train.parquet")
+    ]
+    longest = max(lengths)
+    run_job(job(folder, "cut", max_length=longest - 1))
+    said = f"{lengths.count(longest)} of {len(lengths)} rows are left out"
+    assert said in capfd.readouterr().out
+    run_job(job(folder, "whole", max_length=longest))
+    assert "left out" not in capfd.readouterr().out
+
+
 def test_a_teacher_that_is_no_pos_control_is_refused(folder: Path, plain: Job) -> None:
     wrong = with_run(job(folder, "wrong-teacher"), start="data/models/plain", teacher_weight=0.5)
     with pytest.raises(ValueError, match="was trained as gist; distillation needs"):
