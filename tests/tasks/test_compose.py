@@ -16,6 +16,8 @@ GIVEN = {
     "data=own": ["data.rows.file=rows.jsonl"],
     "model=own": ["model.name=mine", "model.location=folder"],
     "data=local": ["data.folder=upstream"],
+    "experiment=alpaca-cpu": ["data.folder=upstream"],
+    "experiment=alpaca-gpu": ["data.folder=upstream"],
     # Two processes share the default's step of four rows.
     **{choice: ["train.micro_batch_size=2"] for choice in CHOICES if choice.startswith("engine=zero")},
 }
@@ -23,8 +25,7 @@ GIVEN = {
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_composes(choice: str, tmp_path: Path) -> None:
-    folder = ["data.folder=upstream"] if choice.startswith("experiment") else GIVEN.get(choice, [])
-    compose_params([choice, *folder], conf=CONF, output=tmp_path / "params.yaml")
+    compose_params([choice, *GIVEN.get(choice, [])], conf=CONF, output=tmp_path / "params.yaml")
     load_params(tmp_path / "params.yaml")
 
 
