@@ -1,6 +1,6 @@
 """What a training step costs: gist against pos_control, and ours against the recipe of the paper's release.
 
-    python benchmarks/training_speed.py --alpaca ../shared/data/upstream/alpaca_data.json [--model data/base_model]
+    python benchmarks/training_speed.py --alpaca alpaca_data.json [--model data/base_model]
     ... --device cuda --bf16 --batch-size 64 --peak-tflops 989 [--attention flex_attention] [--compile]    # on an H100
 
 Rows are real ones, taken in the order of the SHA-256 of their content. All ways train on the same rows, in turn and in
