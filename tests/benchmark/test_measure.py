@@ -47,3 +47,14 @@ def test_a_t5_is_timed_without_what_prepares_its_pass(strategy: str, monkeypatch
     monkeypatch.setattr(GistCache, "as_dynamic_cache", lambda *_: pytest.fail("a cache was copied within the clock"))
     with torch.inference_mode():
         assert run().logits.isfinite().all()
+
+
+def test_without_a_cache_a_decoder_computes_what_it_does_from_the_gist_and_searches_nothing_within_the_clock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gist_model = tiny_gist_model("llama", "gist", 2)
+    passes = [ForwardPass(gist_model, PROMPTS, strategy)._prepared() for strategy in ("none", "gist")]  # type: ignore[arg-type]
+    monkeypatch.setattr("gist_core.models.attention.find_gist_span", lambda *_: pytest.fail("gist tokens were sought"))
+    with torch.inference_mode():
+        whole, cached = (run().logits[:, -1] for run in passes)
+    torch.testing.assert_close(whole, cached, atol=1e-4, rtol=1e-4)
