@@ -180,7 +180,7 @@ def main() -> None:
     parser.add_argument("--max-length", type=int, default=512, help="longest row, in tokens")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 where autocast does")
-    parser.add_argument("--attention", default="sdpa", choices=("sdpa", "eager", "flex_attention"), help="of all ways")
+    parser.add_argument("--attention", default="sdpa", choices=("sdpa", "eager", "flex_attention"), help="of our ways")
     parser.add_argument("--compile", action="store_true", help="torch.compile each layer, for all ways")
     parser.add_argument("--peak-tflops", type=float, help="of the device, for its utilisation")
     parser.add_argument("--peak-of", choices=WAYS, help=argparse.SUPPRESS)

@@ -28,7 +28,7 @@ def generate(
     Returns: token ids of the answers, shape (batch, new_tokens), padded on the right; `GistModel.decode` makes text of them.
 
     Raises:
-        ValueError: the cache belongs to another model, or has another number of rows than there are inputs; a batch size
+        ValueError: no inputs; several cached prompts, but not one for each input; a cache of another model; a batch size
             below 1; or a generate argument that cannot be served (see GistModel.generate_answers).
     """
     refuse_text(inputs, "inputs")

@@ -62,7 +62,7 @@ def answer_split(
 def _answer_batch(gist_model: GistModel, batch: Sequence[Question], max_new_tokens: int) -> Iterator[dict[str, Any]]:
     instructions, inputs = [q.instruction for q in batch], [q.input for q in batch]
     if gist_model.settings.condition == "gist":
-        cache = compress(gist_model, instructions)
+        cache = compress(gist_model, instructions, batch_size=len(batch))
         tokens = generate(
             gist_model, cache, inputs, batch_size=len(batch), max_new_tokens=max_new_tokens, do_sample=False
         )
