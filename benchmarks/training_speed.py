@@ -33,6 +33,7 @@ from gist_core.masks import Condition, GistSpan, decoder_bounds
 from gist_core.models.attention import attach_gist_attention
 from gist_core.models.gist_model import pad_rows
 from gist_core.training.collate import IGNORED, Collator
+from gist_core.training.compiled import compile_layers
 from gist_core.training.examples import Batching, Example, Limits, make_examples
 
 WAYS = ("gist", "pos_control", "neg_control", "padded", "recipe")
@@ -49,9 +50,8 @@ class Bench:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
         self.model: PreTrainedModel = model.to(self.device).train()
         self.model.get_input_embeddings().requires_grad_(False)  # as the default run
-        if compiled:  # layer by layer: what finds the gist tokens and lays down the mask is outside of them
-            for layer in self.model.get_decoder().layers:
-                layer.compile(dynamic=True)
+        if compiled:
+            compile_layers(self.model)
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(trained, lr=1e-6, fused=True)  # as in training
         self.max_length = max_length
@@ -185,9 +185,6 @@ def main() -> None:
     parser.add_argument("--peak-tflops", type=float, help="of the device, for its utilisation")
     parser.add_argument("--peak-of", choices=WAYS, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    # Each way is compiled for itself; past the limit, which is 8, torch goes on uncompiled with no more than a warning.
-    torch._dynamo.config.recompile_limit = 64
-    torch._dynamo.config.fail_on_recompile_limit_hit = True
     bench = Bench(
         args.model,
         args.max_length,

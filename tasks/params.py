@@ -115,10 +115,14 @@ class TrainParams(Section):
 
 
 class EngineParams(Section):
+    """attention: transformers' implementation; flex_attention needs a GPU. torch_compile: compile a decoder's layers."""
+
     zero_stage: Literal[1, 2, 3] | None = None
     offload: bool = False
     processes: PositiveInt = 1
     hostfile: str | None = None
+    attention: Literal["sdpa", "eager", "flex_attention"] = "sdpa"
+    torch_compile: bool = False
 
     @model_validator(mode="after")
     def _deepspeed_only(self) -> "EngineParams":
@@ -127,6 +131,10 @@ class EngineParams(Section):
             raise ValueError(
                 f"{', '.join(key for key, is_given in given.items() if is_given)} would do nothing: engine=single is one "
                 "process without DeepSpeed; take engine=zero1, zero2 or zero3"
+            )
+        if self.torch_compile and self.zero_stage == 3:
+            raise ValueError(
+                "torch_compile needs whole layers, whose weights ZeRO-3 divides; take engine=zero2 or leave it out"
             )
         return self
 

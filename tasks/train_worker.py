@@ -55,6 +55,7 @@ def _run_job(job: Job) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
     from gist_core.models.gist_model import GistModel, GistSettings
+    from gist_core.training.compiled import compile_layers
     from gist_core.training.distill import Teacher
     from gist_core.training.engine import deepspeed_config, init_processes, sharded_loading, world_size
     from gist_core.training.examples import Limits
@@ -82,6 +83,8 @@ def _run_job(job: Job) -> None:
         lora_rank=job.run.lora_rank,
         frozen_layers=job.run.frozen_layers or 0,
     )
+    if use_cpu and job.engine.attention == "flex_attention":
+        raise ValueError("engine.attention: flex_attention has no backward pass without a GPU; leave it at sdpa")
     if not use_cpu:
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         if local > torch.cuda.device_count():
@@ -98,7 +101,13 @@ def _run_job(job: Job) -> None:
     # Float32, or small updates are lost; in bf16 DeepSpeed has a copy of its own for the optimizer.
     with sharded_loading(deepspeed):
         in_bf16 = deepspeed is not None and settings.bf16
-        model = auto_class.from_pretrained(job.start, dtype=torch.bfloat16 if in_bf16 else torch.float32)
+        model = auto_class.from_pretrained(
+            job.start,
+            dtype=torch.bfloat16 if in_bf16 else torch.float32,
+            attn_implementation=job.engine.attention,
+        )
+    if job.engine.torch_compile:
+        compile_layers(model)
     tokenizer = AutoTokenizer.from_pretrained(job.start)
     gist_model = GistModel(model, tokenizer, GistSettings(job.run.condition, job.run.num_gist_tokens))
     examples_of = partial(

@@ -1,4 +1,4 @@
-"""What ends a training from outside, as one message that says what to do: no memory, no disk, no DeepSpeed operator."""
+"""What ends a training from outside, as one message that says what to do: no memory, no disk, no compiler."""
 
 import errno
 import shutil
@@ -13,6 +13,7 @@ from gist_core.out_of_memory import is_out_of_memory
 
 GIB = 1 << 30
 NO_DISK = ("no space left on device", "pytorchstreamwriter failed", "unexpected pos")
+NO_COMPILER = ("no working c++ compiler", "failed to find c compiler", "cannot find a working triton")
 NO_OPERATOR = ("unable to jit load", "ninja is required", "error building extension", "cuda_home", "hasn't been built")
 
 
@@ -52,6 +53,11 @@ def _explain(error: BaseException, work_dir: Path) -> str | None:
         return (
             f"a checkpoint could not be written to {work_dir} ({first_line:.200}; {free:.1f} GiB free). Free some space "
             "and start again: the training goes on from its last whole checkpoint"
+        )
+    if any(sign in text for sign in NO_COMPILER):
+        return (
+            f"torch.compile has no compiler ({first_line:.200}). Install g++ (and Triton for GPUs), or leave "
+            "engine.torch_compile out"
         )
     if any(sign in text for sign in NO_OPERATOR):
         return (

@@ -9,7 +9,7 @@ import torch
 from gist_core.benchmark.measure import Prompt, measure
 from gist_core.cache import compress, generate
 from gist_core.models.gist_model import GistModel
-from tasks.train_worker import run_job
+from tasks.train_worker import Job, run_job
 from tests.tiny import tiny_gist_model
 from tests.training.jobs import job, write_base_and_rows
 
@@ -50,15 +50,27 @@ def test_the_three_strategies_are_measured(device: str) -> None:
     assert all((row["device_ms"] is not None) == (device == "cuda") for row in rows)
 
 
+def losses(trained: Job) -> list[float]:
+    run_job(trained)
+    lines = (Path(trained.work_dir) / "curve.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
 @pytest.mark.gpu
 @NO_GPU
 @pytest.mark.parametrize("condition", ["gist", "pos_control", "neg_control"])
 def test_bf16_trains_on_a_gpu_as_fp32_does(tmp_path: Path, condition: str) -> None:
     write_base_and_rows(tmp_path)
-    losses = {}
-    for bf16 in (False, True):
-        trained = job(tmp_path, f"bf16-{bf16}", condition=condition, bf16=bf16)
-        run_job(trained)
-        lines = (Path(trained.work_dir) / "curve.jsonl").read_text(encoding="utf-8").splitlines()
-        losses[bf16] = [json.loads(line)["loss"] for line in lines]
-    assert losses[True] == pytest.approx(losses[False], rel=0.02)
+    fp32, bf16 = (losses(job(tmp_path, f"bf16-{bf16}", condition=condition, bf16=bf16)) for bf16 in (False, True))
+    assert bf16 == pytest.approx(fp32, rel=0.02)
+
+
+@pytest.mark.gpu
+@NO_GPU
+@pytest.mark.parametrize("engine", [{"attention": "flex_attention"}, {"torch_compile": True}], ids=["flex", "compiled"])
+def test_flex_attention_and_compiled_layers_train_on_a_gpu_as_sdpa_does(
+    tmp_path: Path, engine: dict[str, str | bool]
+) -> None:
+    write_base_and_rows(tmp_path)
+    plain, other = (losses(job(tmp_path, f"with-{len(how)}", engine=how)) for how in ({}, engine))
+    assert other == pytest.approx(plain, rel=1e-3)

@@ -13,11 +13,15 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from gist_core.models.gist_model import GistModel
 from gist_core.training.checkpoints import MARKER, last_complete_checkpoint
+from gist_core.training.compiled import compile_layers
+from tasks.params import EngineParams
 from tasks.train_worker import ERROR_FILE, Job, run_job
+from tests.tiny import tiny_model
 from tests.training.jobs import job, start, write_base_and_rows
 
 
@@ -160,6 +164,51 @@ def test_one_process_trains_on_one_of_several_gpus(folder: Path, monkeypatch: py
     alone = job(folder, "two-gpus", steps=2)
     run_job(alone)
     assert len(losses(alone)) == 2
+
+
+def test_the_attention_of_the_engine_is_the_one_that_trains(
+    folder: Path, uninterrupted: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eager = job(folder, "eager", engine={"attention": "eager"})
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", None)
+    run_job(eager)
+    assert losses(eager) == pytest.approx(losses(uninterrupted), abs=1e-5)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_flex_attention_is_refused_where_it_cannot_train(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"engine.attention: flex_attention has no backward pass without a GPU"):
+        run_job(job(folder, "flex", engine={"attention": "flex_attention"}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", [{}, {"zero_stage": 2, "processes": 2}], ids=["single", "zero2"])
+def test_compiled_layers_train_what_others_do(folder: Path, uninterrupted: Job, engine: dict[str, int]) -> None:
+    compiled = job(folder, f"compiled-{len(engine)}", engine=engine | {"torch_compile": True})
+    finish(compiled)
+    assert losses(compiled) == pytest.approx(losses(uninterrupted), abs=1e-5)
+    ours, theirs = weights(compiled), weights(uninterrupted)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in theirs)
+
+
+@pytest.mark.slow
+def test_without_a_compiler_it_says_what_to_install(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "/nowhere/g++")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    process = start(job(folder, "no-compiler", engine={"torch_compile": True}))
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 2, output
+    assert "torch.compile has no compiler" in output
+
+
+def test_what_cannot_be_compiled_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="torch_compile needs whole layers, whose weights ZeRO-3 divides"):
+        EngineParams(zero_stage=3, torch_compile=True)
+    with pytest.raises(ValueError, match="torch_compile is for the layers of decoders; t5 has none such"):
+        compile_layers(tiny_model("t5"))
 
 
 def test_a_batch_that_does_not_divide_among_processes_is_refused(folder: Path) -> None:

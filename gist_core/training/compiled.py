@@ -1,0 +1,23 @@
+"""torch.compile, layer by layer: what finds the gist tokens and lays down the mask stays outside of what is compiled."""
+
+import torch
+from transformers import PreTrainedModel
+
+RECOMPILE_LIMIT = (
+    64  # torch's 8 are few where layers differ and a training evaluates; a graph serves all lengths of rows
+)
+
+
+def compile_layers(model: PreTrainedModel) -> None:
+    """Has each layer of a decoder compiled when it is first called. Names and weights stay as they are.
+
+    Raises:
+        ValueError: not a decoder. (A T5's attention is handed its cache from outside, which breaks the graphs.)
+    """
+    layers = [] if model.config.is_encoder_decoder else getattr(model.get_decoder(), "layers", [])
+    if not layers:
+        raise ValueError(f"torch_compile is for the layers of decoders; {model.config.model_type} has none such")
+    torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
+    torch._dynamo.config.fail_on_recompile_limit_hit = True  # or torch goes on uncompiled, with no more than a warning
+    for layer in layers:
+        layer.compile(dynamic=True)
