@@ -7,7 +7,7 @@ croissant.json in data/alpaca_plus."""
 
 from gist_core.data.assemble import build_from_folder, write_data_folder
 from tasks import paths
-from tasks.params import ColumnParams
+from tasks.sections import ColumnParams
 from tasks.stage import Stage, stage_main
 
 

@@ -24,8 +24,8 @@ from gist_core.scoring.judge.summary import summarise_verdicts
 from gist_core.scoring.judge.verdict import Judge, Verdict, verdict_record
 from gist_core.scoring.predictions import answered_splits, read_predictions, rows_answered_by_all
 from tasks import paths
-from tasks.params import JudgeParams
 from tasks.parent import told_by_term
+from tasks.sections import JudgeParams
 from tasks.stage import Stage, stage_main
 
 OTHER = "pos_control"

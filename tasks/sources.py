@@ -11,7 +11,7 @@ from pathlib import Path
 from gist_core.data.own import gather_own
 from gist_core.data.sources import Manifest, gather_download, gather_embedded, gather_folder
 from tasks import paths
-from tasks.params import DataParams
+from tasks.sections import DataParams
 from tasks.stage import Stage, stage_main
 
 # Not the stage's work_dir, which another parameter or line of code empties: here a hash (a blob id, a commit of the hub)

@@ -27,8 +27,9 @@ from gist_core.lineage.source import source_state
 from gist_core.lineage.statement import write_statement
 from tasks import paths
 from tasks.locks import held
-from tasks.params import Params, RunParams, load_params
+from tasks.params import Params, load_params
 from tasks.parent import die_with_parent
+from tasks.sections import RunParams
 
 # Environment variables that can change a stage's result; they belong to its statement.
 RESULT_VARIABLES = (

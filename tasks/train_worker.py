@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.params import EngineParams, RunParams, Section, TrainParams
+from tasks.sections import EngineParams, RunParams, Section, TrainParams
 
 if TYPE_CHECKING:
     from gist_core.training.examples import Example

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from tasks.params import DataParams
+from tasks.sections import DataParams
 
 SIZES = {"num_seen": 1, "num_unseen": 1}
 

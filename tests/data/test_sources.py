@@ -8,7 +8,7 @@ import pytest
 from gist_core.data import sources as sources_module
 from gist_core.data.sources import Manifest, gather_download, gather_folder, read_manifest
 from gist_core.data.upstream import DEFAULT_BASE_URL, UPSTREAM, Role, UpstreamFile, blob_id
-from tasks.params import DataParams
+from tasks.sections import DataParams
 from tasks.sources import gather
 from tests.data.random_sources import SMALL_ALPACA, SMALL_SELF_INSTRUCT, SMALL_TASKS, write_upstream_shapes
 from tests.data.test_download import Server, half, server, whole  # noqa: F401

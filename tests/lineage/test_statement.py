@@ -14,7 +14,7 @@ from gist_core.lineage.ledger import Ledger
 from gist_core.lineage.lockfile import form_problems, parse_lock
 from gist_core.lineage.runlog import LOG, Stopwatch, append_run, log_problems, runs_of
 from gist_core.lineage.source import source_state
-from tasks.params import RunParams
+from tasks.sections import RunParams
 from tests.lineage import project
 
 

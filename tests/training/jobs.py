@@ -8,7 +8,7 @@ from typing import Any
 
 from gist_core.data.rows import Row, row_id, write_rows
 from gist_core.models.base import add_gist_token
-from tasks.params import EngineParams, RunParams, TrainParams
+from tasks.sections import EngineParams, RunParams, TrainParams
 from tasks.train_worker import Job
 from tests.tiny import byte_tokenizer, tiny_model
 

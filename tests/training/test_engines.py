@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from gist_core.models.gist_model import GistModel
 from gist_core.training.checkpoints import MARKER, last_complete_checkpoint
 from gist_core.training.compiled import compile_layers
-from tasks.params import EngineParams
+from tasks.sections import EngineParams
 from tasks.train_worker import ERROR_FILE, Job, run_job
 from tests.tiny import tiny_model
 from tests.training.jobs import job, start, write_base_and_rows

@@ -19,7 +19,7 @@ from gist_core.training.collate import IGNORED, Collator
 from gist_core.training.distill import Teacher
 from gist_core.training.examples import Example, Limits, make_examples
 from gist_core.training.failures import check_disk, explained
-from tasks.params import RunParams
+from tasks.sections import RunParams
 from tasks.train_worker import Job, run_job
 from tests.tiny import tiny_gist_model
 from tests.training.jobs import job, start, write_base_and_rows
