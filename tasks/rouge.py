@@ -12,7 +12,13 @@ from typing import Any
 import pandas as pd
 
 from gist_core.data.rows import read_rows
-from gist_core.scoring.predictions import answered_splits, exactly_equal, read_predictions, rows_answered_by_all
+from gist_core.scoring.predictions import (
+    answered_splits,
+    count_cut,
+    exactly_equal,
+    read_predictions,
+    rows_answered_by_all,
+)
 from gist_core.scoring.rouge import has_words, score_pairs
 from gist_core.scoring.summary import summarise_split
 from tasks import paths
@@ -52,10 +58,14 @@ def run(stage: Stage) -> None:
         summaries[split]["empty_predictions"] = {
             name: sum(not answer.strip() for answer in answers[name]) for name in runs
         }
+        summaries[split]["cut_predictions"] = {
+            name: count_cut(folder / f"{split}.jsonl") for name, folder in folders.items()
+        }
         facts[split] = {
             "rows": len(rows),
             "references_without_words": sum(not has_words(row.output) for row in rows),
             "empty_predictions": summaries[split]["empty_predictions"],
+            "cut_predictions": summaries[split]["cut_predictions"],
         }
     stage.facts["rouge"] = facts
     with stage.out(paths.SCORES) as folder:

@@ -97,7 +97,7 @@ def saved(
     if difference.value is None:
         return None
     result: dict[str, Any] = {"pct": -100 * difference.value + 0.0, "ci95_pct": None, "ci95_paper_pct": None}
-    if len(baseline) > 1 and difference.ci95 is not None:
+    if difference.ci95 is not None:
         low, high = difference.ci95
         result["ci95_pct"] = [-100 * high + 0.0, -100 * low + 0.0]
         result["ci95_paper_pct"] = list(relative_difference_normal(baseline, other)[1:])

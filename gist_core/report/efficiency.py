@@ -27,6 +27,7 @@ QUANTITIES: tuple[tuple[str, str, Callable[[float | None], str]], ...] = (
 )
 
 
+ENOUGH_BATCHES = 10
 GROUPS = (("", 1), ("Mean, by what is cached", 3), ("Saved by the gist cache, %", 3))
 COLUMNS = ("Quantity", "None", "Instruction", "Gist", "vs none", "paper's interval", "vs instruction")
 
@@ -79,6 +80,10 @@ def _table(run: str, size: str, batch: Json, summary: Json) -> Table:
         notes.append(f"Measured on: {summary['device']}.")
     if batch.get("n_unpaired"):
         notes.append(f"{batch['n_unpaired']} batches were not measured under every strategy and are left out.")
+    if batch["n"] < ENOUGH_BATCHES:
+        notes.append(
+            f"A bootstrap over fewer than {ENOUGH_BATCHES} batches is too narrow: read its intervals as a lower bound."
+        )
     if batch.get("formula_vs_counted_max_pct") is not None:
         notes.append(f"Formula and count differ by at most {number(batch['formula_vs_counted_max_pct'], 2)} %.")
     if strategies.get("none", {}).get("device_ms") is None:

@@ -1,13 +1,16 @@
 """What the figures mean: estimators, intervals, seeds; and the commands that trace a number."""
 
-from gist_core.report.inputs import ReportInputs
+from collections.abc import Iterable
+
+from gist_core.report.inputs import Json, ReportInputs
 
 
 def definitions(inputs: ReportInputs) -> list[tuple[str, str]]:
     """(term, meaning) pairs, in the order of the page."""
-    rouge = inputs.params["rouge"]
-    draws = f"{rouge['resamples']:,} resamples, seed {rouge['seed']}"
-    bench = "; ".join(sorted({f"{s['resamples']:,} resamples, seed {s['seed']}" for s in inputs.benchmark.values()}))
+    draws = _draws([inputs.params["rouge"]])
+    judged = _draws([entry for splits in inputs.judge.values() for entry in splits.values()])
+    people = _draws([(inputs.human_eval or {}).get("bootstrap", {})])
+    bench = _draws(inputs.benchmark.values())
     by_dev_loss = inputs.params["train"].get("select") == "dev_loss"
     chosen = "The least loss on rows held out of train, which are not reported" if by_dev_loss else "A fixed last step"
     return [
@@ -33,9 +36,11 @@ def definitions(inputs: ReportInputs) -> list[tuple[str, str]]:
         ),
         (
             "95 % interval",
-            f"Percentile bootstrap over the rows of the split ({draws}). Runs are resampled together, so what "
-            "they share cancels. Exact match: Wilson. An interval covers the choice of rows, not that of training "
-            "seeds: each run was trained once.",
+            f"Percentile bootstrap over the rows of the split ({draws}"
+            + "".join(f"; {whose}: {how}" for whose, how in (("judge", judged), ("people", people)) if how)
+            + "). Runs are resampled together, so what "
+            "they share cancels. Exact match: Wilson; so are win rates of rows that were all judged alike. None where all rows "
+            "score alike. An interval covers the choice of rows, not that of training seeds: each run was trained once.",
         ),
         (
             "Saved, %",
@@ -57,6 +62,13 @@ def definitions(inputs: ReportInputs) -> list[tuple[str, str]]:
         ("Decoding", f"Greedy, at most {inputs.params['generate']['max_new_tokens']} new tokens."),
         ("Checkpoint", f"{chosen}. The paper chose its checkpoint on a split that it reports."),
     ]
+
+
+def _draws(bootstraps: Iterable[Json]) -> str:
+    """How samples were drawn, in words."""
+    return "; ".join(
+        sorted({f"{b['resamples']:,} resamples, seed {b['seed']}" for b in bootstraps if "resamples" in b})
+    )
 
 
 def trace(inputs: ReportInputs) -> list[tuple[str, str]]:

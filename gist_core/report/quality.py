@@ -28,7 +28,7 @@ def score_table(inputs: ReportInputs) -> Table:
         groups=[("", 1), *((split.capitalize(), 3) for split in SPLITS)],
         columns=["Run", *("ROUGE-L", "Exact", "Win") * len(SPLITS)],
         rows=rows,
-        notes=notes + _missing_splits(inputs),
+        notes=[*notes, *_cut_and_empty(inputs), *_missing_splits(inputs)],
     )
 
 
@@ -57,7 +57,11 @@ def normalised_table(inputs: ReportInputs) -> Table:
         source="reports/metrics.json; the paper's row: computed from its release (rouge.csv)",
         columns=["Run", *(split.capitalize() for split in SPLITS)],
         rows=rows,
-        notes=[*notes, "A dash: the controls do not differ enough for a ratio."],
+        notes=[
+            *notes,
+            "A dash: the controls do not differ enough for a ratio, or the split was not answered. A value without "
+            "an interval: in too many resamples they do not.",
+        ],
     )
 
 
@@ -131,19 +135,24 @@ def judge_table(inputs: ReportInputs) -> Table:
     notes = [
         "Identical answers count as ties, without a call. Refused, unparsable and failed verdicts are no ties: they "
         "count in no win rate.",
-        "First: share of the decided rows won by the answer shown first (50 is unbiased). Agree: rows on which both "
+        "First: share of the calls with a winner that the answer shown first won (50 is unbiased). Agree: rows on which both "
         "orders gave the same verdict. Len.: win rate with the effect of length taken out.",
     ]
     if any(not _is_language_model(splits) for splits in inputs.judge.values()):
         notes.insert(
             0, "The reference rule is not a language model: it compares each answer with the reference by ROUGE-L."
         )
-    costs = [
-        entry["cost_usd"] for splits in inputs.judge.values() for entry in splits.values() if entry.get("cost_usd")
-    ]
-    if costs:
+    entries = [entry for splits in inputs.judge.values() for entry in splits.values()]
+    if cost := sum(entry.get("cost_usd") or 0.0 for entry in entries):
+        unpriced = sum(entry.get("calls_unpriced", 0) for entry in entries)
+        beside = (
+            f" Beside it, {unpriced:,} calls may have been charged for, at a cost that is not known."
+            if unpriced
+            else ""
+        )
         notes.append(
-            f"The verdicts cost at most {number(sum(costs), 2)} USD: a call that runs share counts for each of them."
+            f"The answers cost {number(cost, 2)} USD by the provider's token counts; what runs or splits share counts for each "
+            f"of them.{beside}"
         )
     missing = [run for run in inputs.runs if run != "pos_control" and run not in inputs.judge]
     if missing:
@@ -243,6 +252,21 @@ def _paper_scores(run: paper.PaperRun) -> TableRow:
         cells.append("(100)" if control else number(run.exact_match_pct[index] if run.exact_match_pct else None))
         cells.append("(50)" if control else number(run.win_pct[index] if run.win_pct else None))
     return row(*cells, kind="paper")
+
+
+def _cut_and_empty(inputs: ReportInputs) -> list[str]:
+    """How many answers ended at the limit of new tokens, and how many are empty: both count as they are."""
+    return [
+        f"{what}, {split.capitalize()}: "
+        + ", ".join(f"{run} {counts[run]}" for run in inputs.runs if counts.get(run))
+        + "."
+        for split in inputs.splits
+        for what, key in (
+            ("Answers cut at the limit of new tokens", "cut_predictions"),
+            ("Empty answers", "empty_predictions"),
+        )
+        if any((counts := inputs.metrics[split].get(key, {})).values())
+    ]
 
 
 def _missing_splits(inputs: ReportInputs) -> list[str]:

@@ -48,6 +48,12 @@ def read_predictions(path: Path) -> dict[str, str]:
     return predictions
 
 
+def count_cut(path: Path) -> int:
+    """How many of the answers in a file that `read_predictions` takes ended at the limit of new tokens."""
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return sum(json.loads(line).get("finish_reason") == "length" for line in lines if line)
+
+
 def answered_splits(folders: Mapping[str, Path]) -> list[str]:
     """The validation splits that all runs have answered. folders: of their generations, by run.
 

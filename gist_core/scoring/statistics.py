@@ -24,19 +24,20 @@ _ROWS_DRAWN_AT_ONCE = 4_000_000  # bounds the memory of one block of resamples t
 @dataclass(frozen=True)
 class MeanEstimate:
     """A mean in the unit of its values, its 95 % percentile bootstrap interval, and the median of the resampled means
-    (the figure that `evaluate`'s aggregator calls `mid`, and that the paper prints)."""
+    (the figure that `evaluate`'s aggregator calls `mid`, and that the paper prints). `ci95` is None where all values are
+    alike, a single one say: every resample is then too, and would claim certainty."""
 
     mean: float
-    ci95: Interval
+    ci95: Interval | None
     bootstrap_median: float
     n: int
 
 
 @dataclass(frozen=True)
 class RatioEstimate:
-    """A ratio of means and its 95 % interval. `value` is None where the denominator is not positive; `ci95` is None
-    where the interval has no finite end: a resample whose denominator is not positive counts as infinite, with the sign
-    of its numerator."""
+    """A ratio of means and its 95 % interval. `value` is None where the denominator is not positive; `ci95` is None with a
+    single row, and where the interval has no finite end: a resample whose denominator is not positive counts as infinite,
+    with the sign of its numerator."""
 
     value: float | None
     ci95: Interval | None
@@ -45,10 +46,11 @@ class RatioEstimate:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """mean(a) - mean(b), its 95 % interval, and the two-sided p value of "a and b are interchangeable row by row"."""
+    """mean(a) - mean(b), its 95 % interval (None where all rows differ alike), and the two-sided p value of "a and b are
+    interchangeable row by row"."""
 
     difference: float
-    ci95: Interval
+    ci95: Interval | None
     p_value: float
     n: int
 
@@ -95,7 +97,8 @@ def bootstrap_mean(values: Values, *, resamples: int = 1000, seed: int = 0) -> M
     """
     means = resampled_means(values, resamples=resamples, seed=seed)[0]
     array = _table([values])[0]
-    return MeanEstimate(float(array.mean()), percentile_interval(means), float(np.median(means)), len(array))
+    interval = percentile_interval(means) if np.ptp(array) > 0 else None
+    return MeanEstimate(float(array.mean()), interval, float(np.median(means)), len(array))
 
 
 def normalised_score(
@@ -164,7 +167,7 @@ def _ratio(
     np.divide(numerators, denominators, out=ratios, where=denominators > 0)
     with np.errstate(invalid="ignore"):  # between two infinite ones
         interval = percentile_interval(ratios)
-    return RatioEstimate(numerator / denominator, interval if np.isfinite(interval).all() else None, n)
+    return RatioEstimate(numerator / denominator, interval if n > 1 and np.isfinite(interval).all() else None, n)
 
 
 def _table(samples: Sequence[Values] | NDArray[np.float64]) -> NDArray[np.float64]:

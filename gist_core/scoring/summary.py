@@ -27,8 +27,9 @@ def summarise_split(
     scores, exact_match: by run, over the same rows in the same order; among the runs pos_control and neg_control.
 
     Returns:
-        `rouge_1`, `rouge_2`, `rouge_l`, `exact_match`: by run `mean_pct`, `ci95_pct` (bootstrap; Wilson for exact
-        match), `n`, and for ROUGE `bootstrap_median_pct`, the figure that the paper prints. `normalised`: by run,
+        `rouge_1`, `rouge_2`, `rouge_l`, `exact_match`: by run `mean_pct`, `ci95_pct` (bootstrap, null where all rows
+        score alike; Wilson for exact match), `n`, and for ROUGE `bootstrap_median_pct`, the figure that the paper prints.
+        `normalised`: by run,
         null where the controls do not differ. `significance`: ROUGE-L of every two runs.
     """
     summary: dict[str, Any] = {}
@@ -55,7 +56,7 @@ def summarise_split(
                 "a": a,
                 "b": b,
                 "difference_pct": rounded(test.difference),
-                "ci95_pct": [rounded(end) for end in test.ci95],
+                "ci95_pct": _interval(test.ci95),
                 "p_value": test.p_value,
             }
         )
@@ -76,10 +77,14 @@ def _mean(values: Sequence[float], *, resamples: int, seed: int) -> dict[str, An
     estimate = bootstrap_mean(values, resamples=resamples, seed=seed)
     return {
         "mean_pct": rounded(estimate.mean),
-        "ci95_pct": [rounded(end) for end in estimate.ci95],
+        "ci95_pct": _interval(estimate.ci95),
         "bootstrap_median_pct": rounded(estimate.bootstrap_median),
         "n": estimate.n,
     }
+
+
+def _interval(ends: Interval | None) -> list[float] | None:
+    return None if ends is None else [rounded(end) for end in ends]
 
 
 def _share(matches: Sequence[bool]) -> dict[str, Any]:

@@ -82,6 +82,15 @@ def test_missing_ratings_are_dropped_pair_by_pair():
     assert mean_pairwise_kappa(ratings, (-1, 0, 1)) == pytest.approx(sum(pairs) / 3, abs=1e-15)
 
 
+def test_a_rater_who_has_just_begun_weighs_little():
+    first = np.array([1, 0, -1, 1, 0, 0, 1, -1, 0, 1.0])
+    second = np.array([1, 0, 0, 1, 0, -1, 1, -1, 0, 1.0])
+    begun = np.full(10, NAN)
+    begun[0] = -1  # against both
+    alone = mean_pairwise_kappa(np.stack([first, second]), (-1, 0, 1))
+    assert mean_pairwise_kappa(np.stack([first, second, begun]), (-1, 0, 1)) == pytest.approx(alone * 10 / 12)
+
+
 def test_fleiss_counts_only_items_that_all_rated():
     complete = np.array([[1, 0, 1, 0], [1, 0, 0, 0], [1, 1, 1, 0.0]])
     padded = np.hstack([complete, [[NAN], [1.0], [0.0]]])

@@ -86,6 +86,10 @@ def test_csv_round_trip_of_any_text(rows):
     assert read_csv(write_csv(columns, rows)) == [dict(zip(columns, row, strict=True)) for row in rows]
 
 
+def test_a_cell_as_long_as_a_field_of_the_data_may_be_is_read_back():
+    assert read_csv(write_csv(["a", "b"], [["x" * 1_000_000, "y"]])) == [{"a": "x" * 1_000_000, "b": "y"}]
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_csv_saved_again_by_a_spreadsheet_is_read(tmp_path, drawn, delimiter):
     """Other delimiter, no quotes where not needed, no byte order mark, bare newlines, rows in another order."""

@@ -157,6 +157,18 @@ def test_ratings_that_are_all_the_same_are_no_certainty(winner, rate):
     assert (found["interval"], run(draw(), answers_for(draw()))["win_rate"]["interval"]) == ("wilson", "bootstrap")
 
 
+def test_items_that_all_come_to_the_same_are_no_certainty():
+    drawn = draw(10)
+    answers = {
+        name: {r: choice_for(drawn, name, r, winner) for r in drawn.row_ids}
+        for name, winner in zip(ANNOTATORS[:2], ("run", "against"), strict=True)
+    }
+    found = run(drawn, answers)["win_rate"]
+    low, high = proportion_confint(5, 10, method="wilson")
+    assert (found["win_rate_pct"], found["interval"]) == (50, "wilson")
+    assert found["ci95_pct"] == pytest.approx([100 * low, 100 * high])
+
+
 def test_one_annotator_has_a_win_rate_but_no_agreement():
     drawn = draw()
     figures = run(drawn, {ANNOTATORS[1]: answers_for(drawn)[ANNOTATORS[1]]}, judge_for(drawn))

@@ -186,7 +186,10 @@ def _verdicts(rng: random.Random) -> dict[str, Any]:
         "provider": "reference_rule",
         "model": None,
         "protocol": "strict",
+        "resamples": 500,
+        "seed": 3,
         "cost_usd": 0.0,
+        "calls_unpriced": 0,
         "is_language_model": False,
     }
 

@@ -218,6 +218,43 @@ def test_a_rule_that_judged_is_never_passed_off_as_a_language_model(html, inputs
     assert "Judge: m-1, strict" in other
 
 
+def test_what_the_judge_cost_is_no_more_than_is_known(inputs):
+    def said(**changes):
+        judged = {run: {s: v | changes for s, v in splits.items()} for run, splits in inputs.judge.items()}
+        return to_markdown(Page("t", replace(inputs, judge=judged)))
+
+    assert "cost 0.06 USD" in (known := said(cost_usd=0.01))  # two runs on three splits
+    assert "at a cost that is not known" not in known
+    assert "Beside it, 12 calls may have been charged for" in said(cost_usd=0.01, calls_unpriced=2)
+    assert "The answers cost" not in said(cost_usd=None, calls_unpriced=2)
+
+
+def test_answers_that_were_cut_or_empty_are_said(inputs, markdown):
+    assert "Answers cut" not in markdown
+    metrics = inputs.metrics | {
+        "human": inputs.metrics["human"]
+        | {"cut_predictions": {"gist-1": 7, "gist-5": 0}, "empty_predictions": {"gist-5": 1}}
+    }
+    page = to_markdown(Page("t", replace(inputs, metrics=metrics)))
+    assert "Answers cut at the limit of new tokens, Human: gist-1 7." in page
+    assert "Empty answers, Human: gist-5 1." in page
+
+
+def test_each_interval_says_how_it_was_drawn(inputs, markdown):
+    assert "; judge: 500 resamples, seed 3)" in markdown
+
+
+def test_intervals_over_few_batches_are_called_too_narrow(inputs, markdown):
+    assert "is too narrow" not in markdown
+    benchmark = {
+        run: summary | {"batch_sizes": {size: batch | {"n": 4} for size, batch in summary["batch_sizes"].items()}}
+        for run, summary in inputs.benchmark.items()
+    }
+    assert "A bootstrap over fewer than 10 batches is too narrow" in to_markdown(
+        Page("t", replace(inputs, benchmark=benchmark))
+    )
+
+
 def test_what_is_missing_is_said(folder, tmp_path):
     root, given = folder
     shutil.copytree(root, tmp_path / "copy")

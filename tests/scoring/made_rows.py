@@ -43,11 +43,12 @@ def make_rows(split: str, count: int) -> list[Row]:
 
 
 def write_generations(path: Path, run: str, rows: list[Row], predictions: list[str]) -> None:
-    """A generations file as the generate stage writes it."""
+    """A generations file as the generate stage writes it; the first three answers of gist-1 were cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
-        for row, prediction in zip(rows, predictions, strict=True):
+        for index, (row, prediction) in enumerate(zip(rows, predictions, strict=True)):
             record = {"row_id": row.row_id, "run": run, "split": row.split, "model": "0" * 64, "prediction": prediction}
+            record["finish_reason"] = "length" if run == "gist-1" and index < 3 else "stop"
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 

@@ -200,7 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0].removeprefix("/v1/").split("/")
         if path == ["batches"]:
-            self._json(200, {"object": "list", "data": list(self.owner.batches.values()), "has_more": False})
+            self._json(200, {"object": "list", "data": list(self.owner.batches.values())[::-1], "has_more": False})
         elif path[0] == "batches":
             batch = self.owner.batches[path[1]]
             batch["polls"] += 1

@@ -12,7 +12,7 @@ from gist_core.scoring.judge.settings import OpenAISettings
 from gist_core.scoring.judge.store import CallStore
 
 from .judging import PRICES, judge, make_pairs
-from .scripted_server import Fail, ScriptedServer, choose
+from .scripted_server import Fail, Hang, ScriptedServer, choose
 
 
 @pytest.fixture
@@ -95,6 +95,35 @@ def test_a_batch_that_is_made_but_not_confirmed_is_not_made_again(store: Path) -
         assert set(server.asked.values()) == {1}
 
 
+@pytest.mark.parametrize("made", [False, True])
+def test_requests_of_a_batch_that_failed_go_into_another_though_its_making_is_not_confirmed(
+    store: Path, made: bool
+) -> None:
+    """The second batch holds the requests of the first, and the server lists the newest first, as OpenAI does."""
+    pairs = make_pairs(4)
+    with ScriptedServer() as server:
+        run_batch = server.run_batch
+        server.run_batch = lambda batch: batch.update(  # type: ignore[method-assign]
+            status="failed", errors={"object": "list", "data": [{"message": "enqueued token limit", "line": None}]}
+        )
+        with pytest.raises(ValueError, match="batch batch-0 ended as failed enqueued token limit"):
+            judge(server, store, pairs, mode="batch")
+        server.run_batch = run_batch  # type: ignore[method-assign]
+        if made:
+            server.breaks = lambda method, path: (method, path) == ("POST", "/v1/batches")
+            with pytest.raises(ConnectionError):
+                judge(server, store, pairs, mode="batch")
+        else:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("openai.resources.batches.Batches.create", lambda *_, **__: 1 / 0)
+                with pytest.raises(ZeroDivisionError):
+                    judge(server, store, pairs, mode="batch")
+        server.breaks = lambda method, path: False
+        assert [verdict.status for verdict in judge(server, store, pairs, mode="batch")] == ["ok"] * 4
+        assert set(server.asked.values()) == {1}
+        assert [batch["status"] for batch in server.batches.values()] == ["failed", "completed"]
+
+
 def test_a_batch_that_was_not_confirmed_is_found_though_another_run_has_asked_some_of_it(store: Path) -> None:
     pairs = make_pairs(12)
     with ScriptedServer() as server:
@@ -153,6 +182,28 @@ def test_the_budget_counts_what_a_batch_cost_that_an_earlier_run_left_behind(sto
         assert list(server.batches) == ["batch-0"]
 
 
+def test_a_live_call_that_came_too_late_counts_beside_the_batch_that_answered_it(store: Path) -> None:
+    pairs = make_pairs(4)
+    late = lambda m, n: Hang() if n == 1 and m["instruction"] == "task 1" else choose("A")  # noqa: E731
+    with ScriptedServer(late) as server:
+        judge(server, store, pairs, prices=PRICES, timeout_s=0.3, max_attempts=1)
+        verdicts = judge(server, store, pairs, mode="batch", prices=PRICES)
+        assert [call.times_billed for verdict in verdicts for call in verdict.calls] == [1, 2, 1, 1]
+
+
+def test_a_batch_answer_without_token_counts_costs_the_budget_the_most_that_it_can(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = make_pairs(4)
+    limits = {"mode": "batch", "prices": PRICES, "max_output_tokens": 100, "budget_usd": 0.006}
+    with ScriptedServer() as server:
+        monkeypatch.setattr("tests.scoring.scripted_server.USAGE", {})
+        judge(server, store, pairs, **limits)
+        with pytest.raises(ValueError, match=r"would be passed: 0\.00\d+ USD are spent"):
+            judge(server, store, make_pairs(8), **limits)
+        assert list(server.batches) == ["batch-0"]
+
+
 def test_two_runs_at_once_submit_no_request_twice(store: Path) -> None:
     pairs, verdicts = make_pairs(12), {}
     with ScriptedServer() as server:
@@ -191,6 +242,7 @@ def test_a_broken_line_names_batch_and_file_and_nothing_is_asked_again_unless_to
         verdicts = judge(server, store, pairs, mode="batch", lost_calls="ask_again")
         assert [verdict.status for verdict in verdicts] == ["ok"] * 4
         assert sorted(server.asked.values()) == [1, 1, 1, 2]
+        assert sorted(call.times_billed or 0 for verdict in verdicts for call in verdict.calls) == [1, 1, 1, 2]
     assert "line 4 of the file batch-0-output_file_id of batch batch-0" in capsys.readouterr().err
 
 

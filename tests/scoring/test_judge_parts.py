@@ -20,6 +20,7 @@ from gist_core.scoring.judge.settings import OpenAISettings
 from gist_core.scoring.judge.store import CallStore, StoredAnswer
 from gist_core.scoring.judge.summary import length_controlled_win_rate_pct, summarise_verdicts
 from gist_core.scoring.judge.verdict import Call, Verdict, verdict_of, verdict_record
+from gist_core.scoring.rouge import rouge_l_pct
 
 from .made_rows import AWKWARD
 
@@ -201,6 +202,13 @@ def test_the_rule_prefers_the_answer_nearer_to_the_reference_and_says_why() -> N
     assert verdict.calls[0].reason == "ROUGE-L against the reference: A 80.0000, B 0.0000"
     assert judge_by_reference(Pair("row", "t", "", "one", "", "two"), "strict", 0).winner == "tie"
     assert judge_by_reference(Pair("row", "t", "", "one", "x\n", " x"), "strict", 0).status == "identical"
+
+
+def test_equal_scores_of_answers_of_other_length_are_a_tie() -> None:
+    """Both share a third of ROUGE-L with the reference, which floating point computes in two ways."""
+    one, other = "w0", "w0 w1 x x x x x"
+    assert rouge_l_pct("w0 w1 w2 w3 w4", one) != rouge_l_pct("w0 w1 w2 w3 w4", other)
+    assert judge_by_reference(Pair("row", "t", "", "w0 w1 w2 w3 w4", one, other), "strict", 0).winner == "tie"
 
 
 def test_the_rule_fails_where_the_reference_has_no_words() -> None:

@@ -41,6 +41,7 @@ def test_the_stage_writes_a_score_for_every_row_and_the_figures_of_every_split(p
         )
     assert metrics["seen"]["exact_match"]["pos_control"]["mean_pct"] == 100.0
     assert metrics["seen"]["empty_predictions"] == {"pos_control": 0, "neg_control": 4, "gist-1": 0, "tfidf-1": 0}
+    assert metrics["seen"]["cut_predictions"] == {"pos_control": 0, "neg_control": 0, "gist-1": 3, "tfidf-1": 0}
     row = table[(table["run"] == "gist-1") & (table["split"] == "seen")].iloc[3]
     assert row["rouge_l_pct"] == rouge_scores("word 3 null", "word").rouge_l_pct
 

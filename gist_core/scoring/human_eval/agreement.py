@@ -3,7 +3,7 @@
 `ratings` is always a float array of shape (raters, items); NaN = no rating. A coefficient that the data do not define
 (fewer than two ratings anywhere, or one category only, so that chance agreement is certain) is None, never 0 or 1."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from typing import Literal
 
@@ -31,8 +31,9 @@ def cohen_kappa(first: Ratings, second: Ratings, categories: Sequence[float]) ->
 
 
 def mean_pairwise_kappa(ratings: Ratings, categories: Sequence[float]) -> float | None:
-    """Mean of `cohen_kappa` over all pairs of raters for which it is defined (as in the paper, section 4.2)."""
-    return mean_defined([cohen_kappa(one, other, categories) for one, other in combinations(ratings, 2)])
+    """Mean of `cohen_kappa` over all pairs of raters for which it is defined, each counting as the items that both rated:
+    where everybody rated everything, the plain mean of the paper (section 4.2)."""
+    return mean_over_pairs(combinations(ratings, 2), lambda one, other: cohen_kappa(one, other, categories))
 
 
 def fleiss_kappa(ratings: Ratings) -> float | None:
@@ -80,10 +81,14 @@ def percent_agreement(first: Ratings, second: Ratings) -> float | None:
     return float(100 * np.mean(first[both] == second[both])) if both.any() else None
 
 
-def mean_defined(values: Sequence[float | None]) -> float | None:
-    """The mean of the values that are not None."""
-    defined = [value for value in values if value is not None]
-    return sum(defined) / len(defined) if defined else None
+def mean_over_pairs(
+    pairs: Iterable[tuple[Ratings, Ratings]], agreement: Callable[[Ratings, Ratings], float | None]
+) -> float | None:
+    """The mean of a coefficient over the pairs of raters that it is defined for, weighted by the items that both rated: a
+    rater who has just begun weighs little."""
+    found = [(agreement(one, other), int((~(np.isnan(one) | np.isnan(other))).sum())) for one, other in pairs]
+    defined = [(value, items) for value, items in found if value is not None]
+    return sum(value * items for value, items in defined) / sum(items for _, items in defined) if defined else None
 
 
 def _squared_difference(totals: NDArray[np.float64], level: Literal["nominal", "ordinal"]) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from gist_core.scoring.human_eval.agreement import (
     cohen_kappa,
     fleiss_kappa,
     krippendorff_alpha,
-    mean_defined,
+    mean_over_pairs,
     mean_pairwise_kappa,
     percent_agreement,
 )
@@ -112,15 +112,16 @@ def _count(package: Package, given: list[tuple[str, str, Any]]) -> dict[str, int
 
 
 def _win_rate(ratings: Ratings, counts: dict[str, int], draws: NDArray[np.int64]) -> dict[str, Any]:
-    """Tie = 1/2; "I don't know" does not count. Pooled over annotators. Where all ratings are the same, every resample is
-    too, and the interval is Wilson's over the items that were rated."""
+    """Tie = 1/2; "I don't know" does not count. Pooled over annotators. Where all items come to the same, every resample
+    does too, and the interval is Wilson's over the items that were rated."""
     n = counts["wins"] + counts["ties"] + counts["losses"]
     rate = _interval(_win_rate_pct, ratings, draws, "win_rate_pct") | {"interval": "bootstrap"}
     rated = ~np.isnan(ratings)
-    if len(np.unique(ratings[rated])) == 1:
+    per_item = np.nansum(ratings, axis=0)[rated.any(axis=0)] / rated.sum(axis=0)[rated.any(axis=0)]
+    if len(np.unique(per_item)) == 1:
         from statsmodels.stats.proportion import proportion_confint
 
-        items = int(rated.any(axis=0).sum())
+        items = len(per_item)
         low, high = proportion_confint(rate["win_rate_pct"] / 100 * items, items, method="wilson")
         rate |= {"ci95_pct": [100 * low, 100 * high], "interval": "wilson"}
     return rate | counts | {"n": n}
@@ -171,7 +172,7 @@ def _agreement(ratings: Ratings, annotators: list[str], draws: NDArray[np.int64]
 
 
 def _mean_pairwise_percent(ratings: Ratings) -> float | None:
-    return mean_defined([percent_agreement(one, other) for one, other in combinations(ratings, 2)])
+    return mean_over_pairs(combinations(ratings, 2), percent_agreement)
 
 
 def _with_judge(
@@ -183,10 +184,11 @@ def _with_judge(
     rated = ~np.isnan(verdicts)
 
     def kappa(r: Ratings) -> float | None:
-        return mean_defined([cohen_kappa(person, r[-1], CATEGORIES) for person in r[:-1]])
+        pairs = ((person, r[-1]) for person in r[:-1])
+        return mean_over_pairs(pairs, lambda person, machine: cohen_kappa(person, machine, CATEGORIES))
 
     def agreement(r: Ratings) -> float | None:
-        return mean_defined([percent_agreement(person, r[-1]) for person in r[:-1]])
+        return mean_over_pairs(((person, r[-1]) for person in r[:-1]), percent_agreement)
 
     return dict(judge.identity) | {
         "verdicts": int(rated.sum()),

@@ -50,10 +50,13 @@ def read_csv(content: bytes, *, needed: Sequence[str] = ()) -> list[dict[str, st
         raise ValueError(f"is not UTF-8 (byte {error.start}); save it again as “CSV UTF-8”") from None
     heading = text.partition("\n")[0]
     delimiter = max(",;\t", key=heading.count)
+    limit = csv.field_size_limit(max(len(text), 1))  # the longest cell that it can have
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
         raise ValueError(f"is not a CSV file: {error}") from None
+    finally:
+        csv.field_size_limit(limit)
     if not rows:
         raise ValueError("is empty")
     columns = [unguard(cell) for cell in rows[0]]

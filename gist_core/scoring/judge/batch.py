@@ -1,14 +1,13 @@
 """OpenAI's batch endpoint: all requests in one file, answered within 24 hours at half the price.
 
-A batch outlives the process that submitted it. It is in the store before it is made, under the hash of its set of
-requests, which it carries as metadata: where its id was lost on the way, it is found again on the server by that, and
-not submitted twice.
+A batch outlives the process that submitted it. It is in the store before it is made, under a name of our own, which it
+carries as metadata: where its id was lost on the way, it is found again on the server by that, and not submitted twice.
 """
 
-import hashlib
 import json
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -19,11 +18,11 @@ from gist_core.scoring.judge.answer import completion_body, is_passing, stored_a
 from gist_core.scoring.judge.budget import Budget
 from gist_core.scoring.judge.request import JudgeRequest
 from gist_core.scoring.judge.settings import OpenAISettings
-from gist_core.scoring.judge.store import CallStore
+from gist_core.scoring.judge.store import LOST, CallStore
 
 REQUESTS_PER_BATCH = 50_000  # OpenAI's limit
-_METADATA_KEY = "gist_request_set"
-_PLANNED = "planned "  # and the hash: the id in the store of a batch that is not known to have been made
+_METADATA_KEY = "gist_submission"
+_PLANNED = "planned "  # begins our own name: the id in the store of a batch that is not known to have been made
 _UNDER_WAY = ("validating", "in_progress", "finalizing", "cancelling")
 
 
@@ -77,7 +76,8 @@ def _answer_all(
         with store.submitting():
             _find_planned(client, keys, store)
         for batch in store.open_batches(keys):
-            failures |= _collect(client, batch, settings, store)
+            failed, left = _collect(client, batch, settings, store)
+            failures |= failed | {key: why for key, why in left.items() if key in asked}
         with store.submitting():
             if store.open_batches(keys):
                 continue  # another process has just submitted some of them
@@ -97,7 +97,7 @@ def _find_planned(client: openai.OpenAI, keys: Sequence[str], store: CallStore) 
     """Gives planned batches their id where the server has them, and forgets the others."""
     planned = [batch for batch in store.open_batches(keys) if batch.startswith(_PLANNED)]
     if planned:
-        made = {_PLANNED + (batch.metadata or {}).get(_METADATA_KEY, ""): batch.id for batch in client.batches.list()}
+        made = {(batch.metadata or {}).get(_METADATA_KEY): batch.id for batch in client.batches.list()}
         for batch in planned:
             if batch in made:
                 store.rename_batch(batch, made[batch])
@@ -107,7 +107,7 @@ def _find_planned(client: openai.OpenAI, keys: Sequence[str], store: CallStore) 
 
 def _submit(client: openai.OpenAI, requests: Sequence[JudgeRequest], store: CallStore, budget: Budget) -> None:
     keys = [request.key for request in requests]
-    request_set = hashlib.sha256("".join(sorted(keys)).encode()).hexdigest()
+    name = _PLANNED + uuid.uuid4().hex
     for number, request in enumerate(requests):
         budget.reserve(number, request)
     lines = [
@@ -115,19 +115,22 @@ def _submit(client: openai.OpenAI, requests: Sequence[JudgeRequest], store: Call
         for request in requests
     ]
     file = client.files.create(file=("judge.jsonl", "\n".join(lines).encode()), purpose="batch")
-    store.note_batch(_PLANNED + request_set, keys)
+    store.note_batch(name, keys)
     # Tried again by the client, it could be made and billed twice.
     batch = client.with_options(max_retries=0).batches.create(
         input_file_id=file.id,
         endpoint="/v1/chat/completions",
         completion_window="24h",
-        metadata={_METADATA_KEY: request_set},
+        metadata={_METADATA_KEY: name},
     )
-    store.rename_batch(_PLANNED + request_set, batch.id)
+    store.rename_batch(name, batch.id)
 
 
-def _collect(client: openai.OpenAI, batch_id: str, settings: OpenAISettings, store: CallStore) -> dict[str, str]:
-    """Waits for a batch and keeps its answers. Returns what went wrong, by key."""
+def _collect(
+    client: openai.OpenAI, batch_id: str, settings: OpenAISettings, store: CallStore
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Waits for a batch and keeps its answers. Returns what went wrong by key: the requests that the server names, and
+    those of which it says nothing."""
     with tqdm(desc=f"judge, {batch_id}", unit="call", disable=None) as progress:
         while True:
             batch = client.batches.retrieve(batch_id)
@@ -138,35 +141,41 @@ def _collect(client: openai.OpenAI, batch_id: str, settings: OpenAISettings, sto
                 break
             time.sleep(settings.poll_s)
     failures: dict[str, str] = {}
+    broken = False
     # An expired or cancelled batch still hands over, and bills, what it finished.
     for file_id in (batch.output_file_id, batch.error_file_id):
-        if file_id is not None:
-            for record in _records(client.files.content(file_id).text, f"{file_id} of batch {batch_id}", settings):
-                if error := _keep(record, settings, store):
-                    failures[record["custom_id"]] = f"batch {batch_id}: {error}"
-    store.close_batch(batch_id)
+        if file_id is None:
+            continue
+        for record in _records(client.files.content(file_id).text, f"{file_id} of batch {batch_id}", settings):
+            if record is None:
+                broken = True
+            elif error := _keep(record, batch_id, settings, store):
+                failures[record["custom_id"]] = f"batch {batch_id}: {error}"
+    said = "; ".join(error.message or "" for error in (batch.errors.data or [])) if batch.errors else ""
+    ended = f"batch {batch_id} ended as {batch.status} {said}".rstrip()
     if batch.status != "completed":
-        why = "; ".join(error.message or "" for error in (batch.errors.data or [])) if batch.errors else ""
-        print(f"judge: batch {batch_id} ended as {batch.status} {why}".rstrip(), file=sys.stderr)
-    return failures
+        print(f"judge: {ended}", file=sys.stderr)
+    why = f"batch {batch_id}: its line of the answers is broken" if broken else ended
+    return failures, dict.fromkeys(store.close_batch(batch_id, LOST if broken else batch.status), why)
 
 
-def _keep(record: dict[str, Any], settings: OpenAISettings, store: CallStore) -> str | None:
+def _keep(record: dict[str, Any], batch_id: str, settings: OpenAISettings, store: CallStore) -> str | None:
     """Keeps one line of a batch's files; what is wrong with it, if anything is."""
-    response = record.get("response")
+    key, response = record["custom_id"], record.get("response")
     if not isinstance(response, dict):
         response = {}
     if record.get("error") or response.get("status_code") != 200:
+        store.end_call_of_batch(batch_id, key, str(response.get("status_code")))
         return f"HTTP {response.get('status_code')}: {json.dumps(record.get('error') or response.get('body')):.300}"
     body = completion_body(json.dumps(response.get("body")))
-    if body is None:
-        return "the answer is no chat completion"
-    store.keep(stored_answer(record["custom_id"], body, settings.prices, latency_ms=None))
-    return None
+    if body is not None:
+        store.keep(stored_answer(key, body, settings.prices, latency_ms=None))
+    store.end_call_of_batch(batch_id, key, "200")
+    return None if body is not None else "the answer is no chat completion"
 
 
-def _records(text: str, where: str, settings: OpenAISettings) -> Iterator[dict[str, Any]]:
-    """The lines of a batch's file; those that came whole can be kept before a broken one is found.
+def _records(text: str, where: str, settings: OpenAISettings) -> Iterator[dict[str, Any] | None]:
+    """The lines of a batch's file, None for a broken one; those that came whole can be kept before it is found.
 
     Raises:
         ValueError: a line is broken, and calls whose answer is lost are not to be asked again.
@@ -188,3 +197,4 @@ def _records(text: str, where: str, settings: OpenAISettings) -> Iterator[dict[s
                 "judge.lost_calls=ask_again gives such lines up and pays for their questions once more"
             )
         print(f"judge: {broken}; its question is asked again", file=sys.stderr)
+        yield None

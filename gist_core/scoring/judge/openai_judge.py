@@ -233,7 +233,7 @@ def _verdict(
                 cost_usd=answer.cost_usd,
                 latency_ms=answer.latency_ms,
                 answered_at=answer.answered_at,
-                times_billed=max(1, times_billed),  # a batch does not count its calls
+                times_billed=times_billed,
             )
         )
     return verdict_of(pair, calls)

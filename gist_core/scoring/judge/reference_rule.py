@@ -26,7 +26,8 @@ def judge_by_reference(pair: Pair, protocol: Protocol, seed: int) -> Verdict:
         if not has_words(pair.reference):
             calls.append(Call(order, "failed", error="the reference has no words that ROUGE could compare"))
             continue
-        one, other = rouge_l_pct(pair.reference, first), rouge_l_pct(pair.reference, second)
+        # Equal scores of answers of different length differ in the last bit, which is no reason to prefer one.
+        one, other = (round(rouge_l_pct(pair.reference, answer), 9) for answer in (first, second))
         reason = f"ROUGE-L against the reference: A {one:.4f}, B {other:.4f}"
         calls.append(Call(order, "ok", "A" if one > other else "B" if other > one else "tie", reason))
     return verdict_of(pair, calls)

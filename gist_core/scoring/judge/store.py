@@ -21,7 +21,8 @@ from filelock import FileLock, Timeout
 
 LOST = "lost"  # the outcome of a call whose process ended before the answer came
 LOST_ERROR = (
-    "lost: the process was killed while this call was under way, so it may have been billed; "
+    "lost: the process was killed while this call was under way, or its line of a batch's file was broken, so it may have "
+    "been billed; "
     "judge.lost_calls=ask_again asks it once more"
 )
 BILLED = ("200", LOST, "time-out", "connection")  # outcomes after which a call has been billed, or may have been
@@ -123,7 +124,7 @@ class CallStore:
 
     def end_attempt(self, attempt: int, outcome: str) -> None:
         """Notes how the call ended: "200", another HTTP status, "time-out", "connection" (it broke), "not connected" or
-        `LOST`."""
+        `LOST`; in a batch also how the batch ended."""
         self._query("UPDATE attempts SET outcome = ? WHERE id = ?", (outcome, attempt))
 
     def note_lost(self) -> None:
@@ -156,9 +157,7 @@ class CallStore:
     def times_unpriced(self, key: str) -> int:
         """Of the calls that a request can have been billed for, those whose price is not known."""
         answer = self.answer(key)
-        priced = answer is not None and answer.cost_usd is not None
-        # A batch does not count its calls as billed, so that one which was answered there would come to -1.
-        return max(0, self.times_billed(key) - priced)
+        return self.times_billed(key) - (answer is not None and answer.cost_usd is not None)
 
     def forget_attempt(self, attempt: int) -> None:
         """Takes back a call that was not made after all."""
@@ -235,9 +234,18 @@ class CallStore:
             raise
         self._query("COMMIT")
 
-    def close_batch(self, batch: str) -> None:
-        """Notes that the answers of a batch have been kept."""
-        self._query("UPDATE batches SET collected_at = ? WHERE id = ?", (now(), batch))
+    def end_call_of_batch(self, batch: str, key: str, outcome: str) -> None:
+        """Notes how a call in a batch ended, as `end_attempt` does."""
+        query = "UPDATE attempts SET outcome = ? WHERE key = ? AND outcome = ?"
+        self._query(query, (outcome, key, f"batch {batch}"))
+
+    def close_batch(self, batch: str, outcome: str) -> list[str]:
+        """Notes that a batch's answers have been kept, and how its other calls ended. Returns the requests of those."""
+        with self._transaction():
+            query = "UPDATE attempts SET outcome = ? WHERE outcome = ? RETURNING key"
+            others = [key for (key,) in self._query(query, (outcome, f"batch {batch}"))]
+            self._query("UPDATE batches SET collected_at = ? WHERE id = ?", (now(), batch))
+        return others
 
 
 def now() -> str:

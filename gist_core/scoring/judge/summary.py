@@ -21,7 +21,8 @@ def summarise_verdicts(
     The win rate is over the judged rows (ok and identical), a tie counting 1/2; refused, unparsable and failed rows are
     counted apart and are in `n` only. `ties` are the judge's own; `identical` answers are ties without a call.
     asked_twice: calls that the provider may have charged for more than once (an answer was lost or came too late).
-    It and cost_usd count a request that several rows share once, as it was asked once.
+    cost_usd: the sum of the known costs; calls_unpriced: calls that may have been charged for beside it, at a cost that is
+    not known. All three count a request that several rows share once, as it was asked once.
     n = wins + ties + losses + identical + refused + unparsable + failed. The interval is a bootstrap over rows, or
     Wilson's where all rows score the same and a bootstrap would claim certainty; `interval` says which.
     """
@@ -35,6 +36,8 @@ def summarise_verdicts(
         "win_rate_pct": rounded(100 * sum(scores) / len(scores)) if scores else None,
         "ci95_pct": interval_pct(interval) if interval else None,
         "interval": kind,
+        "resamples": resamples,
+        "seed": seed,
         "wins": winners["a"],
         "ties": winners["tie"],
         "losses": winners["b"],
@@ -51,6 +54,7 @@ def summarise_verdicts(
         "model": _models(verdicts) or judge.model,
         "protocol": protocol,
         "cost_usd": round(sum(costs), 6) if costs or not requests else None,
+        "calls_unpriced": sum(call.times_billed or 0 for call in requests) - len(costs),
         "is_language_model": judge.is_language_model,
         "note": judge.note,
         "prompt_sha256": judge.prompt_sha256,
