@@ -28,19 +28,8 @@ format: $(INSTALLED)
 dag: $(INSTALLED)  ## The graph as Mermaid, as it stands in the README.
 	@dvc dag --mermaid
 
-keep:  ## Copy what explains this run's numbers to docs/results/$(NAME), small enough to commit.
-	@case "$$NAME" in \
-	    "") echo "say what the run is called: make keep NAME=my-run" >&2; exit 2;; \
-	    .*|*[!A-Za-z0-9._-]*) echo "NAME is letters, digits, '-', '_' and '.', and begins with no dot" >&2; exit 2;; \
-	esac
-	@for part in params.yaml dvc.lock reports data/statements; do \
-	    test -e "$$part" || { echo "there is no $$part: nothing has been run here; make pipeline" >&2; exit 2; }; \
-	done
-	@mkdir -p "docs/results/$$NAME/data"
-	@cd "docs/results/$$NAME" && rm -rf params.yaml dvc.lock reports data/statements
-	@cp -R params.yaml dvc.lock reports "docs/results/$$NAME" && cp -R data/statements "docs/results/$$NAME/data"
-	@find "docs/results/$$NAME" \( -name .gitignore -o -name log.lock \) -exec rm {} +
-	@echo "docs/results/$$NAME"
+keep: $(INSTALLED)  ## Copy what explains this run's numbers to docs/results/$(NAME), small enough to commit.
+	@python -m tasks.keep "$$NAME"
 
 clean:  ## Remove the environment and work in progress; data, reports and the answers of a paid judge stay.
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

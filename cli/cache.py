@@ -1,5 +1,6 @@
 """`gist compress` and `gist generate`: prompts into a cache on disk, and answers from it."""
 
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,6 +31,9 @@ def compress(
     texts = texts_of(prompts, file, "prompt")
 
     from gist_core import cache as gist_cache
+    from gist_core.cache.storage import check_place
+
+    check_place(output)
 
     gist_model = _load(model, device)
     started = time.perf_counter()
@@ -55,8 +59,15 @@ def generate(
     device: DeviceOption = None,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
     batch_size: Annotated[int, typer.Option(min=1, help="Inputs that are answered together")] = 32,
+    jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="One JSON object a line: input, answer, finish_reason")
+    ] = False,
 ) -> None:
-    """Answer inputs from cached prompts: one input for each prompt, or one prompt (--row) for all inputs."""
+    """Answer inputs from cached prompts: one input for each prompt, or one prompt (--row) for all inputs.
+
+    Answers are printed as they are, and may have several lines; --jsonl keeps each on one. An answer that ended at
+    max_new_tokens has the finish_reason "length".
+    """
     texts = texts_of(inputs, file, "input")
 
     from gist_core import cache as gist_cache
@@ -68,8 +79,10 @@ def generate(
     tokens = gist_cache.generate(
         gist_model, loaded, texts, batch_size=batch_size, max_new_tokens=max_new_tokens, do_sample=False
     )
-    for answer in gist_model.decode(tokens):
-        typer.echo(answer)
+    for text, answer, ids in zip(texts, gist_model.decode(tokens), tokens, strict=True):
+        ended = bool((ids == gist_model.tokenizer.eos_token_id).any())
+        record = {"input": text, "answer": answer, "finish_reason": "stop" if ended else "length"}
+        typer.echo(json.dumps(record, ensure_ascii=False) if jsonl else answer)
 
 
 def _load(model: Path, device: str | None) -> "GistModel":
@@ -100,15 +113,14 @@ def texts_of(arguments: list[str] | None, file: Path | None, what: str) -> list[
         raise ValueError(f"--file {file} does not exist")
 
     from gist_core.data.parse import read_text
+    from gist_core.data.prompt import refuse_gist_token
 
     # A form feed or U+2028 is part of a text: only line feeds part lines, and the last one ends its line.
     if not (text := read_text(file)):
         raise ValueError(f"--file {file} is empty; it needs one {what} a line")
     lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
-    if what == "prompt":
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                raise ValueError(
-                    f"--file {file}, line {number} is empty: there is nothing to compress; remove the line"
-                )
+    for number, line in enumerate(lines, start=1):
+        if what == "prompt" and not line.strip():
+            raise ValueError(f"--file {file}, line {number} is empty: there is nothing to compress; remove the line")
+        refuse_gist_token(line, f"{what} in --file {file}, line {number}")
     return lines

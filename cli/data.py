@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,7 +65,8 @@ def check(
     human = read_own(human_file, names) if human_file is not None else None
     splits = build_own(own, human, num_seen=num_seen, num_unseen=num_unseen).splits
     report = {name: len(getattr(splits, name)) for name in SPLITS}
-    typer.echo(json.dumps({"rows": len(own.records), **report, "left_out": len(splits.dropped)}))
+    left_out = {"left_out": len(splits.dropped), **Counter(splits.dropped.values())}
+    typer.echo(json.dumps({"rows": len(own.records), **report, **left_out}))
     columns = ", ".join(f"{field}: {_hydra_value(name)}" for field, name in names.items())
     overrides = [
         "data=own",
@@ -102,7 +104,7 @@ def _print(tables: "list[Table]") -> None:
     from rich.table import Table as Shown
 
     # Without a terminal, wide enough that nothing is cut.
-    console = Console(width=None if Console().is_terminal else 200, markup=False)
+    console = Console(width=None if Console().is_terminal else 200, markup=False, emoji=False)
     for table in tables:
         shown = Shown(title=table.title, box=box.SIMPLE_HEAD, title_justify="left")
         for number, head in enumerate(table.heads):

@@ -182,8 +182,8 @@ def _root() -> Path:
 
 def _console() -> Console:
     """Lines are folded for a terminal; in a pipe or file each stays whole, hashes included."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=UNFOLDED)
+    console = Console(highlight=False, emoji=False)
+    return console if console.is_terminal else Console(highlight=False, emoji=False, width=UNFOLDED)
 
 
 def _print_json(value: Any) -> None:

@@ -72,7 +72,7 @@ def row_tree(found: Any) -> Tree:
     for file, columns in found.rows.items():
         branch = tree.add(f"in {escape(file)}")
         for key, value in columns.items():
-            branch.add(f"{escape(str(key))}: {escape(str(value))}")
+            branch.add(f"{escape(str(key))}: {_plain(value)}")
     for path, sha256 in found.source.items():
         tree.add(f"source {escape(path)}  [dim]{sha256}[/]")
     for event in found.events:
@@ -80,7 +80,7 @@ def row_tree(found: Any) -> Tree:
         branch = tree.add(f"[bold]{escape(event.stage)}[/] {escape(where)}")
         for key, value in (event.record or {}).items():
             if key != "row_id":
-                branch.add(f"{escape(str(key))}: {escape(str(value))}")
+                branch.add(f"{escape(str(key))}: {_plain(value)}")
     return tree
 
 
@@ -107,3 +107,8 @@ def diff_tree(found: Any, old: str, new: str) -> Tree:
 def _add_problems(tree: Tree, problems: Iterable[str]) -> None:
     for problem in problems:
         tree.add(f"[bold red]{escape(problem)}[/]")
+
+
+def _plain(value: object) -> str:
+    """A text as it is, but for what would steer a terminal."""
+    return escape(str(value).replace("\x1b", "\\x1b"))

@@ -29,8 +29,8 @@ def compress(
         as the longest prompt: there all of them go in one.
 
     Raises:
-        ValueError: no list of instructions, an empty one, one with the literal gist token, another `keep`, a batch size below
-            1, or a model whose gist tokens were never trained to stand for the prompt.
+        ValueError: no list of instructions, an empty one, one with the literal gist token or longer than the model's context,
+            another `keep`, a batch size below 1, or a model whose gist tokens were never trained to stand for the prompt.
     """
     refuse_text(instructions, "instructions")
     if keep not in get_args(Keeps):
@@ -45,6 +45,7 @@ def compress(
             "Use a model of a gist run"
         )
     rows = [gist_model.encode_instruction(instruction) for instruction in instructions]
+    gist_model.refuse_longer([*map(len, rows)], [f"prompt {number}" for number in range(1, len(rows) + 1)])
     if keep == "instruction":
         return _compress_batch(gist_model, instructions, rows, keep)
     by_length = sorted(range(len(rows)), key=lambda i: len(rows[i]))

@@ -25,10 +25,7 @@ def save_cache(cache: GistCache, path: str | Path) -> None:
         ValueError: the folder does not exist, cannot be written, or is a model's, of whose fingerprint the file would be part.
     """
     path = Path(path)
-    if (path.parent / GIST_FILE).exists():
-        raise ValueError(
-            f"{path.parent} is a model's folder, all of which its fingerprint covers; save the cache elsewhere"
-        )
+    check_place(path)
     tensors = {"mask": cache.mask, "positions": cache.positions, "prompt_tokens": cache.prompt_tokens}
     for layer, (keys, values) in enumerate(zip(cache.keys, cache.values, strict=True)):
         tensors |= {f"layers.{layer}.keys": keys, f"layers.{layer}.values": values}
@@ -44,15 +41,29 @@ def save_cache(cache: GistCache, path: str | Path) -> None:
     )
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        temporary.touch()
+        usual = temporary.stat().st_mode
         save_file(
             {name: tensor.cpu().contiguous() for name, tensor in tensors.items()},
             temporary,
             metadata={"format": FORMAT, "about": about, "sha256": _sha256(about, tensors)},
         )
+        temporary.chmod(usual)  # safetensors lets nobody but the owner read what it writes
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
         raise ValueError(f"the cache cannot be written to {path}: {error}") from None
+
+
+def check_place(path: Path) -> None:
+    """Raises ValueError where no cache can be written: no folder, or a model's, or a folder in place of the file."""
+    if not path.parent.is_dir() or path.is_dir():
+        what = f"{path} is a folder" if path.is_dir() else f"the folder {path.parent} does not exist"
+        raise ValueError(f"the cache cannot be written to {path}: {what}")
+    if (path.parent / GIST_FILE).exists():
+        raise ValueError(
+            f"{path.parent} is a model's folder, all of which its fingerprint covers; save the cache elsewhere"
+        )
 
 
 def load_cache(path: str | Path, device: str | torch.device = "cpu") -> GistCache:

@@ -51,9 +51,12 @@ def make_compressor(instructions: Sequence[str], tokenizer: PreTrainedTokenizerB
 
 
 def _cut(tokenizer: PreTrainedTokenizerBase, text: str, num_tokens: int) -> str:
-    """The first tokens of a text in a prompt; if those are only the space before it, as many of the text by itself."""
-    behind_a_space = str(tokenizer.decode(tokens_in_prompt(tokenizer, text)[:num_tokens])).strip()
-    return behind_a_space or str(tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)[:num_tokens]))
+    """The first tokens of a text in a prompt; if those are only the space before it, as many of the text by itself. Whole
+    characters only: where not one fits, the first, which is then more than was allowed, and told as such."""
+    for ids in (tokens_in_prompt(tokenizer, text), tokenizer.encode(text, add_special_tokens=False)):
+        if whole := str(tokenizer.decode(ids[:num_tokens])).strip().rstrip("\N{REPLACEMENT CHARACTER}"):
+            return whole
+    return text[:1]
 
 
 def _text(words: Sequence[str], first: dict[str, int], kept: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 import gc
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -107,9 +108,10 @@ def _refuse_empty(build: Build, num_seen: int, num_unseen: int, remedy_without_h
     splits = build.splits
     sizes = f"{len(splits.seen)} rows are seen, {len(splits.unseen)} unseen"
     if not splits.train:
+        why = "".join(f", {count} left out ({reason})" for reason, count in Counter(splits.dropped.values()).items())
         raise ValueError(
-            f"no row is left to train on: {sizes}, of {len(build.instructions)}; "
-            f"lower data.num_seen ({num_seen}) and data.num_unseen ({num_unseen})"
+            f"no row is left to train on: {sizes}, of {len(build.instructions)}{why}; lower data.num_seen ({num_seen}) and "
+            f"data.num_unseen ({num_unseen}), or give other rows for human"
         )
     if not splits.human:
         raise ValueError(

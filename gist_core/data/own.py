@@ -1,7 +1,7 @@
 """Someone's own rows as a source: JSON Lines, JSON, CSV, Parquet, or a dataset of the Hugging Face hub.
 
 How the paper's rules, which need two sources, apply to one file (docs/data.md has a worked example): instructions with
-several rows play Self-Instruct's part, so they give `seen`; instructions with one row play Alpaca's, so they give
+several inputs play Self-Instruct's part, so they give `seen`; instructions with one play Alpaca's, so they give
 `unseen`, and there, other than in the paper's data, a row needs no input. Where those hold too few rows for the
 `unseen` that is asked for, whole instructions of the first kind change sides, chosen by the SHA-256 of instruction and
 seed, at most half of them."""
@@ -86,16 +86,17 @@ def read_own(path: Path, columns: Mapping[str, str | None]) -> Source:
         ValueError: the file is of an unknown kind, is not well-formed, lacks a column, or a row breaks a rule of
             gist_core.data.parse.
     """
-    readers = {".csv": _read_csv, ".parquet": _read_parquet}
-    raw, locate = readers.get(_suffix(path), read_json_records)(path)
     names = {field: columns[field] for field in FIELDS}
+    if _suffix(path) == ".parquet":
+        raw, locate, has = _read_parquet(path, [name for name in names.values() if name is not None])
+    else:
+        raw, locate = (_read_csv if _suffix(path) == ".csv" else read_json_records)(path)
+        has = list(raw[0]) if raw else []
     if raw:
-        missing = [
-            name for field, name in names.items() if name is not None and name not in raw[0] and field != "input"
-        ]
+        missing = [name for field, name in names.items() if name is not None and name not in has and field != "input"]
         if missing:
             raise ValueError(
-                f"{locate(0)}: no field {', '.join(map(repr, missing))}; it has {', '.join(map(repr, raw[0]))}. "
+                f"{locate(0)}: no field {', '.join(map(repr, missing))}; it has {', '.join(map(repr, has))}. "
                 "Map the names under data.rows.columns"
             )
     if raw and names["input"] is not None and not any(names["input"] in record for record in raw):
@@ -116,7 +117,7 @@ def divide(own: Source, num_unseen: int, seed: int) -> tuple[Source, Source]:
     positions: defaultdict[str, list[int]] = defaultdict(list)
     for index, record in enumerate(own.records):
         positions[record["instruction"]].append(index)
-    held = {instruction for instruction, found in positions.items() if len(found) == 1}
+    held = {i for i, found in positions.items() if len({own.records[n]["input"] for n in found}) == 1}
     several = [instruction for instruction in positions if instruction not in held]
     enough = len(held)
     several.sort(key=lambda instruction: sha256(f"{instruction} {seed}".encode()).digest())
@@ -165,12 +166,14 @@ def _read_csv(path: Path) -> tuple[list[Record], Locate]:
     return records, lambda index: f"{path.name}, line {lines[index]}"
 
 
-def _read_parquet(path: Path) -> tuple[list[Record], Locate]:
+def _read_parquet(path: Path, columns: list[str]) -> tuple[list[Record], Locate, list[str]]:
+    """Rows with those of the columns that there are, and the names of all that there are."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
+        names = pq.read_schema(path).names
+        table = pq.read_table(path, columns=[name for name in columns if name in names])
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path.name} cannot be read as Parquet: {error}") from None
 
@@ -178,7 +181,7 @@ def _read_parquet(path: Path) -> tuple[list[Record], Locate]:
         return f"{path.name}, row {index} (counted from 0)"
 
     try:
-        return table.to_pylist(), locate
+        return table.to_pylist(), locate, names
     except UnicodeDecodeError:
         row, name = next(_not_utf8(table))
         raise ValueError(f"{locate(row)}, field {name!r}: bytes that are not UTF-8; write the text as UTF-8") from None

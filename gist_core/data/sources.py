@@ -61,8 +61,10 @@ def describe_file(path: Path, role: str, origin: str) -> SourceFile:
 
 
 def write_manifest(folder: Path, kind: str, files: Iterable[SourceFile]) -> Manifest:
-    """Writes `manifest.json` into the folder."""
+    """Writes `manifest.json` into the folder. Raises ValueError for a source file of that name."""
     manifest = Manifest(kind, tuple(files))
+    if any(file.name == MANIFEST for file in manifest.files):
+        raise ValueError(f"a source file is called {MANIFEST}, as the list of sources is; give it a name of its own")
     text = json.dumps({"kind": kind, "files": [asdict(file) for file in manifest.files]}, indent=1)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
     return manifest

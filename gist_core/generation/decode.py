@@ -34,9 +34,12 @@ def answer_split(
 ) -> Iterator[dict[str, Any]]:
     """Greedy answers, in the order of `questions`; from cached gists for a gist model, else from the full prompt.
 
+    Raises ValueError, before anything is answered, where a prompt and max_new_tokens are more than the model's context.
     Every finished batch is appended to `progress_file`; rows found there are not generated again. Questions of similar
     length share a batch. Yields one dict a row: row_id, prediction, finish_reason and token counts.
     """
+    lengths = [len(gist_model.encode_instruction(q.instruction) + gist_model.encode_input(q.input)) for q in questions]
+    gist_model.refuse_longer([n + max_new_tokens for n in lengths], [f"row {q.row_id}" for q in questions])
     done = _read_progress(progress_file)
     todo = sorted(
         (question for question in questions if question.row_id not in done),

@@ -88,6 +88,8 @@ def _source(ledger: Ledger, row: dict[str, Any]) -> dict[str, str]:
     """The upstream file of the row: among the outs of the stages, or among what a stage read from the repository."""
     known = {p: d["sha256"] for s in ledger.statements.values() for p, d in {**s.inputs, **s.outputs}.items()}
     name = Path(str(row.get("source_file", ""))).name
+    if (gathered := f"data/sources/{name}") in known:
+        return {gathered: known[gathered]}  # and not what a later stage made under the same name
     return {path: sha256 for path, sha256 in sorted(known.items()) if Path(path).name == name}
 
 

@@ -113,7 +113,7 @@ def _rests_on(path: str, runs: frozenset[str], all_runs: set[str], splits: froze
         return False
     if splits and path.startswith(tuple(folder + "/" for folder in SPLIT_FILES)):
         stem = Path(path).stem
-        return stem not in SPLITS or stem in splits
+        return stem not in (*SPLITS, "dev") or stem in splits
     return True
 
 

@@ -94,6 +94,10 @@ class Tracer:
             return ValueError(
                 f"{file} does not exist; give the path from the project's root, e.g. reports/metrics.json"
             )
+        if (self.root / file).is_dir():
+            inside = next((path for path in sorted(self.ledger.producers) if path.startswith(f"{file}/")), None)
+            example = f", e.g. {inside}" if inside else ""
+            return ValueError(f"{file} is a folder; ask for one of its files{example}")
         if problem := self._intact.file(file):
             return NotIntactError([problem])
         if about := self.ledger.maker(file):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -46,6 +47,8 @@ class GistSettings:
             return cls(**json.loads((folder / GIST_FILE).read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise ValueError(f"{folder} has no {GIST_FILE}: it is not a model that the train stage made") from None
+        except (ValueError, TypeError) as error:
+            raise _damaged(folder / GIST_FILE, error) from None
 
 
 @dataclass(frozen=True)
@@ -108,17 +111,24 @@ class GistModel:
         num_gist_tokens: another k than its `gist.json` names, for a model that was trained for several.
 
         Raises:
-            ValueError: the folder holds no such model.
+            ValueError: the folder holds no such model, or a damaged one.
         """
         folder = Path(folder)
         settings = GistSettings.load(folder)
         if num_gist_tokens is not None:
             settings = replace(settings, num_gist_tokens=num_gist_tokens)
-        config = AutoConfig.from_pretrained(folder)
-        auto_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-        model = auto_class.from_pretrained(folder, dtype=dtype, attn_implementation=attn_implementation)
+        try:
+            config = AutoConfig.from_pretrained(folder)
+            auto_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+            model = auto_class.from_pretrained(folder, dtype=dtype, attn_implementation=attn_implementation)
+        except (OSError, SafetensorError) as error:
+            raise _damaged(folder, error) from None
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError) as error:
+            raise _damaged(folder, error) from None
         model.to(torch.device(device))  # type: ignore[arg-type]
-        return cls(model.eval(), AutoTokenizer.from_pretrained(folder), settings, folder)
+        return cls(model.eval(), tokenizer, settings, folder)
 
     @property
     def is_encoder_decoder(self) -> bool:
@@ -128,6 +138,22 @@ class GistModel:
     def num_prefix_tokens(self) -> int:
         """Tokens that the tokenizer puts before a text (1 where it has a BOS token), counted neither as instruction nor gist."""
         return len(self._prefix_ids)
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The most positions that the model knows, prompt and answer together; None where positions are relative (T5)."""
+        return getattr(self.model.config, "max_position_embeddings", None)
+
+    def refuse_longer(self, lengths: Sequence[int], what: Sequence[str]) -> None:
+        """Raises ValueError for sequences of more tokens than the model has positions for: beyond them it answers, if at
+        all, what it was never trained to. lengths: in tokens. what: each sequence's name in a message."""
+        if self.max_tokens is None or max(lengths) <= self.max_tokens:
+            return
+        long = [f"{name} ({length:,})" for name, length in zip(what, lengths, strict=True) if length > self.max_tokens]
+        raise ValueError(
+            f"{len(long)} of {len(lengths)} are longer than the {self.max_tokens:,} tokens of this model's context, prompt and "
+            f"answer together: {', '.join(long[:5])}{', ...' * (len(long) > 5)}; shorten them or take a model with a longer one"
+        )
 
     @property
     def device(self) -> torch.device:
@@ -195,6 +221,10 @@ class GistModel:
         options = {**generate_kwargs, "use_cache": True, "suppress_tokens": suppressed}
         output = self.model.generate(**arguments, **options)  # type: ignore[operator]
         return output[:, 1:] if self.is_encoder_decoder else output[:, arguments["input_ids"].shape[1] :]
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path} is damaged or incomplete; `dvc checkout` or another copy brings it back ({error})")
 
 
 def refuse_text(texts: Sequence[str], what: str) -> None:

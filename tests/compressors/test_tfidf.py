@@ -54,13 +54,20 @@ def test_a_word_counts_as_the_tokens_that_it_has_in_the_prompt() -> None:
     assert make_compressor("tfidf", INSTRUCTIONS, tokenizer)("the leap", 1) == "leap"
 
 
+def test_a_word_is_cut_between_characters(tokenizer) -> None:
+    compress = make_compressor("tfidf", INSTRUCTIONS, tokenizer)
+    assert compress("\N{LATIN SMALL LETTER U WITH DIAERESIS}bersetze", 4) == "\N{LATIN SMALL LETTER U WITH DIAERESIS}b"
+    hangul = "\N{HANGUL SYLLABLE AN}\N{HANGUL SYLLABLE NYEONG}"  # three bytes each, and so three tokens
+    assert compress(hangul, 5) == hangul[0]
+    assert compress(hangul, 1) == hangul[0]
+
+
 @given(instruction=st.text(max_size=60), num_tokens=st.integers(1, 12))
 def test_never_longer_than_asked(instruction: str, num_tokens: int) -> None:
     tokenizer = byte_tokenizer()
     short = make_compressor("tfidf", INSTRUCTIONS, tokenizer)(instruction, num_tokens)
-    # Cut within a character, a byte tokenizer's decoding shows U+FFFD, which is three bytes long.
-    # No text has fewer bytes than the space before it and one more.
-    assert length(tokenizer, short.replace("\N{REPLACEMENT CHARACTER}", "")) <= max(num_tokens, 2)
+    # No text has fewer bytes than the space before it and those of one character.
+    assert length(tokenizer, short) <= max(num_tokens, 1 + len(short[:1].encode()))
 
 
 def test_an_unknown_compressor_lists_those_there_are(tokenizer) -> None:

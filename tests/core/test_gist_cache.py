@@ -364,6 +364,14 @@ def test_rows_that_are_no_list_of_row_numbers_are_refused(rows: Any) -> None:
         compress(model("llama", 2), ["Sort.", "Count."]).select(rows)
 
 
+@pytest.mark.parametrize("family", ["llama", "opt"])
+def test_prompts_beyond_the_models_context_are_refused(family: str) -> None:
+    """Rotary positions would go on without a word, learned ones break off with an index error."""
+    with pytest.raises(ValueError, match=r"1 of 2 are longer than the 1,024 tokens .* prompt 2 \(1,\d\d\d\)"):
+        compress(model(family, 2), ["Sort.", "a" * 1024])
+    compress(model("t5", 2), ["a" * 1024])
+
+
 def test_a_control_has_no_gist_to_keep() -> None:
     with pytest.raises(ValueError, match="trained under 'pos_control'"):
         compress(tiny_gist_model("llama", "pos_control", 1), ["Sort."])

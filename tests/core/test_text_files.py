@@ -1,10 +1,15 @@
 """Prompts and inputs from a file, a line each, for `gist compress` and `gist generate`."""
 
+import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from cli.cache import texts_of
+from cli.main import app
+from gist_core.models.gist_model import GistModel
+from tests.tiny import tiny_gist_model
 
 
 @pytest.mark.parametrize("content", [b"\xef\xbb\xbfSort.\nCount.\n", b"Sort.\r\nCount.\r\n", b"Sort.\nCount."])
@@ -38,3 +43,46 @@ def test_an_empty_file_is_told_before_the_model_is_loaded(tmp_path: Path, what: 
     (tmp_path / "none.txt").touch()
     with pytest.raises(ValueError, match=rf"--file .*none\.txt is empty; it needs one {what} a line"):
         texts_of(None, tmp_path / "none.txt", what)
+
+
+@pytest.mark.parametrize("what", ["prompt", "input"])
+def test_the_line_with_a_literal_gist_token_is_named(tmp_path: Path, what: str) -> None:
+    (tmp_path / "lines.txt").write_text("a\nb <GIST>\n", encoding="utf-8")
+    with pytest.raises(
+        ValueError, match=rf"the {what} in --file .*lines\.txt, line 2 contains the literal text '<GIST>'"
+    ):
+        texts_of(None, tmp_path / "lines.txt", what)
+
+
+def test_answers_of_several_lines_are_told_apart(tmp_path: Path) -> None:
+    gist_model = tiny_gist_model("llama", "gist", 2)
+    for part in (gist_model.model, gist_model.tokenizer):
+        part.save_pretrained(tmp_path / "model")
+    gist_model.settings.save(tmp_path / "model")
+    cache = ["--model", str(tmp_path / "model"), "--device", "cpu"]
+    runner = CliRunner()
+    assert runner.invoke(app, ["compress", "Sort.", "--output", str(tmp_path / "c.safetensors"), *cache]).exit_code == 0
+    assert (tmp_path / "c.safetensors").stat().st_mode == (tmp_path / "model/gist.json").stat().st_mode
+    arguments = ["generate", "b, a", "", "--cache", str(tmp_path / "c.safetensors"), *cache, "--max-new-tokens", "5"]
+    lines = runner.invoke(app, [*arguments, "--jsonl"]).stdout.split("\n")[:-1]
+    told = [json.loads(line) for line in lines]
+    assert [record["input"] for record in told] == ["b, a", ""]
+    assert {record["finish_reason"] for record in told} == {"length"}
+    assert runner.invoke(app, arguments).stdout == "".join(f"{record['answer']}\n" for record in told)
+
+
+def test_a_place_for_no_cache_is_told_before_the_model_is_loaded(tmp_path: Path) -> None:
+    for place, said in ((tmp_path / "none/c", "does not exist"), (tmp_path, "is a folder")):
+        result = CliRunner().invoke(app, ["compress", "Sort.", "--output", str(place), "--model", str(tmp_path / "no")])
+        assert said in str(result.exception)
+
+
+@pytest.mark.parametrize("file", ["config.json", "gist.json", "model.safetensors", "tokenizer.json"])
+def test_a_damaged_model_is_told(tmp_path: Path, file: str) -> None:
+    gist_model = tiny_gist_model("llama", "gist", 2)
+    for part in (gist_model.model, gist_model.tokenizer):
+        part.save_pretrained(tmp_path)
+    gist_model.settings.save(tmp_path)
+    (tmp_path / file).write_bytes((tmp_path / file).read_bytes()[:20])
+    with pytest.raises(ValueError, match="is damaged or incomplete"):
+        GistModel.from_pretrained(tmp_path)

@@ -227,8 +227,13 @@ def test_check_splits_rows_without_inputs_and_refuses_a_file_without_validation_
     found = {"rows": 600, "train": 500, "seen": 0, "unseen": 50, "human": 50, "left_out": 0}
     assert json.loads(result.output.splitlines()[0]) == found
 
-    (tmp_path / "own.json").write_text(json.dumps([{"q": "Prompt", "a": str(n)} for n in range(600)]))
-    refused = CliRunner().invoke(app, arguments)
+    refused = CliRunner().invoke(app, [*arguments, "--human-file", str(tmp_path / "own.json")])
+    assert isinstance(refused.exception, ValueError)
+    assert "no row is left to train on: 0 rows are seen, 0 unseen" in str(refused.exception)
+    assert "left out (pair_in_validation)" in str(refused.exception)
+
+    (tmp_path / "own.json").write_text(json.dumps([{"q": f"Prompt {n}", "a": "b"} for n in range(600)]))
+    refused = CliRunner().invoke(app, [*arguments, "--num-unseen", "1"])
     assert isinstance(refused.exception, ValueError)
     assert "no row is left for human" in str(refused.exception)
     (tmp_path / "human.json").write_text(json.dumps([{"q": "Other", "a": "c"}]))

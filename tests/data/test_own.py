@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gist_core.data.assemble import build_from_folder, write_data_folder
+from gist_core.data.assemble import build_from_folder, build_own, write_data_folder
 from gist_core.data.build import build, hold_out_human
 from gist_core.data.own import divide, gather_own, read_own
 from gist_core.data.parse import Source
@@ -141,6 +141,21 @@ def test_text_in_parquet_that_is_not_utf8_is_told_by_row_and_field(tmp_path: Pat
         read_own(tmp_path / "own.parquet", PLAIN)
 
 
+def test_columns_that_are_not_asked_for_are_not_read(tmp_path: Path) -> None:
+    far = pa.array([10**9], pa.int32()).cast(pa.date32())  # a date that Python has none for
+    table = pa.table({"instruction": ["a"], "input": [""], "output": ["b"], "day": far})
+    pq.write_table(table, tmp_path / "own.parquet")
+    assert read_own(tmp_path / "own.parquet", PLAIN).records == [{"instruction": "a", "input": "", "output": "b"}]
+    with pytest.raises(ValueError, match=r"no field 'text'; it has 'instruction', 'input', 'output', 'day'"):
+        read_own(tmp_path / "own.parquet", PLAIN | {"output": "text"})
+
+
+def test_a_file_called_as_the_list_of_sources_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "manifest.json", ROWS)
+    with pytest.raises(ValueError, match=r"called manifest\.json, as the list of sources is"):
+        gather_own(tmp_path / "sources", tmp_path / "work", file=path)
+
+
 def test_a_broken_parquet_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "own.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(ValueError, match=r"own\.parquet cannot be read as Parquet"):
@@ -158,9 +173,20 @@ def test_dividing_keeps_every_row_whole_instructions_and_the_order(
     assert all(part.records == [rows[i] for i in found] for part, found in zip(parts, indices, strict=True))
     instructions = [{record["instruction"] for record in part.records} for part in parts]
     assert not instructions[0] & instructions[1]
-    # Instructions with several rows: at least half of them stay where `seen` is drawn from.
-    several = {r["instruction"] for r in rows if sum(r["instruction"] == other["instruction"] for other in rows) > 1}
+    # Instructions with several inputs: at least half of them stay where `seen` is drawn from.
+    pairs = {(r["instruction"], r["input"]) for r in rows}
+    several = {instruction for instruction, _ in pairs if sum(instruction == other for other, _ in pairs) > 1}
     assert 2 * len(several & instructions[0]) >= len(several)
+
+
+def test_several_answers_to_a_prompt_are_no_several_inputs() -> None:
+    """Every second task has one input and two answers: nothing is lost, and `seen` comes from the others."""
+    tasks = [(f"Task {n}", text) for n in range(60) for text in (("a", "a") if n % 2 else ("a", "b", "c"))]
+    rows = [{"instruction": task, "input": text, "output": str(n)} for n, (task, text) in enumerate(tasks)]
+    splits = build_own(Source("own.jsonl", rows), None, num_seen=10, num_unseen=10).splits
+    assert splits.dropped == {}
+    assert len(splits.seen) == 10
+    assert {rows[position]["input"] for position in splits.train} == {"a", "b", "c"}
 
 
 @given(RECORDS, st.integers(1, 5), st.integers(1, 5))

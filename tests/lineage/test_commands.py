@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from cli.lineage import app
+from cli.lineage import _console, app
+from cli.lineage_trees import row_tree
 from gist_core.lineage.hashing import sha256_of_path
+from gist_core.lineage.rows import RowEvent, RowHistory
 from gist_core.lineage.why import Tracer
 from tests.lineage import project
 
@@ -45,6 +47,12 @@ def test_row_shows_its_generations_and_scores(built: Path, monkeypatch: pytest.M
     assert row["row_id"] in shown
     assert all(f"generate@{run}" in shown for run in project.RUNS)
     assert "rouge_l_pct" in shown
+
+
+def test_texts_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    event = RowEvent("generate@gist-1", "data/x.jsonl", 1, {"prediction": "rate it :star: [b]now[/b] \x1b[31mred"})
+    _console().print(row_tree(RowHistory("0" * 32, {}, {}, (event,), ())))
+    assert "rate it :star: [b]now[/b] \\x1b[31mred" in capsys.readouterr().out
 
 
 def test_verify_reads_the_remote_and_names_what_differs(

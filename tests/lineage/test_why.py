@@ -4,6 +4,7 @@ parameters."""
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -12,11 +13,13 @@ from cli.dvc_project import cache_of, declared_outs
 from gist_core.lineage import numbers
 from gist_core.lineage.audit import every_number
 from gist_core.lineage.hashing import sha256_of_path
+from gist_core.lineage.intact import NotIntactError
 from gist_core.lineage.ledger import Ledger
 from gist_core.lineage.page import page
 from gist_core.lineage.rowdiff import differing_rows
-from gist_core.lineage.rows import history
+from gist_core.lineage.rows import _source, history
 from gist_core.lineage.verify import verify
+from gist_core.lineage.walk import _rests_on
 from gist_core.lineage.why import Tracer
 from tests.lineage import project
 
@@ -149,6 +152,11 @@ def test_a_question_about_nothing_says_what_there_is(built: Path) -> None:
         tracer.why("/etc/hostname")
     with pytest.raises(ValueError, match="does not exist"):
         tracer.why("reports/missing.json")
+    with pytest.raises(
+        ValueError, match=r"is a folder; ask for one of its files, e\.g\. data/generations/gist-1/"
+    ) as told:
+        tracer.why("data/generations/gist-1")
+    assert not isinstance(told.value, NotIntactError)
 
 
 def test_the_page_shows_the_number_and_every_source(built: Path) -> None:
@@ -171,6 +179,23 @@ def test_a_row_tells_everything_that_happened_to_it(built: Path) -> None:
     )
     generation = next(event for event in found.events if event.file == "data/generations/gist-1/human.jsonl")
     assert (generation.line, generation.record) == (2, row)
+
+
+def test_the_source_of_a_row_is_what_was_gathered_and_no_out_of_the_same_name() -> None:
+    """Someone's own file may be called as one of ours."""
+    outs = {name: {"sha256": name} for name in ("data/alpaca_plus/human.parquet", "data/sources/human.parquet")}
+    ledger = SimpleNamespace(statements={"any": SimpleNamespace(inputs={}, outputs=outs)})
+    found = _source(ledger, {"source_file": "human.parquet"})  # type: ignore[arg-type]
+    assert found == {"data/sources/human.parquet": "data/sources/human.parquet"}
+
+
+def test_a_score_on_one_split_rests_on_no_other_rows() -> None:
+    rests = [
+        split
+        for split in ("train", "seen", "unseen", "human", "dev", "facts")
+        if _rests_on(f"data/alpaca_plus/{split}.parquet", frozenset(), set(), frozenset({"human"}))
+    ]
+    assert rests == ["human", "facts"]
 
 
 def test_a_statement_that_a_stage_reads_was_made_by_the_stage_it_is_about(built: Path) -> None:

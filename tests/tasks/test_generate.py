@@ -71,3 +71,15 @@ def test_answers_are_computed_in_the_dtype_asked_for(tmp_path: Path, dtype: str)
     assert str(gist_model.model.dtype) == f"torch.{dtype}"
     questions = [Question("01", "Say it.", "in Greek")]
     assert len(list(answer_split(gist_model, questions, tmp_path / "seen.jsonl", batch_size=1, max_new_tokens=3))) == 1
+
+
+@pytest.mark.parametrize("condition", ["gist", "pos_control"])
+def test_a_row_that_leaves_no_room_for_its_answer_is_told_before_any_is_answered(
+    tmp_path: Path, condition: str
+) -> None:
+    gist_model = tiny_gist_model("llama", condition, 1)
+    questions = [Question("a", "Sort.", "b"), Question("b", "x" * 500, "y" * 490)]
+    list(answer_split(gist_model, questions, tmp_path / "one", batch_size=2, max_new_tokens=3))
+    with pytest.raises(ValueError, match=r"1 of 2 are longer than the 1,024 tokens .* row b"):
+        list(answer_split(gist_model, questions, tmp_path / "two", batch_size=2, max_new_tokens=99))
+    assert not (tmp_path / "two").exists()

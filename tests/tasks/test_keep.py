@@ -1,30 +1,50 @@
 """`make keep NAME=...` copies a run's numbers into docs/results, and nowhere else."""
 
+import hashlib
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-MAKEFILE = Path(__file__).parents[2] / "Makefile"
+ROOT = Path(__file__).parents[2]
+FILES = {"reports/report.md": "37.2", "data/statements/report.json": "{}"}
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
+    """What a run leaves, in a folder where the environment counts as installed."""
     root = tmp_path / "project"
-    for name in ("params.yaml", "dvc.lock", "reports/report.md", "data/statements/report.json"):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(name)
+    outs = []
+    for name, text in FILES.items():
+        (root / name).parent.mkdir(parents=True)
+        (root / name).write_text(text)
+        outs.append({"path": name, "hash": "md5", "md5": hashlib.md5(text.encode()).hexdigest(), "size": len(text)})
+    params = {"train": {"seed": 0, "steps": 4}, "runs": {"gist-1": {"start": None}}}
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    read = {
+        "params.yaml": {"train": params["train"], "runs.gist-1": params["runs"]["gist-1"], "runs.gist-1.start": None}
+    }
+    stages = {"report": {"cmd": "make it", "params": read, "outs": outs}}
+    (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
     for name in ("requirements.lock", "pyproject.toml"):
         (root / name).touch()
-    shutil.copy(MAKEFILE, root / "Makefile")
+    shutil.copy(ROOT / "Makefile", root / "Makefile")
+    checksum = subprocess.run(["cksum"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout
+    (root / ".venv").mkdir()
+    (root / f".venv/.installed-{checksum.split()[0]}").touch()
     return root
 
 
 def keep(project: Path, name: str) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         ["make", "--no-print-directory", "keep", f"NAME={name}"],
         cwd=project,
+        env=os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
@@ -38,12 +58,7 @@ def files(folder: Path) -> set[str]:
 def test_what_explains_the_numbers_is_copied(project: Path) -> None:
     done = keep(project, "My_run-1.2")
     assert done.stdout == "docs/results/My_run-1.2\n", done.stderr
-    assert files(project / "docs/results/My_run-1.2") == {
-        "params.yaml",
-        "dvc.lock",
-        "reports/report.md",
-        "data/statements/report.json",
-    }
+    assert files(project / "docs/results/My_run-1.2") == {"params.yaml", "dvc.lock", *FILES}
 
 
 @pytest.mark.parametrize(
@@ -74,3 +89,24 @@ def test_a_project_that_has_not_run_is_not_kept(project: Path) -> None:
     assert done.returncode == 2
     assert "there is no dvc.lock" in done.stderr
     assert not (project / "docs").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "was", "now", "said"),
+    [
+        ("params.yaml", "seed: 0", "seed: 777", "report: train in params.yaml is not what it ran with"),
+        ("reports/report.md", "37.2", "99.0", "reports/report.md is not the file that report made"),
+        ("data/statements/report.json", "{}", "{ }", "data/statements/report.json is not the file that report made"),
+    ],
+)
+def test_what_is_not_of_the_run_is_not_kept(project: Path, file: str, was: str, now: str, said: str) -> None:
+    (project / file).write_text((project / file).read_text().replace(was, now))
+    done = keep(project, "mine")
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not (project / "docs").exists()
+
+
+def test_a_run_that_was_taken_out_of_the_parameters_hinders_nothing(project: Path) -> None:
+    (project / "params.yaml").write_text("train: {seed: 1}\nruns: {}\n")
+    assert keep(project, "mine").returncode == 0

@@ -1,0 +1,85 @@
+"""Copies what explains this run's numbers into docs/results/NAME, small enough to commit.
+
+    make keep NAME=my-run
+
+Parameters, reports and statements must be those of the run that dvc.lock has; `gist lineage verify` looks at all the rest.
+"""
+
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from gist_core.lineage.hashing import md5_of_bytes
+from gist_core.lineage.lockfile import LOCK, LockedStage, parse_lock
+
+RESULTS = Path("docs/results")
+PARAMS = Path("params.yaml")
+KEPT = (PARAMS, LOCK, Path("reports"), Path("data/statements"))
+LEFT_OUT = (".gitignore", "log.lock")
+_MISSING = object()
+
+
+def keep(root: Path, name: str) -> Path:
+    """Copies `KEPT` of the project at `root`; what an earlier copy of that name has of them goes, its page stays.
+
+    Returns: the folder, from `root`.
+
+    Raises:
+        ValueError: the name is none for a folder, nothing has been run here, or what is here is not of the run in dvc.lock.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
+        raise ValueError(
+            "say what the run is called, NAME=my-run: letters, digits, '-', '_' and '.', and no dot at the begin"
+        )
+    for part in KEPT:
+        if not (root / part).exists():
+            raise ValueError(f"there is no {part}: nothing has been run here; make pipeline")
+    if problems := list(_of_another_run(root)):
+        raise ValueError(
+            "what is here is not what the run in dvc.lock had or made; restore it, or make pipeline:\n  "
+            + "\n  ".join(problems)
+        )
+    folder = RESULTS / name
+    for part in KEPT:
+        source, target = root / part, root / folder / part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns(*LEFT_OUT))
+        else:
+            shutil.copyfile(source, target)
+    return folder
+
+
+def _of_another_run(root: Path) -> Iterator[str]:
+    params = yaml.safe_load((root / PARAMS).read_text(encoding="utf-8"))
+    for name, stage in parse_lock((root / LOCK).read_text(encoding="utf-8")).items():
+        yield from (f"{name}: {key} in {PARAMS} is not what it ran with" for key in _changed(stage, params))
+        for path, out in stage.outs.items():
+            kept = any(Path(path).is_relative_to(part) for part in KEPT) and (root / path).is_file()
+            if kept and md5_of_bytes((root / path).read_bytes()) != out.md5:
+                yield f"{path} is not the file that {name} made"
+
+
+def _changed(stage: LockedStage, params: object) -> list[str]:
+    """The parameters that are not those of a stage; none where params.yaml has no such stage any more."""
+    now = {key: _lookup(params, key) for key in stage.params}
+    return [] if _MISSING in now.values() else [key for key, value in stage.params.items() if now[key] != value]
+
+
+def _lookup(node: object, key: str) -> object:
+    for part in key.split("."):
+        node = node.get(part, _MISSING) if isinstance(node, dict) else _MISSING
+    return node
+
+
+if __name__ == "__main__":
+    try:
+        print(keep(Path.cwd(), sys.argv[1]))
+    except ValueError as error:
+        print(f"keep: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
