@@ -147,7 +147,7 @@ class GistModel:
     def refuse_longer(self, lengths: Sequence[int], what: Sequence[str]) -> None:
         """Raises ValueError for sequences of more tokens than the model has positions for: beyond them it answers, if at
         all, what it was never trained to. lengths: in tokens. what: each sequence's name in a message."""
-        if self.max_tokens is None or max(lengths) <= self.max_tokens:
+        if self.max_tokens is None or max(lengths, default=0) <= self.max_tokens:
             return
         long = [f"{name} ({length:,})" for name, length in zip(what, lengths, strict=True) if length > self.max_tokens]
         raise ValueError(
@@ -196,6 +196,7 @@ class GistModel:
             self.encode_instruction(instruction) + self.encode_input(text)
             for instruction, text in zip(instructions, inputs, strict=True)
         ]
+        self.refuse_longer([*map(len, prompts)], [f"prompt {number}" for number in range(1, len(prompts) + 1)])
         side = "right" if self.is_encoder_decoder else "left"
         batch = self.pad(prompts, side)
         return self.generate_answers(vars(batch), without_unset(generate_kwargs))

@@ -369,6 +369,11 @@ def test_prompts_beyond_the_models_context_are_refused(family: str) -> None:
     """Rotary positions would go on without a word, learned ones break off with an index error."""
     with pytest.raises(ValueError, match=r"1 of 2 are longer than the 1,024 tokens .* prompt 2 \(1,\d\d\d\)"):
         compress(model(family, 2), ["Sort.", "a" * 1024])
+    cache = compress(model(family, 2), ["a" * 600])
+    with pytest.raises(ValueError, match=r"1 of 1 are longer than the 1,024 tokens .* input 2 \(1,\d\d\d\)"):
+        generate(model(family, 2), cache, ["a", "b" * 500], batch_size=1)
+    with pytest.raises(ValueError, match=r"prompt 1 \(1,\d\d\d\)"):
+        model(family, 2).generate_masked(["a" * 600], ["b" * 500])
     compress(model("t5", 2), ["a" * 1024])
 
 
