@@ -80,6 +80,6 @@ def _lookup(node: object, key: str) -> object:
 if __name__ == "__main__":
     try:
         print(keep(Path.cwd(), sys.argv[1]))
-    except ValueError as error:
+    except (ValueError, yaml.YAMLError, OSError) as error:
         print(f"keep: {error}", file=sys.stderr)
         raise SystemExit(2) from None
