@@ -14,13 +14,12 @@ from pathlib import Path
 import yaml
 
 from gist_core.lineage.hashing import md5_of_bytes
-from gist_core.lineage.lockfile import LOCK, LockedStage, parse_lock
+from gist_core.lineage.lockfile import LOCK, parse_lock
 
 RESULTS = Path("docs/results")
 PARAMS = Path("params.yaml")
 KEPT = (PARAMS, LOCK, Path("reports"), Path("data/statements"))
 LEFT_OUT = (".gitignore", "log.lock")
-_MISSING = object()
 
 
 def keep(root: Path, name: str) -> Path:
@@ -30,6 +29,7 @@ def keep(root: Path, name: str) -> Path:
 
     Raises:
         ValueError: the name is none for a folder, nothing has been run here, or what is here is not of the run in dvc.lock.
+        DvcException: dvc.yaml cannot be read.
     """
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
         raise ValueError(
@@ -56,30 +56,35 @@ def keep(root: Path, name: str) -> Path:
 
 
 def _of_another_run(root: Path) -> Iterator[str]:
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        declared = {stage.addressing for stage in repo.index.stages}
     params = yaml.safe_load((root / PARAMS).read_text(encoding="utf-8"))
     for name, stage in parse_lock((root / LOCK).read_text(encoding="utf-8")).items():
-        yield from (f"{name}: {key} in {PARAMS} is not what it ran with" for key in _changed(stage, params))
+        if name in declared:  # dvc.lock keeps runs that were taken out of params.yaml, as they ran
+            yield from (
+                f"{name}: {key} in {PARAMS} is not what it ran with"
+                for key, value in stage.params.items()
+                if _lookup(params, key) != value
+            )
         for path, out in stage.outs.items():
             kept = any(Path(path).is_relative_to(part) for part in KEPT) and (root / path).is_file()
             if kept and md5_of_bytes((root / path).read_bytes()) != out.md5:
                 yield f"{path} is not the file that {name} made"
 
 
-def _changed(stage: LockedStage, params: object) -> list[str]:
-    """The parameters that are not those of a stage; none where params.yaml has no such stage any more."""
-    now = {key: _lookup(params, key) for key in stage.params}
-    return [] if _MISSING in now.values() else [key for key, value in stage.params.items() if now[key] != value]
-
-
 def _lookup(node: object, key: str) -> object:
     for part in key.split("."):
-        node = node.get(part, _MISSING) if isinstance(node, dict) else _MISSING
+        node = node.get(part) if isinstance(node, dict) else None
     return node
 
 
 if __name__ == "__main__":
+    from dvc.exceptions import DvcException
+
     try:
         print(keep(Path.cwd(), sys.argv[1]))
-    except (ValueError, yaml.YAMLError, OSError) as error:
+    except (ValueError, yaml.YAMLError, OSError, DvcException) as error:
         print(f"keep: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.repo import Repo
 
 ROOT = Path(__file__).parents[2]
 FILES = {"reports/report.md": "37.2", "data/statements/report.json": "{}"}
@@ -30,6 +31,8 @@ def project(tmp_path: Path) -> Path:
     }
     stages = {"report": {"cmd": "make it", "params": read, "outs": outs}}
     (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
+    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"report": {"cmd": "make it", "outs": list(FILES)}}}))
+    Repo.init(str(root), no_scm=True).close()
     for name in ("requirements.lock", "pyproject.toml"):
         (root / name).touch()
     shutil.copy(ROOT / "Makefile", root / "Makefile")
@@ -109,4 +112,6 @@ def test_what_is_not_of_the_run_is_not_kept(project: Path, file: str, was: str, 
 
 def test_a_run_that_was_taken_out_of_the_parameters_hinders_nothing(project: Path) -> None:
     (project / "params.yaml").write_text("train: {seed: 1}\nruns: {}\n")
+    assert keep(project, "mine").returncode == 2
+    (project / "dvc.yaml").write_text("stages: {}\n")
     assert keep(project, "mine").returncode == 0
