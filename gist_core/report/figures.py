@@ -86,8 +86,8 @@ def rouge_figure(inputs: ReportInputs) -> Figure | None:
             for y, run in enumerate(runs):
                 entry = inputs.metrics[split].get("rouge_l", {}).get(run)
                 if entry:
-                    low, high = entry["ci95_pct"]
-                    axes.plot([low, high], [y, y], color=colour(inputs, run), linewidth=2.4, solid_capstyle="butt")
+                    ends = entry["ci95_pct"] or []
+                    axes.plot(ends, [y] * len(ends), color=colour(inputs, run), linewidth=2.4, solid_capstyle="butt")
                     axes.plot(entry["mean_pct"], y, "o", color=colour(inputs, run), markersize=6)
                 for published in paper.paper_runs(run):
                     value = published.rouge_l_pct[SPLITS.index(split)]
@@ -96,8 +96,9 @@ def rouge_figure(inputs: ReportInputs) -> Figure | None:
             axes.set_xlabel("ROUGE-L F, %")
             axes.grid(axis="y", visible=False)
             axes.tick_params(axis="y", length=0)
-        right = max(entry["ci95_pct"][1] for s in splits for entry in inputs.metrics[s]["rouge_l"].values())
-        panels[0].set_xlim(0, 1.06 * max(right, *(max(run.rouge_l_pct) for run in paper.RUNS)))
+        ours = [entry for split in splits for entry in inputs.metrics[split]["rouge_l"].values()]
+        right = [max([entry["mean_pct"], *(entry["ci95_pct"] or [])]) for entry in ours]
+        panels[0].set_xlim(0, 1.06 * max(*right, *(max(run.rouge_l_pct) for run in paper.RUNS)))
         panels[0].set_yticks(range(len(runs)), runs)
         panels[0].set_ylim(len(runs) - 0.5, -0.5)
         handles = [Line2D([], [], color=MUTED, marker="o", linewidth=2.4, label="this run, mean and 95 % interval")]

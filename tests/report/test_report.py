@@ -255,6 +255,15 @@ def test_intervals_over_few_batches_are_called_too_narrow(inputs, markdown):
     )
 
 
+def test_a_score_without_an_interval_is_shown_alone(inputs):
+    metrics = json.loads(json.dumps(inputs.metrics))
+    metrics["human"]["rouge_l"]["gist-1"] = {"mean_pct": 0.0, "ci95_pct": None, "bootstrap_median_pct": 0.0, "n": 12}
+    metrics["human"]["significance"][0]["ci95_pct"] = None
+    page = Page("t", replace(inputs, metrics=metrics))
+    assert "| 0.0 |" in to_markdown(page)
+    assert "fig-rouge" in to_html(page)
+
+
 def test_what_is_missing_is_said(folder, tmp_path):
     root, given = folder
     shutil.copytree(root, tmp_path / "copy")
