@@ -82,7 +82,7 @@ def _table(run: str, size: str, batch: Json, summary: Json) -> Table:
         notes.append(f"{batch['n_unpaired']} batches were not measured under every strategy and are left out.")
     if batch["n"] < ENOUGH_BATCHES:
         notes.append(
-            f"A bootstrap over fewer than {ENOUGH_BATCHES} batches is too narrow: read its intervals as a lower bound."
+            f"A bootstrap over fewer than {ENOUGH_BATCHES} batches is too narrow: the intervals are wider than they are shown."
         )
     if batch.get("formula_vs_counted_max_pct") is not None:
         notes.append(f"Formula and count differ by at most {number(batch['formula_vs_counted_max_pct'], 2)} %.")
