@@ -15,7 +15,7 @@ from tests.e2e.project import ROOT, SMALL, copy_project, run
 def commands() -> str:
     """The indented blocks of the section, in order, as one shell script."""
     text = (ROOT / "docs/data.md").read_text(encoding="utf-8")
-    section = re.search(r"## Worked example.*?(?=\nInstructions with several rows)", text, re.DOTALL)
+    section = re.search(r"## Worked example.*?(?=\nInstructions with several inputs)", text, re.DOTALL)
     assert section is not None
     return "\n".join(line[4:] for line in section[0].split("\n") if line.startswith("    "))
 
