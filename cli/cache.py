@@ -71,6 +71,7 @@ def generate(
     texts = texts_of(inputs, file, "input")
 
     from gist_core import cache as gist_cache
+    from gist_core.generation.decode import finish
 
     gist_model = _load(model, device)
     loaded = gist_cache.load_cache(cache)
@@ -80,8 +81,7 @@ def generate(
         gist_model, loaded, texts, batch_size=batch_size, max_new_tokens=max_new_tokens, do_sample=False
     )
     for text, answer, ids in zip(texts, gist_model.decode(tokens), tokens, strict=True):
-        ended = bool((ids == gist_model.tokenizer.eos_token_id).any())
-        record = {"input": text, "answer": answer, "finish_reason": "stop" if ended else "length"}
+        record = {"input": text, "answer": answer, "finish_reason": finish(ids, gist_model.tokenizer.eos_token_id)[0]}
         typer.echo(json.dumps(record, ensure_ascii=False) if jsonl else answer)
 
 

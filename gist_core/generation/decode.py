@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from tqdm import tqdm
@@ -73,11 +73,11 @@ def _answer_batch(gist_model: GistModel, batch: Sequence[Question], max_new_toke
         tokens = gist_model.generate_masked(instructions, inputs, max_new_tokens=max_new_tokens, do_sample=False)
     k = gist_model.settings.num_gist_tokens
     for question, text, ids in zip(batch, gist_model.decode(tokens), tokens, strict=True):
-        ended, length = _length(ids, gist_model.tokenizer.eos_token_id)
+        finish_reason, length = finish(ids, gist_model.tokenizer.eos_token_id)
         yield {
             "row_id": question.row_id,
             "prediction": text,
-            "finish_reason": "stop" if ended else "length",
+            "finish_reason": finish_reason,
             "num_instruction_tokens": instruction_length(gist_model, question.instruction),
             "num_input_tokens": len(gist_model.encode_input(question.input)),
             "num_gist_tokens": k,
@@ -91,10 +91,13 @@ def instruction_length(gist_model: GistModel, instruction: str) -> int:
     return len(gist_model.encode_instruction(instruction)) - settings.num_gist_tokens - gist_model.num_prefix_tokens
 
 
-def _length(ids: torch.Tensor, eos_token_id: int) -> tuple[bool, int]:
-    """Whether the answer ended by itself, and its tokens before the end of text."""
+def finish(ids: torch.Tensor, eos_token_id: int) -> tuple[Literal["stop", "length"], int]:
+    """Whether an answer ended by itself or at the limit of new tokens, and how many it has before the end of text.
+
+    ids: shape (new_tokens,), padded on the right.
+    """
     ends = torch.nonzero(ids == eos_token_id).flatten()
-    return (True, int(ends[0])) if len(ends) else (False, len(ids))
+    return ("stop", int(ends[0])) if len(ends) else ("length", len(ids))
 
 
 def _read_progress(path: Path) -> dict[str, dict[str, Any]]:

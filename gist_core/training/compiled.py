@@ -3,9 +3,8 @@
 import torch
 from transformers import PreTrainedModel
 
-RECOMPILE_LIMIT = (
-    64  # torch's 8 are few where layers differ and a training evaluates; a graph serves all lengths of rows
-)
+# A graph serves rows of all lengths, but torch's limit of 8 is few where layers differ and a training evaluates.
+RECOMPILE_LIMIT = 64
 
 
 def compile_layers(model: PreTrainedModel) -> None:

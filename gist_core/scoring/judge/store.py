@@ -22,8 +22,7 @@ from filelock import FileLock, Timeout
 LOST = "lost"  # the outcome of a call whose process ended before the answer came
 LOST_ERROR = (
     "lost: the process was killed while this call was under way, or its line of a batch's file was broken, so it may have "
-    "been billed; "
-    "judge.lost_calls=ask_again asks it once more"
+    "been billed; judge.lost_calls=ask_again asks it once more"
 )
 BILLED = ("200", LOST, "time-out", "connection")  # outcomes after which a call has been billed, or may have been
 _SCHEMA = """
