@@ -66,6 +66,7 @@ def tiny_model(
     seed: int = 0,
     attn_implementation: str = "sdpa",
     dtype: torch.dtype = torch.float32,
+    **of_config: int,
 ) -> PreTrainedModel:
     """A random model of a family, large enough in its weights that a wrong mask or position shows in the logits."""
     config_class, arguments = FAMILIES[family]
@@ -75,7 +76,7 @@ def tiny_model(
     else:
         auto_class = transformers.AutoModelForCausalLM
     config = getattr(transformers, config_class)(
-        vocab_size=vocab_size, pad_token_id=0, eos_token_id=1, bos_token_id=2, **arguments
+        vocab_size=vocab_size, pad_token_id=0, eos_token_id=1, bos_token_id=2, **arguments | of_config
     )
     torch.manual_seed(seed)
     model = auto_class.from_config(config, attn_implementation=attn_implementation, dtype=dtype)

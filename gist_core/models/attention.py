@@ -151,6 +151,9 @@ class _DecoderHooks(_Hooks):
         cache = kwargs.get("past_key_values")
         _refuse_prepared_mask(kwargs.get("attention_mask"))
         batch, length = input_ids.shape
+        if module.config._attn_implementation == "flex_attention" and input_ids.is_cuda and length > 1:  # type: ignore[union-attr]
+            # torch (2.11, 2.13) takes its decoding kernel for fewer than 128 queries, which has no blocks for grouped heads.
+            kwargs.setdefault("kernel_options", {"BACKEND": "TRITON"})
         past = 0 if cache is None else int(cache.get_seq_length())
         state: GistState | None = getattr(cache, "gist_state", None) if past else None
         if first_visible is None:

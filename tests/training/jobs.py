@@ -28,8 +28,8 @@ TRAIN = {
 }
 
 
-def write_base_and_rows(folder: Path, family: str = "llama") -> None:
-    tokenizer, model = byte_tokenizer(), tiny_model(family)
+def write_base_and_rows(folder: Path, family: str = "llama", **of_config: int) -> None:
+    tokenizer, model = byte_tokenizer(), tiny_model(family, **of_config)
     add_gist_token(model, tokenizer)
     model.save_pretrained(folder / "base")
     tokenizer.save_pretrained(folder / "base")
