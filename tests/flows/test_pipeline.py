@@ -197,6 +197,7 @@ def test_a_users_mistakes_are_one_message_before_anything_starts(project: Projec
     assert not project.events()
 
 
+@pytest.mark.slow
 def test_a_second_run_in_a_clone_is_refused_and_the_parameters_of_the_first_stay(
     project: Project, server: Server
 ) -> None:
@@ -233,6 +234,7 @@ def test_a_second_run_in_a_clone_is_refused_and_the_parameters_of_the_first_stay
     assert "steps: 7" in (project.root / "params.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_a_forced_stage_whose_push_fails_is_made_once_and_its_push_tried_again(
     project: Project, server: Server
 ) -> None:
@@ -262,6 +264,7 @@ def configurable(project: Project) -> None:
     git(project.root, "commit", "-qm", "Parameters that can be set")
 
 
+@pytest.mark.slow
 def test_pools_are_refused_a_dirty_work_tree_and_deployments_that_do_not_exist(
     project: Project, server: Server
 ) -> None:

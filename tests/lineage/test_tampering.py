@@ -409,6 +409,7 @@ def test_a_second_clone_raises_no_alarm_before_and_after_pull(toy: Path, tmp_pat
     assert not (clone / LOG).exists()
 
 
+@pytest.mark.slow
 def test_an_executable_file_a_small_number_and_a_default_raise_no_alarm(toy: Path) -> None:
     """dvc.lock says of the first that it is one, writes `1e-05`, which is a text for YAML 1.1, and `on`, which is none, and
     has no defaults."""

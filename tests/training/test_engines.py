@@ -81,6 +81,7 @@ def test_training_learns_and_reports_its_curve(uninterrupted: Job) -> None:
     assert gist_model.generate_masked(["Add 1."], ["2"], max_new_tokens=3).shape == (1, 3)
 
 
+@pytest.mark.slow
 def test_training_again_gives_the_same_weights_to_the_bit(folder: Path, uninterrupted: Job) -> None:
     again = job(folder, "again")
     finish(again)
@@ -211,6 +212,7 @@ def test_what_cannot_be_compiled_is_refused(tmp_path: Path) -> None:
         compile_layers(tiny_model("t5"))
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_divide_among_processes_is_refused(folder: Path) -> None:
     odd = job(folder, "odd", engine={"zero_stage": 2, "processes": 2}, batch_size=6, micro_batch_size=6)
     process = start(odd)
