@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gist_core.out_of_memory import enough_memory
+
 if TYPE_CHECKING:
     from gist_core.models.gist_model import GistModel
 
@@ -37,7 +39,8 @@ def compress(
 
     gist_model = _load(model, device)
     started = time.perf_counter()
-    cache = gist_cache.compress(gist_model, texts, batch_size=batch_size, progress=True)
+    with enough_memory("lower --batch-size"):
+        cache = gist_cache.compress(gist_model, texts, batch_size=batch_size, progress=True)
     seconds = time.perf_counter() - started
     gist_cache.save_cache(cache, output)
     for row, (text, tokens, factor) in enumerate(
@@ -77,9 +80,10 @@ def generate(
     loaded = gist_cache.load_cache(cache)
     if row is not None:
         loaded = loaded.select([row])
-    tokens = gist_cache.generate(
-        gist_model, loaded, texts, batch_size=batch_size, max_new_tokens=max_new_tokens, do_sample=False
-    )
+    with enough_memory("lower --batch-size"):
+        tokens = gist_cache.generate(
+            gist_model, loaded, texts, batch_size=batch_size, max_new_tokens=max_new_tokens, do_sample=False
+        )
     for text, answer, ids in zip(texts, gist_model.decode(tokens), tokens, strict=True):
         record = {"input": text, "answer": answer, "finish_reason": finish(ids, gist_model.tokenizer.eos_token_id)[0]}
         typer.echo(json.dumps(record, ensure_ascii=False) if jsonl else answer)

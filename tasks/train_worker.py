@@ -109,7 +109,8 @@ def _run_job(job: Job) -> None:
     if job.engine.torch_compile:
         compile_layers(model)
     tokenizer = AutoTokenizer.from_pretrained(job.start)
-    gist_model = GistModel(model, tokenizer, GistSettings(job.run.condition, job.run.num_gist_tokens))
+    settings_of_gist = GistSettings(job.run.condition, job.run.num_gist_tokens, tuple(job.run.drawn_gist_tokens))
+    gist_model = GistModel(model, tokenizer, settings_of_gist)
     examples_of = partial(
         _examples,
         tokenizer=tokenizer,

@@ -22,6 +22,7 @@ DECODERS: dict[str, tuple[str, dict]] = {
     "qwen3": ("Qwen3Config", _GROUPED | {"head_dim": 8}),
     "mistral": ("MistralConfig", _GROUPED | {"sliding_window": WINDOW}),
     "gemma3": ("Gemma3TextConfig", _GROUPED | {"head_dim": 8, "sliding_window": WINDOW, "sliding_window_pattern": 2}),
+    "gemma2": ("Gemma2Config", _GROUPED | {"head_dim": 8, "sliding_window": WINDOW}),  # eager alone, in transformers
     "phi": ("PhiConfig", _SMALL | {"max_position_embeddings": 1024, "dropout": 0.0}),
     "gpt_neox": ("GPTNeoXConfig", _SMALL | {"max_position_embeddings": 1024, "dropout": 0.0}),
     # Its decoder is not its base model, which its own forward pass goes around.
@@ -37,6 +38,9 @@ ENCODER_DECODERS: dict[str, tuple[str, dict]] = {
     "umt5": ("UMT5Config", _T5 | {"feed_forward_proj": "gated-gelu"}),
 }
 FAMILIES = DECODERS | ENCODER_DECODERS
+EXPERTS: dict[str, tuple[str, dict]] = {
+    "mixtral": ("MixtralConfig", _GROUPED | {"num_local_experts": 4, "num_experts_per_tok": 2}),
+}
 
 
 def byte_tokenizer(*, bos: bool = False, merges: Sequence[tuple[str, str]] = ()) -> PreTrainedTokenizerFast:
@@ -64,12 +68,12 @@ def tiny_model(
     *,
     vocab_size: int = 260,
     seed: int = 0,
-    attn_implementation: str = "sdpa",
+    attn_implementation: str | None = None,
     dtype: torch.dtype = torch.float32,
     **of_config: int,
 ) -> PreTrainedModel:
     """A random model of a family, large enough in its weights that a wrong mask or position shows in the logits."""
-    config_class, arguments = FAMILIES[family]
+    config_class, arguments = (FAMILIES | EXPERTS)[family]
     if family in ENCODER_DECODERS:
         arguments = arguments | {"decoder_start_token_id": 0}
         auto_class = transformers.AutoModelForSeq2SeqLM

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 # Decoder families whose MLP is two plain layers. All others have a gated one: gate, up and down projection.
-PLAIN_MLP = {"bloom", "codegen", "falcon", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gptj", "mpt", "nemotron"}
-PLAIN_MLP |= {"opt", "phi", "starcoder2"}
+PLAIN_MLP = {"apertus", "arcee", "biogpt", "bloom", "codegen", "falcon", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox"}
+PLAIN_MLP |= {"gpt_neox_japanese", "gptj", "mpt", "nemotron", "opt", "persimmon", "phi", "starcoder2", "xglm"}
 KV_HEADS = ("num_key_value_heads", "num_kv_heads")
 
 
@@ -31,11 +31,6 @@ class DecoderShape:
     vocab: int
     gated: bool = True
 
-    @property
-    def kv_width(self) -> int:
-        """Numbers of one token in the keys and values of all layers."""
-        return 2 * self.layers * self.kv_heads * self.head_dim
-
 
 @dataclass(frozen=True)
 class EncoderDecoderShape:
@@ -49,11 +44,6 @@ class EncoderDecoderShape:
     head_dim: int
     vocab: int
     gated: bool
-
-    @property
-    def kv_width(self) -> int:
-        """Numbers of one prompt token in the cached encoder: keys and values of all encoder layers."""
-        return 2 * self.encoder_layers * self.heads * self.head_dim
 
 
 LLAMA_7B = DecoderShape(
@@ -84,14 +74,12 @@ def shape_of(config: Any) -> DecoderShape | EncoderDecoderShape:
         if getattr(config, experts, None):
             raise ValueError(
                 f"the FLOPs of a {config.model_type} with {experts} = {getattr(config, experts)} depend on the "
-                "routing; the formula covers dense models only, count them instead"
+                "routing; the formula covers dense models only"
             )
     hidden = _size(config, "hidden_size", "n_embd")
     heads = _size(config, "num_attention_heads", "n_head")
     if getattr(config, "word_embed_proj_dim", hidden) != hidden:
-        raise ValueError(
-            f"this {config.model_type} projects its embeddings, which the formula lacks; count its FLOPs instead"
-        )
+        raise ValueError(f"this {config.model_type} projects its embeddings; there is no formula for its FLOPs")
     widths = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
     intermediate = next((v for k in widths if (v := getattr(config, k, None))), 4 * hidden)
     one_for_all = getattr(config, "multi_query", False) and not getattr(config, "new_decoder_architecture", False)
@@ -159,43 +147,6 @@ def encoder_decoder_flops(
     head = target_tokens * shape.hidden * shape.vocab
     encoder_total = 0 if cross_cached else shape.encoder_layers * encoder
     return 2 * batch_size * (encoder_total + shape.decoder_layers * decoder + head)
-
-
-def kv_bytes(shape: DecoderShape | EncoderDecoderShape, tokens: int, bytes_per_number: int) -> int:
-    """Bytes of the keys and values of `tokens` cached tokens: 1,048,576 per token for LLaMA-7B in fp32."""
-    return shape.kv_width * tokens * bytes_per_number
-
-
-def hoffmann_step_flops(shape: DecoderShape, cached_tokens: int) -> int:
-    """FLOPs of a step of one new token as counted by Hoffmann et al. (2022, appendix F), forward pass only.
-
-    It counts a plain MLP of two matrices, softmax at three per score, and the embedding as a matrix product. This is
-    the convention under which the paper's oracle for LLaMA-7B comes out (see `oracle_saving_pct`)."""
-    width = shape.heads * shape.head_dim
-    attended = cached_tokens + 1
-    attention = 8 * shape.hidden * width + attended * (4 * width + 3 * shape.heads)
-    mlp = 4 * shape.hidden * shape.intermediate
-    return shape.layers * (attention + mlp) + 4 * shape.hidden * shape.vocab
-
-
-def oracle_saving_pct(shape: DecoderShape, cached_tokens: int, gist_tokens: int = 1, *, convention: str) -> float:
-    """The most that gist caching can save over instruction caching in one step, in % of the instruction-cached step.
-
-    Both caches hold an encoded prompt, so a step differs only in the cached tokens it attends to.
-    convention: "matmul", this module's count; or "hoffmann", the paper's.
-        LLaMA-7B, 26 tokens to 1: 0.10 % and 0.12 % (the paper: 0.12 %). 2,000 tokens to 1: 7.3 % and 9.1 %; in % of the
-        gist-cached step 7.9 % and 9.95 % (the paper: about 10 %).
-
-    Raises:
-        ValueError: an unknown convention.
-    """
-    if convention == "matmul":
-        full, gist = (decoder_flops(shape, 1, cached) for cached in (cached_tokens, gist_tokens))
-    elif convention == "hoffmann":
-        full, gist = (hoffmann_step_flops(shape, cached) for cached in (cached_tokens, gist_tokens))
-    else:
-        raise ValueError(f"unknown convention {convention!r}; use 'matmul' or 'hoffmann'")
-    return 100 * (full - gist) / full
 
 
 def _size(config: Any, *names: str) -> int:

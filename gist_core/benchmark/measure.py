@@ -26,7 +26,7 @@ from gist_core.benchmark.flops import DecoderShape, decoder_flops, encoder_decod
 from gist_core.benchmark.summary import STRATEGIES, Strategy
 from gist_core.cache import GistCache, compress
 from gist_core.cache.generate import continuation, encoder_pass
-from gist_core.masks import decoder_bounds, find_gist_span
+from gist_core.masks import cross_bounds, decoder_bounds, encoder_bounds, find_gist_span
 from gist_core.models.gist_model import GistModel
 
 
@@ -144,9 +144,8 @@ class ForwardPass:
             start = {"logits_to_keep": 1, "use_cache": True}
         if self.cache is None:
             batch = self._full_prompts()
-            if not self.gist_model.is_encoder_decoder:
-                # Found here, outside the clock: a pass from a cache does not look for the gist tokens either.
-                start["first_visible"] = self._first_visible(batch.input_ids)
+            # Found here, outside the clock: a pass from a cache does not look for the gist tokens either.
+            start |= self._bounds(batch.input_ids)
             return lambda: model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **start)
         cache = self.cache.to(model.device)
         if self.gist_model.is_encoder_decoder:
@@ -155,10 +154,16 @@ class ForwardPass:
         arguments = continuation(self.gist_model, cache, self.inputs)
         return lambda: model(**arguments, **start)
 
-    def _first_visible(self, input_ids: torch.Tensor) -> torch.Tensor:
-        queries = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
+    def _bounds(self, input_ids: torch.Tensor) -> dict[str, torch.Tensor | None]:
+        """Arguments of the model that say what full prompts show."""
+        condition, length = self.gist_model.settings.condition, input_ids.shape[1]
         span = find_gist_span(input_ids, self.gist_model.gist_token_id)
-        return decoder_bounds(self.gist_model.settings.condition, span, queries).first
+        if self.gist_model.is_encoder_decoder:
+            encoder = encoder_bounds(condition, span, length)
+            cross = cross_bounds(condition, span)
+            return {"encoder_first": encoder.first, "encoder_end": encoder.end, "cross_first": cross.first}
+        queries = torch.arange(length, device=input_ids.device)[None]
+        return {"first_visible": decoder_bounds(condition, span, queries).first}
 
     def _full_prompts(self) -> Any:
         encode = self.gist_model
@@ -177,16 +182,23 @@ class ForwardPass:
             new, cached = max(a + b for a, b in zip(heads, tails, strict=True)), 0
         else:
             new, cached = max(tails), self.cache.mask.shape[1]
-        shape = shape_of(model.model.config)
-        if isinstance(shape, DecoderShape):
-            flops = decoder_flops(shape, new, cached, logits_to_keep=1, batch_size=size)
-        else:
-            flops = encoder_decoder_flops(shape, new, cached, batch_size=size)
         overhead = model.settings.num_gist_tokens + model.num_prefix_tokens
         return {
-            "gflops_formula": flops / 1e9,
+            "gflops_formula": self._gflops_formula(new, cached),
             "kv_bytes": 0 if self.cache is None else self.cache.nbytes,
             "prompt_tokens": sum(heads) + sum(tails),
             "instruction_tokens": sum(heads) - overhead * size,
             "input_tokens": sum(tails),
         }
+
+    def _gflops_formula(self, new: int, cached: int) -> float | None:
+        """None for a model that the formula does not cover; its FLOPs are counted all the same."""
+        try:
+            shape = shape_of(self.gist_model.model.config)
+        except ValueError:
+            return None
+        if isinstance(shape, DecoderShape):
+            flops = decoder_flops(shape, new, cached, logits_to_keep=1, batch_size=len(self.inputs))
+        else:
+            flops = encoder_decoder_flops(shape, new, cached, batch_size=len(self.inputs))
+        return flops / 1e9

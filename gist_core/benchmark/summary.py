@@ -23,7 +23,7 @@ _Z95 = 1.959963984540054  # the 97.5 % point of the standard normal
 def summarise(rows: Iterable[Mapping[str, Any]], resamples: int, seed: int) -> dict[str, Any]:
     """Summary of raw measurements, per batch size.
 
-    rows: mappings with row_id, strategy, batch_size, repeat, the QUANTITIES (all but gflops_formula may be None)
+    rows: mappings with row_id, strategy, batch_size, repeat, the QUANTITIES (None where it was not measured)
         and the LENGTHS in tokens; all of them of the whole batch.
     resamples, seed: of the bootstrap over batches.
 

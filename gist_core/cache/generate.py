@@ -29,8 +29,8 @@ def generate(
 
     Raises:
         ValueError: no inputs; several cached prompts, but not one for each input; a cache of another model; a batch size
-            below 1; an input that does not fit into the model's context behind its prompt; or a generate argument that
-            cannot be served (see GistModel.generate_answers).
+            below 1; an input that does not fit into the model's context between its prompt and `max_new_tokens`; or a
+            generate argument that cannot be served (see GistModel.generate_answers).
     """
     refuse_text(inputs, "inputs")
     if batch_size < 1:
@@ -52,7 +52,7 @@ def generate(
         prompts = cache.repeat(len(texts)) if len(cache) == 1 else cache.select(range(start, start + len(texts)))
         begun = continuation(gist_model, prompts, texts, copies=copies)
         if not gist_model.is_encoder_decoder:
-            lengths = (begun["position_ids"][:, -1] + 1).tolist()
+            lengths = (begun["position_ids"][:, -1] + 1 + (generate_kwargs.get("max_new_tokens") or 0)).tolist()
             gist_model.refuse_longer(lengths, [f"input {start + number}" for number in range(1, len(texts) + 1)])
         answers.append(gist_model.generate_answers(begun, generate_kwargs))
     width = max(tokens.shape[1] for tokens in answers)

@@ -60,10 +60,8 @@ def check_place(path: Path) -> None:
     if not path.parent.is_dir() or path.is_dir():
         what = f"{path} is a folder" if path.is_dir() else f"the folder {path.parent} does not exist"
         raise ValueError(f"the cache cannot be written to {path}: {what}")
-    if (path.parent / GIST_FILE).exists():
-        raise ValueError(
-            f"{path.parent} is a model's folder, all of which its fingerprint covers; save the cache elsewhere"
-        )
+    if model := next((folder for folder in path.resolve().parents if (folder / GIST_FILE).exists()), None):
+        raise ValueError(f"{model} is a model's folder, all of which its fingerprint covers; save the cache elsewhere")
 
 
 def load_cache(path: str | Path, device: str | torch.device = "cpu") -> GistCache:

@@ -68,10 +68,12 @@ _encoder_cache: ContextVar[Cache | None] = ContextVar("gist_attention_encoder_ca
 def attach_gist_attention(
     model: PreTrainedModel, *, condition: Condition, gist_token_id: int, num_gist_tokens: int
 ) -> list[RemovableHandle]:
-    """Makes every forward pass of `model` attend as `condition` says. Returns the hooks' handles, to remove them.
+    """Makes every forward pass of `model` attend as `condition` says. Returns the hooks' handles, to remove them; none where
+    it attends so already.
 
     Raises:
-        ValueError: the model's attention implementation or layer types cannot carry the mask.
+        ValueError: the model's attention implementation or layer types cannot carry the mask, or the model attends under
+            another condition or number of gist tokens.
     """
     implementation = model.config._attn_implementation
     # transformers (5.23) adds a T5's position bias, which has one row, by batch row under FlexAttention.
@@ -83,8 +85,9 @@ def attach_gist_attention(
             f"attention implementation {implementation!r} cannot carry a gist mask in {model.config.model_type}; "
             f"load the model with attn_implementation set to one of {', '.join(supported)}"
         )
-    layer_types = set(getattr(model.config, "layer_types", None) or ["full_attention"])
-    if unknown := layer_types - {"full_attention", "sliding_attention"}:
+    layer_types = set(getattr(model.config, "layer_types", None) or getattr(model.config, "attention_layers", []))
+    # GPT-Neo's "local" layers have a window of their own, over slots.
+    if unknown := layer_types - {"full_attention", "sliding_attention", "global"}:
         raise ValueError(
             f"{model.config.model_type} has layers of type {sorted(unknown)}, for which no gist mask is defined"
         )
@@ -103,6 +106,15 @@ def attach_gist_attention(
     hooks = (_EncoderDecoderHooks if model.config.is_encoder_decoder else _DecoderHooks)(
         condition, gist_token_id, num_gist_tokens
     )
+    for hook in model._forward_pre_hooks.values():
+        attached = getattr(hook, "__self__", None)
+        if attached == hooks:
+            return []
+        if isinstance(attached, _Hooks):
+            raise ValueError(
+                f"this {model.config.model_type} attends as {attached.condition} with {attached.num_gist_tokens} gist token(s) "
+                f"already, and cannot as {condition} with {num_gist_tokens} too; load its weights once more"
+            )
     return hooks.register(model)
 
 
@@ -172,7 +184,8 @@ class _DecoderHooks(_Hooks):
         if positions is None:
             positions = torch.arange(past, past + length, device=input_ids.device)[None]
         positions = positions.expand(batch, length)
-        key_positions = positions if state is None else torch.cat([state.positions, positions], dim=1)
+        # Assisted decoding takes rejected tokens back out of the cache, and nobody tells its state.
+        key_positions = positions if state is None else torch.cat([state.positions[:, :past], positions], dim=1)
         _active.set(_Layout(Bounds(first_visible), query_positions=positions, key_positions=key_positions))
         return args, kwargs
 
@@ -209,8 +222,8 @@ class _EncoderDecoderHooks(_Hooks):
             _active.set(
                 _Layout(
                     self_=Bounds(packed["encoder_first"], packed["encoder_end"]),
-                    decoder_self=Bounds(packed["decoder_first"]),
-                    cross=Bounds(packed["cross_first"], packed["cross_end"]),
+                    decoder_self=Bounds(packed["decoder_first"]) if "decoder_first" in packed else None,
+                    cross=Bounds(packed["cross_first"], packed.get("cross_end")),
                 )
             )
             return args, kwargs

@@ -33,21 +33,25 @@ class GistSettings:
     """What a model was trained to do.
 
     condition: the attention mask it was trained under. num_gist_tokens: k.
+    drawn_gist_tokens: every k that it was trained for, where it was for several.
     """
 
     condition: Condition
     num_gist_tokens: int
+    drawn_gist_tokens: tuple[int, ...] = ()
 
     def save(self, folder: Path) -> None:
-        (folder / GIST_FILE).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        known = {key: value for key, value in asdict(self).items() if value != ()}
+        (folder / GIST_FILE).write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> "GistSettings":
         try:
-            return cls(**json.loads((folder / GIST_FILE).read_text(encoding="utf-8")))
+            known = json.loads((folder / GIST_FILE).read_text(encoding="utf-8"))
+            return cls(**known | {"drawn_gist_tokens": tuple(known.get("drawn_gist_tokens", ()))})
         except FileNotFoundError:
             raise ValueError(f"{folder} has no {GIST_FILE}: it is not a model that the train stage made") from None
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise _damaged(folder / GIST_FILE, error) from None
 
 
@@ -103,19 +107,25 @@ class GistModel:
         *,
         dtype: torch.dtype = torch.float32,
         device: str | torch.device = "cpu",
-        attn_implementation: str = "sdpa",
+        attn_implementation: str | None = None,
         num_gist_tokens: int | None = None,
     ) -> "GistModel":
         """Loads a model that the train stage made.
 
+        attn_implementation: None is sdpa, or eager where transformers has no sdpa for the model.
         num_gist_tokens: another k than its `gist.json` names, for a model that was trained for several.
 
         Raises:
-            ValueError: the folder holds no such model, or a damaged one.
+            ValueError: the folder holds no such model, or a damaged one, or the model was not trained for that k.
         """
         folder = Path(folder)
         settings = GistSettings.load(folder)
         if num_gist_tokens is not None:
+            trained_for = sorted({settings.num_gist_tokens, *settings.drawn_gist_tokens})
+            if num_gist_tokens not in trained_for:
+                raise ValueError(
+                    f"num_gist_tokens is {num_gist_tokens}; {folder} was trained for {', '.join(map(str, trained_for))}"
+                )
             settings = replace(settings, num_gist_tokens=num_gist_tokens)
         try:
             config = AutoConfig.from_pretrained(folder)
@@ -166,6 +176,11 @@ class GistModel:
             return sha256_of_model(self.folder)
         return sha256_of_json([asdict(self.settings), sha256_of_tensors(self.model.state_dict())])
 
+    def forget_origin(self) -> None:
+        """To be called before the weights are changed in place: what is known of them by their folder is true no more."""
+        self.folder = None
+        self.__dict__.pop("fingerprint", None)
+
     def encode_instruction(self, instruction: str) -> list[int]:
         """Token ids of the instruction with the gist tokens after it. Raises ValueError if empty or with a gist token."""
         return encode_instructions(self.tokenizer, [instruction], [self.settings.num_gist_tokens], self._prefix_ids)[0]
@@ -189,6 +204,10 @@ class GistModel:
         """Generates from full prompts under the attention mask of the model's condition, without a prompt cache.
 
         Returns: token ids of the answers, shape (batch, new_tokens), padded on the right.
+
+        Raises:
+            ValueError: a prompt that does not fit into the model's context together with `max_new_tokens`, or what
+                `encode_instruction` and `generate_answers` refuse.
         """
         refuse_text(instructions, "instructions")
         refuse_text(inputs, "inputs")
@@ -196,7 +215,8 @@ class GistModel:
             self.encode_instruction(instruction) + self.encode_input(text)
             for instruction, text in zip(instructions, inputs, strict=True)
         ]
-        self.refuse_longer([*map(len, prompts)], [f"prompt {number}" for number in range(1, len(prompts) + 1)])
+        lengths = [len(prompt) + (generate_kwargs.get("max_new_tokens") or 0) for prompt in prompts]
+        self.refuse_longer(lengths, [f"prompt {number}" for number in range(1, len(prompts) + 1)])
         side = "right" if self.is_encoder_decoder else "left"
         batch = self.pad(prompts, side)
         return self.generate_answers(vars(batch), without_unset(generate_kwargs))

@@ -56,9 +56,8 @@ def setup(inputs: ReportInputs) -> list[tuple[str, str]]:
     ]
     tokens = {run: curve[-1]["tokens"] for run, curve in inputs.curves.items() if curve and "tokens" in curve[-1]}
     if tokens:
-        facts.append(
-            ("Tokens trained on", ", ".join(f"{run} {number(tokens[run], 0)}" for run in inputs.runs if run in tokens))
-        )
+        counts = ", ".join(f"{run} {number(tokens[run], 0)}" for run in inputs.runs if run in tokens)
+        facts.append(("Tokens of the rows trained on", counts))
     if inputs.hardware:
         facts.append(("Machine of the training", _hardware(inputs.hardware)))
     devices = sorted({str(d) for s in inputs.benchmark.values() if (d := s.get("device"))})
@@ -168,6 +167,8 @@ def compression_table(inputs: ReportInputs) -> Table:
     """Mean and median compression of every compressed run."""
     rows: list[TableRow] = []
     for run in inputs.compressed_runs:
+        if inputs.params["runs"].get(run, {}).get("condition") in ("pos_control", "neg_control"):
+            continue
         for split, factors in compression_factors(inputs, run).items():
             if factors:
                 ordered = sorted(factors)

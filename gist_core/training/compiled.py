@@ -1,6 +1,9 @@
 """torch.compile, layer by layer: what finds the gist tokens and lays down the mask stays outside of what is compiled."""
 
+from collections.abc import Sequence
+
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 # A graph serves rows of all lengths, but torch's limit of 8 is few where layers differ and a training evaluates.
@@ -13,10 +16,15 @@ def compile_layers(model: PreTrainedModel) -> None:
     Raises:
         ValueError: not a decoder. (A T5's attention is handed its cache from outside, which breaks the graphs.)
     """
-    layers = [] if model.config.is_encoder_decoder else getattr(model.get_decoder(), "layers", [])
+    layers = decoder_layers(model)
     if not layers:
         raise ValueError(f"torch_compile is for the layers of decoders; {model.config.model_type} has none such")
     torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
     torch._dynamo.config.fail_on_recompile_limit_hit = True  # or torch goes on uncompiled, with no more than a warning
     for layer in layers:
         layer.compile(dynamic=True)
+
+
+def decoder_layers(model: PreTrainedModel) -> Sequence[nn.Module]:
+    """The layers of a decoder from first to last; none of a T5, or where transformers keeps them under another name."""
+    return [] if model.config.is_encoder_decoder else getattr(model.get_decoder(), "layers", [])

@@ -26,6 +26,7 @@ from transformers import (
 from gist_core.models.gist_model import GistModel
 from gist_core.training.checkpoints import MarkComplete, Select, checkpoint_bytes, kept, last_complete_checkpoint
 from gist_core.training.collate import Collator
+from gist_core.training.compiled import decoder_layers
 from gist_core.training.curve import WriteCurve
 from gist_core.training.distill import Teacher
 from gist_core.training.engine import world_size
@@ -132,6 +133,7 @@ def train(
     adapted = add_lora(gist_model.model, settings.lora_rank) if settings.lora_rank is not None else None
     if settings.frozen_layers:
         _freeze_first_layers(gist_model.model, settings.frozen_layers)
+    gist_model.forget_origin()
     gist_model.model.train()
     checkpoint, cut_short = last_complete_checkpoint(work_dir)
     if checkpoint is None:
@@ -266,7 +268,7 @@ def _collate(collator: Collator, teacher: Teacher | None, items: list[list[Examp
 
 
 def _freeze_first_layers(model: PreTrainedModel, count: int) -> None:
-    layers = getattr(model.base_model, "layers", [])
+    layers = decoder_layers(model)
     if count >= len(layers):
         raise ValueError(
             f"frozen_layers {count} leaves no layer to train: {model.config.model_type} has {len(layers)} decoder layers "

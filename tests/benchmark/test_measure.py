@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gist_core.benchmark.measure import ForwardPass, Prompt, _disjoint, measure
-from gist_core.benchmark.summary import STRATEGIES, summarise
+from gist_core.benchmark.summary import STRATEGIES, Strategy, summarise
 from gist_core.cache import GistCache
 from gist_core.models.gist_model import GistModel
 from tests.tiny import tiny_gist_model
@@ -39,20 +39,31 @@ def test_no_prompt_is_in_two_batches_of_a_size_unless_there_are_too_few_for_one(
             assert len({prompt.row_id for batch in drawn for prompt in batch}) == size * batches
 
 
-@pytest.mark.parametrize("strategy", ["instruction", "gist"])
-def test_a_t5_is_timed_without_what_prepares_its_pass(strategy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mixture_of_experts_is_counted_and_has_no_formula() -> None:
+    rows = list(measure(tiny_gist_model("mixtral", "gist", 2), PROMPTS, batch_sizes=[1], warmup=0, repeats=1, seed=0))
+    assert {row["gflops_formula"] for row in rows} == {None}
+    batch = summarise(rows, resamples=50, seed=0)["batch_sizes"]["1"]
+    assert batch["formula_vs_counted_max_pct"] is None
+    flops = {strategy: batch["strategies"][strategy]["gflops_counted"] for strategy in STRATEGIES}
+    assert 0 < flops["gist"] < flops["instruction"] < flops["none"]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_t5_is_timed_without_what_prepares_its_pass(strategy: Strategy, monkeypatch: pytest.MonkeyPatch) -> None:
     gist_model = tiny_gist_model("t5", "gist", 2)
     run = ForwardPass(gist_model, PROMPTS, strategy)._prepared()
+    monkeypatch.setattr("gist_core.models.attention.find_gist_span", lambda *_: pytest.fail("gist tokens were sought"))
     monkeypatch.setattr(GistModel, "encode_input", lambda *_: pytest.fail("text was made tokens within the clock"))
     monkeypatch.setattr(GistCache, "as_dynamic_cache", lambda *_: pytest.fail("a cache was copied within the clock"))
     with torch.inference_mode():
         assert run().logits.isfinite().all()
 
 
-def test_without_a_cache_a_decoder_computes_what_it_does_from_the_gist_and_searches_nothing_within_the_clock(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_without_a_cache_a_model_computes_what_it_does_from_the_gist_and_searches_nothing_within_the_clock(
+    family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gist_model = tiny_gist_model("llama", "gist", 2)
+    gist_model = tiny_gist_model(family, "gist", 2)
     passes = [ForwardPass(gist_model, PROMPTS, strategy)._prepared() for strategy in ("none", "gist")]  # type: ignore[arg-type]
     monkeypatch.setattr("gist_core.models.attention.find_gist_span", lambda *_: pytest.fail("gist tokens were sought"))
     with torch.inference_mode():

@@ -82,9 +82,13 @@ def explicit_logits(
         states = stock.get_encoder()(input_ids=prompts.input_ids, attention_mask=encoder_mask)
         cross = cross_mask(prompts, condition, decoder_input_ids.shape[1])
         return stock(encoder_outputs=states, attention_mask=cross, decoder_input_ids=decoder_input_ids).logits
-    full = self_mask(prompts, condition, causal=True)
-    windowed = self_mask(prompts, condition, causal=True, window=WINDOW)
-    mask = {"mistral": windowed, "gemma3_text": {"full_attention": full, "sliding_attention": windowed}}
+    # What is hidden is added as a large negative number, as both eager and sdpa attention take it.
+    full, windowed = (
+        torch.zeros(mask.shape).masked_fill(~mask, torch.finfo(torch.float32).min)
+        for mask in (self_mask(prompts, condition, causal=True, window=window) for window in (None, WINDOW))
+    )
+    mixed = {"full_attention": full, "sliding_attention": windowed}
+    mask = {"mistral": windowed, "gemma2": mixed, "gemma3_text": mixed}
     return stock(
         input_ids=prompts.input_ids,
         attention_mask=mask.get(stock.config.model_type, full),

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from gist_core import masks
 from gist_core.models import attention
 from gist_core.models.base import add_gist_token
-from gist_core.models.gist_model import GistModel
+from gist_core.models.gist_model import GistModel, GistSettings
 from tests.core.explicit import explicit_logits, make_prompts, masked_logits
 from tests.tiny import DECODERS, ENCODER_DECODERS, FAMILIES, byte_tokenizer, tiny_gist_model, tiny_model
 
@@ -186,6 +186,25 @@ def test_a_family_whose_positions_or_masks_cannot_be_set_is_refused(
     auto = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
     with pytest.raises(ValueError, match=message):
         attention.attach_gist_attention(auto.from_config(config), condition="gist", gist_token_id=5, num_gist_tokens=1)
+
+
+def test_local_layers_that_count_slots_by_themselves_are_refused() -> None:
+    config = transformers.GPTNeoConfig(
+        hidden_size=32, num_heads=4, attention_types=[[["global", "local"], 1]], num_layers=2
+    )
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    with pytest.raises(ValueError, match=r"gpt_neo has layers of type \['local'\]"):
+        attention.attach_gist_attention(model, condition="gist", gist_token_id=5, num_gist_tokens=1)
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_a_model_attends_under_one_condition_at_a_time(family: str) -> None:
+    gist_model = tiny_gist_model(family, "gist", 1)
+    model, tokenizer = gist_model.model, gist_model.tokenizer
+    assert GistModel(model, tokenizer, GistSettings("gist", 1)).fingerprint == gist_model.fingerprint
+    for other in (GistSettings("pos_control", 1), GistSettings("gist", 2)):
+        with pytest.raises(ValueError, match=r"attends as gist with 1 gist token\(s\) already"):
+            GistModel(model, tokenizer, other)
 
 
 def test_it_shows_when_a_model_goes_around_the_decoder_that_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:

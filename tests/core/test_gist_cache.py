@@ -161,6 +161,26 @@ def test_beams_may_come_in_a_generation_config(family: str) -> None:
     assert torch.equal(found, gist_model.generate_masked(["Sort.", "Count."], ["b, a", "c"], **spelled))
 
 
+@pytest.mark.parametrize("family", ["llama", "mistral"])
+def test_what_assisted_decoding_rejects_leaves_no_trace(family: str) -> None:
+    """Looking up likely tokens in the prompt changes the speed alone; a window must not count the tokens taken back."""
+    prompt, text = "Say it again and again and again, as it was said before.", "again and again, as it was"
+    for seed in range(4):
+        gist_model = tiny_gist_model(family, "gist", 2, seed=seed)
+        cache = compress(gist_model, [prompt])
+        plain = generate(gist_model, cache, [text], max_new_tokens=40, do_sample=False)
+        looked_up = generate(
+            gist_model,
+            cache,
+            [text],
+            max_new_tokens=40,
+            do_sample=False,
+            prompt_lookup_num_tokens=5,
+            max_matching_ngram_size=1,
+        )
+        assert torch.equal(plain, looked_up)
+
+
 @pytest.mark.parametrize("option", ["generation_config", "num_beams", "num_return_sequences"])
 def test_an_option_of_generation_that_is_none_is_as_if_not_given(option: str) -> None:
     gist_model = model("llama", 2)
@@ -353,6 +373,14 @@ def test_options_that_compress_does_not_have_are_refused(options: dict[str, Any]
         compress(model("llama", 2), ["Sort."], **options)
 
 
+def test_a_cache_below_the_folder_of_a_model_is_refused(tmp_path: Path) -> None:
+    gist_model = model("llama", 2)
+    gist_model.settings.save(tmp_path)
+    (tmp_path / "caches").mkdir()
+    with pytest.raises(ValueError, match="is a model's folder, all of which its fingerprint covers"):
+        save_cache(compress(gist_model, ["Sort."]), tmp_path / "caches/a.safetensors")
+
+
 def test_keys_and_values_stay_floating_point() -> None:
     with pytest.raises(ValueError, match=r"dtype is torch\.int8; .* floating-point"):
         compress(model("llama", 2), ["Sort."]).to(dtype=torch.int8)
@@ -374,6 +402,10 @@ def test_prompts_beyond_the_models_context_are_refused(family: str) -> None:
         generate(model(family, 2), cache, ["a", "b" * 500], batch_size=1)
     with pytest.raises(ValueError, match=r"prompt 1 \(1,\d\d\d\)"):
         model(family, 2).generate_masked(["a" * 600], ["b" * 500])
+    with pytest.raises(ValueError, match=r"input 1 \(1,\d\d\d\)"):
+        generate(model(family, 2), cache, ["b"], max_new_tokens=400)
+    with pytest.raises(ValueError, match=r"prompt 1 \(1,\d\d\d\)"):
+        model(family, 2).generate_masked(["a" * 600], ["b"], max_new_tokens=400)
     compress(model("t5", 2), ["a" * 1024])
 
 

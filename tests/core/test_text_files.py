@@ -86,3 +86,25 @@ def test_a_damaged_model_is_told(tmp_path: Path, file: str) -> None:
     (tmp_path / file).write_bytes((tmp_path / file).read_bytes()[:20])
     with pytest.raises(ValueError, match="is damaged or incomplete"):
         GistModel.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("command", ["compress", "generate"])
+def test_want_of_memory_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    gist_model = tiny_gist_model("llama", "gist", 2)
+    for part in (gist_model.model, gist_model.tokenizer):
+        part.save_pretrained(tmp_path / "model")
+    gist_model.settings.save(tmp_path / "model")
+    arguments = {
+        "compress": ["compress", "Sort.", "--output", str(tmp_path / "c")],
+        "generate": ["generate", "pear, fig", "--cache", str(tmp_path / "c")],
+    }
+    for ready in arguments if command == "generate" else ():
+        assert CliRunner().invoke(app, [*arguments[ready], "--model", str(tmp_path / "model")]).exit_code == 0
+
+    def no_memory(*_: object, **__: object) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] . DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(type(gist_model.model.model.layers[0].mlp), "forward", no_memory)
+    result = CliRunner().invoke(app, [*arguments[command], "--model", str(tmp_path / "model")])
+    assert "out of memory" in str(result.exception)
+    assert "lower --batch-size" in str(result.exception)

@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from gist_core.benchmark.flops import LLAMA_7B, decoder_flops, kv_bytes
+from gist_core.benchmark.flops import LLAMA_7B, decoder_flops
 from gist_core.benchmark.summary import summarise
 from gist_core.data.rows import Row, row_id, write_rows
 
@@ -228,7 +228,7 @@ def _benchmark(rng: random.Random) -> dict[str, Any]:
                             "gflops_formula": gflops,
                             "gflops_counted": gflops * 1.001,
                             "peak_bytes": None,
-                            "kv_bytes": kv_bytes(LLAMA_7B, tokens, 4),
+                            "kv_bytes": 1_048_576 * tokens,
                             "prompt_tokens": text + instruction + 1,
                             "instruction_tokens": instruction,
                             "input_tokens": text,

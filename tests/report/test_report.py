@@ -12,7 +12,7 @@ import pytest
 from gist_core.report import paper, protocol
 from gist_core.report.figures import THEME
 from gist_core.report.inputs import load_inputs
-from gist_core.report.material import run_table, samples
+from gist_core.report.material import compression_table, run_table, samples
 from gist_core.report.page import Page, to_html, to_markdown
 from gist_core.report.table import byte_size, estimate, number, significant
 from tests.report.fixtures import PARAMS, write_inputs
@@ -421,3 +421,13 @@ def test_the_loss_on_held_out_rows_is_that_of_the_weights_that_answer(inputs, se
 
 def test_without_held_out_rows_there_is_no_table_of_their_loss(inputs) -> None:
     assert "held-out" not in Page("t", inputs).tables
+
+
+def test_another_control_compresses_nothing(inputs) -> None:
+    control = {"condition": "pos_control", "num_gist_tokens": 1, "start": "data/base_model", "seed": 1}
+    runs = inputs.params["runs"] | {"pos-seed1": control}
+    answers = inputs.generations | {"pos-seed1": inputs.generations["pos_control"]}
+    table = compression_table(replace(inputs, params=inputs.params | {"runs": runs}, generations=answers))
+    shown = {row.cells[0].text for row in table.rows}
+    assert "gist-1" in shown
+    assert "pos-seed1" not in shown

@@ -12,13 +12,16 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch import nn
+from transformers import AutoModelForCausalLM
 
+from gist_core.cache import compress, generate
 from gist_core.data.rows import read_rows, write_rows
 from gist_core.models.gist_model import GistModel, GistSettings
 from gist_core.training.collate import IGNORED, Collator
 from gist_core.training.distill import Teacher
 from gist_core.training.examples import Example, Limits, make_examples
 from gist_core.training.failures import check_disk, explained
+from gist_core.training.train import TrainSettings, train
 from tasks.sections import RunParams
 from tasks.train_worker import Job, run_job
 from tests.tiny import tiny_gist_model
@@ -128,6 +131,15 @@ def test_frozen_layers_stay_what_they_were_and_the_others_learn(folder: Path) ->
     base, trained = weights(str(folder / "base")), weights(later.output)
     learnt = {name for name, before in base.items() if not torch.equal(before, trained[name])}
     assert learnt == {name for name in base if not name.startswith(("model.layers.0.", "model.embed_tokens."))}
+
+
+def test_the_layers_of_a_decoder_that_stands_inside_another_module_can_be_frozen(tmp_path: Path) -> None:
+    write_base_and_rows(tmp_path, "opt")
+    later = with_run(job(tmp_path, "later"), frozen_layers=1)
+    run_job(later)
+    base, trained = weights(str(tmp_path / "base")), weights(later.output)
+    same = {name for name, before in base.items() if torch.equal(before, trained[name])}
+    assert {name for name in base if ".layers." in name} & same == {name for name in base if ".layers.0." in name}
 
 
 @pytest.mark.parametrize("family", ["llama", "t5"])
@@ -243,14 +255,40 @@ def test_one_model_trained_for_several_k_answers_at_each(folder: Path, plain: Jo
     many = with_run(job(folder, "many"), drawn_gist_tokens=[1, 2, 4])
     run_job(many)
     rows = folder / "train.parquet"
-    for k in (1, 4):
-        losses = []
-        for trained in (many, plain):
-            at_k = GistModel.from_pretrained(trained.output, num_gist_tokens=k)
-            losses.append(loss_of(at_k, examples_of(at_k, rows)))
-        if k == 4:  # which the plain run never saw
-            assert losses[0] < losses[1]
-    assert GistModel.from_pretrained(many.output).settings == GistSettings("gist", 1)
+    at_4 = GistModel.from_pretrained(many.output, num_gist_tokens=4)
+    unused = AutoModelForCausalLM.from_pretrained(plain.output).eval()
+    never_saw_4 = GistModel(unused, at_4.tokenizer, GistSettings("gist", 4))
+    assert loss_of(at_4, examples_of(at_4, rows)) < loss_of(never_saw_4, examples_of(never_saw_4, rows))
+    assert GistModel.from_pretrained(many.output).settings == GistSettings("gist", 1, (1, 2, 4))
+    for trained, k, known in ((many, 3, "1, 2, 4"), (plain, 4, "1"), (plain, 0, "1")):
+        with pytest.raises(ValueError, match=f"num_gist_tokens is {k}; .* was trained for {known}$"):
+            GistModel.from_pretrained(trained.output, num_gist_tokens=k)
+
+
+def test_a_model_that_is_trained_further_does_not_pass_for_that_of_its_folder(
+    folder: Path, plain: Job, tmp_path: Path
+) -> None:
+    gist_model = GistModel.from_pretrained(plain.output)
+    of_folder, cache = gist_model.fingerprint, compress(gist_model, ["Sort."])
+    settings = TrainSettings(
+        steps=1,
+        batch_size=2,
+        micro_batch_size=2,
+        learning_rate=1e-3,
+        lr_schedule="constant",
+        warmup_ratio=0,
+        weight_decay=0,
+        freeze_embeddings=False,
+        batching="packed",
+        row_capacity=100,
+        save_every=1,
+        log_every=1,
+        seed=0,
+    )
+    train(gist_model, examples_of(gist_model, folder / "train.parquet"), settings, work_dir=tmp_path, use_cpu=True)
+    assert gist_model.fingerprint != of_folder
+    with pytest.raises(ValueError, match="the cache was made by another model"):
+        generate(gist_model, cache, ["b, a"], max_new_tokens=2)
 
 
 def test_options_that_do_not_belong_to_a_run_are_refused() -> None:
