@@ -100,7 +100,7 @@ def _compose(overrides: list[str]) -> "Params":
 
     with tempfile.TemporaryDirectory() as folder:
         composed = Path(folder) / "params.yaml"
-        compose_params(overrides, output=composed)
+        compose_params(overrides, output=composed, pinned=False)
         return load_params(composed)
 
 

@@ -1,7 +1,7 @@
 """The graph of stages, read from DVC's own index. It is written once, in dvc.yaml; here it only gets a shape that a
 scheduler can use. Any DVC project will do: `meta.resource` (net, cpu, gpu, api; cpu when absent) says which limit or
-work pool a stage counts against, `meta.timeout_s` how long it may take at most, and `meta.grace_s` how long it may take to
-end once it is told to."""
+work pool a stage counts against, `meta.timeout_s` how long it may take at most, `meta.grace_s` how long it may take to
+end once it is told to, and `meta.alone` that nothing may run beside it, as it measures time."""
 
 import difflib
 import os
@@ -21,7 +21,8 @@ class StageNode:
 
     name: how `dvc repro` addresses it from the root, e.g. "train@gist-1" or "sub/dvc.yaml:clean".
     upstream: names of the stages whose outs it reads.
-    timeout_s: seconds after which it is stopped, or None. grace_s: that it then has to end by itself.
+    timeout_s: seconds after which it is stopped, or None. grace_s: that it then has to end by itself. alone: no other stage
+        of the flow may run at the same time.
     outs: every out, relative to the root; `uncached` are those that DVC does not keep (`cache: false`), `metrics` those
         declared as metrics. sources: what it reads that no stage makes, relative to the root.
     """
@@ -31,6 +32,7 @@ class StageNode:
     upstream: tuple[str, ...] = ()
     timeout_s: float | None = None
     grace_s: float = GRACE_SECONDS
+    alone: bool = False
     outs: tuple[str, ...] = ()
     uncached: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
@@ -169,7 +171,10 @@ def _meta(name: str, meta: dict[str, Any]) -> dict[str, Any]:
     for key, value in seconds.items():
         if not isinstance(value, int | float) or value <= 0:
             raise ValueError(f"stage {name}: meta.{key} is {value!r}; it must be a positive number of seconds")
-    return {"resource": resource, **seconds}
+    alone = meta.get("alone", False)
+    if not isinstance(alone, bool):
+        raise ValueError(f"stage {name}: meta.alone is {alone!r}; it must be true or false")
+    return {"resource": resource, "alone": alone, **seconds}
 
 
 def unknown(what: str, name: str, known: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 
 from flows.graph import RESOURCES, Graph, read_graph
 from tasks.params import load_params
+from tasks.pins import refuse_other_content
 
 Dispatch = Literal["here", "pools"]
 
@@ -94,9 +95,8 @@ def make_plan(root: Path, parameters: PipelineParameters) -> Plan:
     if not root.is_dir():
         raise ValueError(f"{root} is not a folder")
     if not parameters.overrides and (root / "conf/config.yaml").is_file():
-        load_params(
-            root / "params.yaml"
-        )  # as it was written by hand, maybe; overrides are checked as they are composed
+        # As it was written by hand, maybe; overrides are checked as they are composed.
+        refuse_other_content(load_params(root / "params.yaml"), root)
     whole, params = _graph_with(root, parameters.overrides)
     problems = []
     graph = whole

@@ -3,13 +3,14 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from flows.graph import Graph
+from flows.graph import Graph, StageNode
 from flows.parameters import Limits
 
 
 class Scheduler:
     """Hands out stages in the graph's order, never more than the limit of a resource at a time.
 
+    A stage that wants to be alone starts when nothing else runs, and nothing starts beside it.
     A stage whose upstream failed is given up, with all that depends on it; the others go on.
     """
 
@@ -18,6 +19,7 @@ class Scheduler:
         self._limits = limits
         self._waiting = list(graph.stages)
         self._busy: Counter[str] = Counter()
+        self._alone = False  # whether what was started last is to be alone
         self.finished: set[str] = set()
         self.failed: set[str] = set()
         self.given_up: dict[str, str] = {}  # stage -> the failed stage it depends on
@@ -27,10 +29,16 @@ class Scheduler:
         for name in list(self._waiting):
             stage = self._graph.stages[name]
             ready = all(up in self.finished for up in stage.upstream)
-            if ready and self._busy[stage.resource] < self._limits.of(stage.resource):
+            if ready and self._has_room(stage):
                 self._waiting.remove(name)
                 self._busy[stage.resource] += 1
+                self._alone = stage.alone
                 yield name
+
+    def _has_room(self, stage: StageNode) -> bool:
+        if self._busy.total() and (self._alone or stage.alone):
+            return False
+        return self._busy[stage.resource] < self._limits.of(stage.resource)
 
     def ended(self, name: str, *, well: bool) -> None:
         """Tells that a started stage has ended."""

@@ -8,12 +8,19 @@ from typing import Any
 import yaml
 
 from tasks.params import load_params
+from tasks.pins import pins
 
 
 def compose_params(
-    overrides: Sequence[str] = (), *, conf: Path = Path("conf"), output: Path = Path("params.yaml")
+    overrides: Sequence[str] = (),
+    *,
+    conf: Path = Path("conf"),
+    output: Path = Path("params.yaml"),
+    pinned: bool = True,
 ) -> list[str]:
     """Composes `conf`/config.yaml with Hydra overrides ("model=llama-7b", "train.steps=10") into `output`.
+
+    pinned: note the content of local files beside their names (tasks/pins.py).
 
     Returns: what is different now, a line each, e.g. "train.steps: 200 -> 10".
 
@@ -31,7 +38,9 @@ def compose_params(
     composed = output.with_suffix(".new.yaml")
     try:
         compose_and_dump(composed, str(conf.resolve()), None, "config", "", list(overrides))
-        load_params(composed, called="what this composes")
+        params = load_params(composed, called="what this composes")
+        if pinned and (found := pins(params, conf.parent)):
+            compose_and_dump(composed, str(conf.resolve()), None, "config", "", [*overrides, *found])
     except (DvcException, HydraException, ValueError) as error:
         composed.unlink(missing_ok=True)
         hint = "a value with a letter beyond ASCII or an apostrophe needs quotes of its own: 'KEY=\"VALUE\"'"

@@ -16,6 +16,7 @@ from tasks import paths
 from tasks.mend import mend
 from tasks.only_run import only_run
 from tasks.params import load_params
+from tasks.pins import refuse_other_content
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -25,30 +26,34 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "targets", nargs="*", help="stages to bring up to date, e.g. rouge or train@gist-1 (default: all)"
     )
-    parser.add_argument("--dry", action="store_true", help="only say which stages would run")
+    parser.add_argument(
+        "--dry", action="store_true", help="only say which stages would run, as far as what they read has been made"
+    )
     args = parser.parse_args(argv)
     try:
-        raise SystemExit(_repro(["--dry", *args.targets] if args.dry else args.targets))
+        raise SystemExit(_repro(args.targets, dry=args.dry))
     except ValueError as error:
         print(f"pipeline: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
 
-def _repro(arguments: list[str]) -> int:
+def _repro(targets: list[str], *, dry: bool) -> int:
     if not Path("dvc.yaml").is_file():
         raise ValueError("there is no dvc.yaml here; run this from the project's root")
-    load_params()
+    refuse_other_content(load_params(), Path())
     with only_run(Path()):
         mend(Path())
         started = time.monotonic()
-        process = subprocess.Popen([sys.executable, "-m", "dvc", "repro", *arguments])
+        process = subprocess.Popen([sys.executable, "-m", "dvc", "repro", *["--dry"] * dry, *targets])
         _end_with_this(process)
         code = process.wait()
+    if dry:
+        return code
     if code:
         print("pipeline: stopped before the end; started again, it goes on where it was", file=sys.stderr)
         return 128 - code if code < 0 else code
     print(f"pipeline: up to date after {time.monotonic() - started:.0f} s")
-    if paths.REPORT_HTML.exists():
+    if not targets:
         print(f"report: {paths.REPORT_HTML} (and {paths.REPORT_MD})")
     return 0
 

@@ -46,6 +46,8 @@ class RowsParams(Section):
 
 
 class DataParams(Section):
+    """content: one hash of the local files that the data is made from (tasks/pins.py), which `gist params` writes."""
+
     kind: Literal["embedded", "download", "folder", "rows"]
     num_tasks: PositiveInt | None = None
     folder: str | None = None
@@ -56,6 +58,7 @@ class DataParams(Section):
     num_unseen: PositiveInt
     num_dev: int = Field(default=0, ge=0)
     seed: int = 0
+    content: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
     @model_validator(mode="after")
     def _kind_has_its_keys(self) -> "DataParams":

@@ -11,6 +11,7 @@ from pathlib import Path
 from gist_core.data.own import gather_own
 from gist_core.data.sources import Manifest, gather_download, gather_embedded, gather_folder
 from tasks import paths
+from tasks.pins import local_path, refuse_other_content
 from tasks.sections import DataParams
 from tasks.stage import Stage, stage_main
 
@@ -21,6 +22,7 @@ DOWNLOADS = paths.WORK / "downloads"
 
 def run(stage: Stage) -> None:
     """Gathers the sources into their out."""
+    refuse_other_content(stage.params, stage.root)
     with stage.out(paths.SOURCES) as folder:
         manifest = gather(folder, stage.params.data, stage.root, stage.root / DOWNLOADS)
     stage.facts["sources"] = [asdict(file) for file in manifest.files]
@@ -35,27 +37,20 @@ def gather(folder: Path, data: DataParams, root: Path, downloads: Path) -> Manif
             return gather_download(folder, downloads, base_url=data.base_url)
         case "folder":
             assert data.folder is not None
-            return gather_folder(folder, _at(root, "data.folder", data.folder), data.stand_ins)
+            return gather_folder(folder, local_path(root, "data.folder", data.folder), data.stand_ins)
         case "rows":
             assert data.rows is not None
             rows = data.rows
             return gather_own(
                 folder,
                 downloads,
-                file=_at(root, "data.rows.file", rows.file) if rows.file else None,
+                file=local_path(root, "data.rows.file", rows.file) if rows.file else None,
                 sha256=rows.sha256,
-                human_file=_at(root, "data.rows.human_file", rows.human_file) if rows.human_file else None,
+                human_file=local_path(root, "data.rows.human_file", rows.human_file) if rows.human_file else None,
                 dataset=rows.dataset,
                 revision=rows.revision,
                 dataset_split=rows.dataset_split,
             )
-
-
-def _at(root: Path, key: str, path: str) -> Path:
-    try:
-        return root / Path(path).expanduser()
-    except RuntimeError as error:  # there is no such user
-        raise ValueError(f"{key} is {path!r}: {error}") from None
 
 
 if __name__ == "__main__":

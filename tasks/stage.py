@@ -21,7 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from gist_core.lineage.environment import LOCK_FILE, environment
-from gist_core.lineage.hashing import Artifact, digest_path, md5_of_bytes, sha256_of_json, sha256_of_path
+from gist_core.lineage.hashing import (
+    Artifact,
+    digest_path,
+    files_under,
+    md5_of_bytes,
+    sha256_of_json,
+    sha256_of_path,
+)
 from gist_core.lineage.runlog import Stopwatch, append_run
 from gist_core.lineage.source import source_state
 from gist_core.lineage.statement import write_statement
@@ -171,17 +178,49 @@ class Stage:
         with held(self.root / paths.WORK / "locks", self.name, busy):
             self._remove_recorded_work()
             watch = Stopwatch.start()
+            as_they_are = self._stamps()
             inputs = self.inputs
             source = source_state(self.root).as_json()
             variables = {name: os.environ[name] for name in RESULT_VARIABLES if name in os.environ}
             around = environment(self.root, variables)
             run(self)
+            self._refuse_changes(as_they_are)
             self._state(inputs, source, around)
             self._log(watch, source)
             if "work_dir" in self.__dict__:  # a cached property: only then was it asked for
                 partial = self.work_dir / f"{_MADE}.partial"
                 partial.write_text(md5_of_bytes((self.root / self._statement).read_bytes()), encoding="utf-8")
                 partial.replace(self.work_dir / _MADE)
+
+    def _stamps(self) -> dict[str, Any]:
+        """What shows cheaply whether dependencies, params.yaml or dvc.yaml were written to: sizes and times, by path."""
+        stamps: dict[str, Any] = {}
+        for path in (*self._declared["deps"], "params.yaml", "dvc.yaml"):
+            whole = self.root / path
+            files = [whole / name for name in files_under(whole)] if whole.is_dir() else [whole]
+            stamps[path] = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
+        return stamps
+
+    def _refuse_changes(self, as_they_were: dict[str, Any]) -> None:
+        """DVC notes what dependencies and parameters are after a stage has ended, and the stage read them before.
+
+        Raises:
+            ValueError: one of them is not what the stage worked with.
+        """
+        touched = {path for path, stamp in self._stamps().items() if stamp != as_they_were[path]}
+        changed = [
+            path
+            for path in sorted(touched & set(self._declared["deps"]))
+            if not (self.root / path).exists() or digest_path(self.root / path).sha256 != self.inputs[path].sha256
+        ]
+        if touched & {"params.yaml", "dvc.yaml"}:
+            now, before = _declaration(self.root, self.name)["written"], self._declared["written"]
+            changed += [f"{key} in params.yaml" for key in before | now if before.get(key) != now.get(key)]
+        if changed:
+            raise ValueError(
+                f"changed while stage {self.name} ran: {', '.join(changed)}; DVC would take what the stage made for made with "
+                "that. Put it back and start again, and finished work is taken up; or start again with it as it is now"
+            )
 
     def _remove_recorded_work(self) -> None:
         """Removes work, of any stage, whose outs DVC has recorded. Not sooner: of a stage that is killed between its last

@@ -4,7 +4,7 @@
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -127,6 +127,11 @@ def gather_download(
     return write_manifest(folder, "download", files)
 
 
+def folder_names(stand_ins: Mapping[Role, str]) -> dict[Role, str]:
+    """The names of the three files in a folder, by role."""
+    return {role: stand_ins.get(role, UPSTREAM[role].name) for role in ROLES}
+
+
 def gather_folder(folder: Path, source_folder: Path, stand_ins: dict[Role, str]) -> Manifest:
     """Copies the three files from `source_folder`. A role named in `stand_ins` is played by that file there; any other
     file must be the upstream one.
@@ -138,7 +143,7 @@ def gather_folder(folder: Path, source_folder: Path, stand_ins: dict[Role, str])
         raise ValueError(
             f"data.folder is {source_folder}, which is not a folder; set it to the one with the three files"
         )
-    names = {role: stand_ins.get(role, UPSTREAM[role].name) for role in ROLES}
+    names = folder_names(stand_ins)
     problems = [
         f"data.stand_ins.{role} is {name!r}; give the plain name of a file in {source_folder}"
         for role, name in names.items()

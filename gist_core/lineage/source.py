@@ -57,7 +57,10 @@ def source_state(root: Path) -> SourceState:
     prefix = _demand(root, "rev-parse", "--show-prefix").strip()
     options = ("--porcelain=v1", "-z", "--no-renames", "--untracked-files=all")
     status = _demand(root, "status", *options, "--", *PATHSPECS)
-    names = {entry[3:].removeprefix(prefix) for entry in status.split("\0") if entry} | _hidden_changes(root)
+    entries = [entry for entry in status.split("\0") if entry]
+    # Of what git does not know only a module can be imported; the rest is somebody's file.
+    counted = [entry for entry in entries if not entry.startswith("??") or entry.endswith(".py")]
+    names = {entry[3:].removeprefix(prefix) for entry in counted} | _hidden_changes(root)
     changed = {name: sha256_of_path(root / name) if (root / name).is_file() else None for name in sorted(names)}
     return SourceState(commit.strip(), changed)
 

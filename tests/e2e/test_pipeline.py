@@ -72,7 +72,9 @@ def test_a_decoder_from_sources_to_report_and_only_what_changed_runs_again(tmp_p
 
     one_more = "judged_runs=[neg_control,gist-1,tfidf-1]"
     compose(root, location, *SMALL, "+judge.resamples=60", one_more, "runs.gist-1.num_gist_tokens=2")
-    changed = set(stages_run(run(root, "-m", "tasks.pipeline", "--dry").stdout))
+    dry = run(root, "-m", "tasks.pipeline", "--dry").stdout
+    assert "up to date" not in dry
+    changed = set(stages_run(dry))
     assert {"train@gist-1", "judge@tfidf-1"} <= changed
     assert "judge@neg_control" not in changed
     assert not {f"{stage}@{control}" for stage in ("train", "generate") for control in TRAINED[:2]} & changed

@@ -75,7 +75,7 @@ def test_time_outs_go_by_stage_then_resource_then_dvc_yaml(tmp_path: Path) -> No
     assert tuple(timeouts) == (3, 5, 7, None)
 
 
-@pytest.mark.parametrize("meta", ["{resource: tpu}", "{resource: cpu, timeout_s: soon}"])
+@pytest.mark.parametrize("meta", ["{resource: tpu}", "{resource: cpu, timeout_s: soon}", "{alone: perhaps}"])
 def test_a_wrong_meta_is_refused(tmp_path: Path, meta: str) -> None:
     project = make_project(tmp_path / "project")
     text = (project.root / "dvc.yaml").read_text()

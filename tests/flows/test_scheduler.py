@@ -18,7 +18,8 @@ def graphs(draw: st.DrawFn) -> Graph:
     for number in range(size):
         upstream = draw(st.sets(st.integers(0, number - 1), max_size=3)) if number else set()
         resource = draw(st.sampled_from(RESOURCES))
-        stages[f"s{number}"] = StageNode(f"s{number}", resource, tuple(f"s{up}" for up in sorted(upstream)))
+        needed = tuple(f"s{up}" for up in sorted(upstream))
+        stages[f"s{number}"] = StageNode(f"s{number}", resource, needed, alone=draw(st.booleans()))
     return Graph(stages)
 
 
@@ -36,6 +37,7 @@ def test_limits_and_order_hold_and_only_what_needs_a_failed_stage_is_given_up(
             running.append(name)
         busy = Counter(graph.stages[name].resource for name in running)
         assert all(busy[resource] <= limits.of(resource) for resource in RESOURCES)
+        assert len(running) == 1 or not any(graph.stages[name].alone for name in running)
         assert running, "nothing runs, nothing may start, and yet it is not done"
         name = running.pop(chance.randrange(len(running)))
         scheduler.ended(name, well=int(name[1:]) not in failing)

@@ -23,10 +23,11 @@ def test_a_forced_run_at_the_same_commit_leaves_the_same_lock(toy: Path) -> None
     log = (toy / "data/statements/runs/log.jsonl").read_text()
     (toy / "docs").mkdir()
     (toy / "docs" / "note.md").write_text("no stage reads this")
+    (toy / "cache.safetensors").write_bytes(b"what somebody keeps here")
     project.repro(toy, "--force", "--no-run-cache", "--single-item", "train@gist-1", "rouge", "report")
     assert (toy / "dvc.lock").read_text() == before
     assert len((toy / "data/statements/runs/log.jsonl").read_text()) > len(log)
-    assert project.run(toy, "git", "status", "--short").split() == ["??", "docs/"]
+    assert project.run(toy, "git", "status", "--short").split() == ["??", "cache.safetensors", "??", "docs/"]
 
 
 def test_the_digests_of_statements_are_those_that_dvc_takes(built: Path) -> None:

@@ -15,6 +15,7 @@ NO_RESULT = (
     "tasks/locks.py",
     "tasks/paths.py",
     "tasks/params.py",
+    "tasks/pins.py",
     "tasks/sections.py",
     "tasks/parent.py",
     "tasks/stage.py",

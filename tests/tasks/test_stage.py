@@ -30,7 +30,7 @@ stage_main("one", run)
 '''
 DVC_YAML = """
 stages:
-  one: {cmd: python one.py, deps: [one.py, what], outs: [out, data/statements/one.json]}
+  one: {cmd: python one.py, deps: [one.py, what], params: [train], outs: [out, data/statements/one.json]}
 """
 
 
@@ -87,3 +87,28 @@ def test_work_goes_when_dvc_has_recorded_it_and_not_before(root: Path) -> None:
     assert run(root, "4").returncode == 0
     recorded = [folder for folder in (root / ".work/one").iterdir() if folder != work]
     assert len(recorded) == 2, "of the second, which DVC did not see, and of the fourth"
+
+
+@pytest.mark.parametrize(
+    ("edit", "named"),
+    [
+        ("open('what', 'a').write('#')", "what"),
+        ("pathlib.Path('what').unlink()", "what"),
+        (
+            "p = pathlib.Path('params.yaml'); p.write_text(p.read_text().replace('steps: 200', 'steps: 9'))",
+            "train in params.yaml",
+        ),
+    ],
+)
+def test_what_changes_under_a_running_stage_is_not_recorded_as_what_it_ran_with(
+    root: Path, edit: str, named: str
+) -> None:
+    done = run(root, edit, "-m", "dvc", "repro")
+    assert done.returncode
+    assert f"changed while stage one ran: {named}; DVC would take" in done.stderr
+    assert not (root / "dvc.lock").exists()
+
+
+@pytest.mark.parametrize("edit", ["pathlib.Path('what').touch()", "open('params.yaml', 'a').write('# a remark')"])
+def test_a_file_that_is_written_again_as_it_was_is_no_change(root: Path, edit: str) -> None:
+    assert run(root, edit, "-m", "dvc", "repro").returncode == 0

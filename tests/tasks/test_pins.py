@@ -1,0 +1,67 @@
+"""Local files and a model's folder are pinned by their content when parameters are composed, and not taken for other ones."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gist_core.data.sources import ROLES
+from gist_core.lineage.hashing import sha256_of_path
+from tasks.compose import compose_params
+from tasks.params import Params, load_params
+from tasks.pins import refuse_other_content
+
+CONF = Path(__file__).parents[2] / "conf"
+STAND_INS = [f"+data.stand_ins.{role}={name}" for role, name in zip(ROLES, "abc", strict=True)]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    shutil.copytree(CONF, tmp_path / "conf")
+    return tmp_path
+
+
+def composed(root: Path, *overrides: str) -> Params:
+    compose_params(overrides, conf=root / "conf", output=root / "params.yaml")
+    return load_params(root / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("files", "overrides"),
+    [
+        (["rows.csv"], ["data=own", "data.rows.file=rows.csv"]),
+        (["rows.csv", "people.csv"], ["data=own", "data.rows.file=rows.csv", "+data.rows.human_file=people.csv"]),
+        (["up/a", "up/b", "up/c"], ["data=local", "data.folder=up", *STAND_INS]),
+    ],
+)  # fmt: skip
+def test_other_content_under_the_same_name_is_another_parameter(
+    root: Path, files: list[str], overrides: list[str]
+) -> None:
+    assert composed(root, *overrides).data.content is None, "of what is not there nothing is known"
+    for name in files:
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text("as it was")
+    before = composed(root, *overrides)
+    refuse_other_content(before, root)
+    (root / files[-1]).write_text("as it is now")
+    with pytest.raises(
+        ValueError, match=rf"changed since params.yaml was made .*{files[-1]}; call `gist params` again"
+    ):
+        refuse_other_content(before, root)
+    after = composed(root, *overrides)
+    assert None is not before.data.content != after.data.content is not None
+    refuse_other_content(after, root)
+    (root / files[-1]).unlink()  # a clone that has only what was made of it
+    refuse_other_content(after, root)
+
+
+def test_the_folder_of_a_model_is_pinned_and_a_pin_that_is_given_stays(root: Path) -> None:
+    (root / "model").mkdir()
+    (root / "model/weights").write_bytes(b"123")
+    given = ["model=own", "model.name=mine", "model.location=model"]
+    assert composed(root, *given).model.revision == sha256_of_path(root / "model")
+    assert composed(root, *given, "model.revision=abc").model.revision == "abc"
+
+
+def test_the_default_has_nothing_to_pin(root: Path) -> None:
+    assert composed(root).data.content is None
