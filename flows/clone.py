@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from flows.graph import StageNode
 from flows.lockfile import put_entries
+from gist_core.lineage.outs import of_no_stage
 from tasks import paths
 from tasks.only_run import STATE, USERS
 
@@ -120,6 +122,8 @@ def _taken(root: Path, users: IO[str], state: str, commit: str, params: str | No
                 )
             (root / STATE).write_text(state, encoding="utf-8")  # before: after a kill half-way it is a worker's as well
             _switch(root, commit, params)
+            if moves or rewrites:
+                _discard_left_over(root, stages())
     except Timeout:
         return False
     return True
@@ -135,6 +139,16 @@ def _switch(root: Path, commit: str, params: str | None) -> None:
         git(root, "checkout", "--quiet", "--force", "--detach", commit)
     if params is not None and (root / "params.yaml").read_text(encoding="utf-8") != params:
         (root / "params.yaml").write_text(params, encoding="utf-8")
+
+
+def _discard_left_over(root: Path, stages: Mapping[str, StageNode]) -> None:
+    """Removes what stages of another commit or other parameters left beside outs of these: a stage that reads the folder
+    would count it among its inputs."""
+    for path in of_no_stage(root, {name: stage.outs for name, stage in stages.items()}, {}):
+        if (root / path).is_dir() and not (root / path).is_symlink():
+            shutil.rmtree(root / path)
+        else:
+            (root / path).unlink()
 
 
 def receive(root: Path, stages: Mapping[str, StageNode], stage: str, entries: Mapping[str, Mapping[str, Any]]) -> None:

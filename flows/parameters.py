@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from flows.graph import RESOURCES, Graph, read_graph
+from tasks.hand_out import refuse_answers_in_place
 from tasks.params import load_params
 from tasks.pins import refuse_other_content
 
@@ -97,6 +98,7 @@ def make_plan(root: Path, parameters: PipelineParameters) -> Plan:
     if not parameters.overrides and (root / "conf/config.yaml").is_file():
         # As it was written by hand, maybe; overrides are checked as they are composed.
         refuse_other_content(load_params(root / "params.yaml"), root)
+    refuse_answers_in_place(root)
     whole, params = _graph_with(root, parameters.overrides)
     problems = []
     graph = whole

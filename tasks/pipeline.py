@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from tasks import paths
+from tasks.hand_out import refuse_answers_in_place
 from tasks.mend import mend
 from tasks.only_run import only_run
 from tasks.params import load_params
@@ -40,7 +41,9 @@ def main(argv: list[str] | None = None) -> None:
 def _repro(targets: list[str], *, dry: bool) -> int:
     if not Path("dvc.yaml").is_file():
         raise ValueError("there is no dvc.yaml here; run this from the project's root")
-    refuse_other_content(load_params(), Path())
+    params = load_params()
+    refuse_other_content(params, Path())
+    refuse_answers_in_place(Path())
     with only_run(Path()):
         mend(Path())
         started = time.monotonic()
@@ -53,9 +56,18 @@ def _repro(targets: list[str], *, dry: bool) -> int:
         print("pipeline: stopped before the end; started again, it goes on where it was", file=sys.stderr)
         return 128 - code if code < 0 else code
     print(f"pipeline: up to date after {time.monotonic() - started:.0f} s")
+    if left := _left_over({*params.runs, *params.baselines}):
+        print(f"of no run any more, but read with the others: {', '.join(left)} (docs/how_to.md, Delete a run)")
     if not targets:
         print(f"report: {paths.REPORT_HTML} (and {paths.REPORT_MD})")
     return 0
+
+
+def _left_over(runs: set[str]) -> list[str]:
+    """What earlier runs left in folders that a stage reads as a whole."""
+    folders = (paths.GENERATIONS, paths.JUDGE_METRICS, paths.BENCHMARK_METRICS, paths.CURVES)
+    found = (path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir()))
+    return [str(path) for path in found if path.name != ".gitignore" and path.stem not in runs]
 
 
 def _end_with_this(dvc: "subprocess.Popen[bytes]") -> None:

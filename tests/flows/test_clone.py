@@ -133,6 +133,7 @@ def test_a_clone_is_shared_by_one_commit_and_another_commit_waits(tmp_path: Path
     project = make_project(tmp_path / "project")
     first = git(project.root, "rev-parse", "HEAD")
     clone = tmp_path / "clone"
+    left_over, wanted = clone / "out/model/z.json", clone / "out/model/a.json"
     git(tmp_path, "clone", "-q", str(project.root), str(clone))
     (project.root / "work.py").write_text((project.root / "work.py").read_text() + "# later\n")
     git(project.root, "commit", "-qam", "Later")
@@ -141,6 +142,9 @@ def test_a_clone_is_shared_by_one_commit_and_another_commit_waits(tmp_path: Path
     def stages() -> dict[str, object]:
         return dict(read_graph(clone).stages)
 
+    wanted.parent.mkdir(parents=True)
+    for file in (left_over, wanted):
+        file.write_text("{}")
     # Another process uses the clone at the first commit ...
     user = subprocess.Popen([sys.executable, "-c", USER, str(clone), first], env=environment(), stdout=subprocess.PIPE)
     try:
@@ -166,6 +170,8 @@ def test_a_clone_is_shared_by_one_commit_and_another_commit_waits(tmp_path: Path
     waiting.join()
     assert git(clone, "rev-parse", "HEAD") == second
     assert (clone / "params.yaml").read_text() == "runs: [a]\n"
+    assert wanted.exists()
+    assert not left_over.exists(), "an out of a run that is none here would be an input of what reads the folder"
 
 
 def test_lock_entries_keep_their_place_and_new_ones_follow_the_graph(tmp_path: Path) -> None:

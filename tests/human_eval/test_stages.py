@@ -1,5 +1,6 @@
 """The two stages and the commands as a person runs them, in a project of their own."""
 
+import csv
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import yaml
 
 from gist_core.data.rows import Row, row_id, write_rows
 from gist_core.scoring.human_eval.files import read_package
+from tasks.hand_out import refuse_answers_in_place
 from tasks.params import load_params
 from tests.human_eval.packages import AWKWARD, write_page_export
 
@@ -117,3 +119,21 @@ def test_a_run_that_is_not_judged_is_refused_when_the_parameters_are_read(tmp_pa
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
     with pytest.raises(ValueError, match=r"human_eval\.run is 'gist-1', which is not under judged_runs"):
         load_params(path)
+
+
+def test_a_sheet_that_is_filled_in_inside_the_package_is_not_written_over(project) -> None:
+    assert command(project, "tasks.human_package").returncode == 0
+    sheet = project / "data/human_eval/hand_out/annotator-1/annotator-1.csv"
+    refuse_answers_in_place(project)
+    with sheet.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows[0]["choice"] = "A"
+    with sheet.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    done = command(project, "tasks.pipeline", "human_package")
+    assert done.returncode == 2
+    assert f"filled in where DVC would write over it: {sheet.relative_to(project)}; move it out" in done.stderr
+    with sheet.open(encoding="utf-8-sig", newline="") as file:
+        assert next(csv.DictReader(file))["choice"] == "A"
