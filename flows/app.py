@@ -30,7 +30,7 @@ def run(
     push: Annotated[bool, typer.Option(help="Send what each stage made to the DVC remote")] = False,
     limits: Annotated[
         list[str] | None,
-        typer.Option("--limit", help="Stages at a time, by resource, e.g. gpu=2 (default gpu=1 cpu=2 net=1 api=1)"),
+        typer.Option("--limit", help="Stages at a time, by resource, e.g. cpu=4 (default gpu=1 cpu=2 net=1 api=1)"),
     ] = None,
     timeouts: Annotated[
         list[str] | None,
