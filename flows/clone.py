@@ -108,22 +108,28 @@ def _taken(root: Path, users: IO[str], state: str, commit: str, params: str | No
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    before = (root / STATE).read_text(encoding="utf-8") if (root / STATE).is_file() else None
     moves = git(root, "rev-parse", "HEAD") != commit
     rewrites = params is not None and (root / "params.yaml").read_text(encoding="utf-8") != params
     pipeline_lock = root / paths.WORK / "pipeline.lock"  # as tasks/only_run.py holds it
     try:
-        with FileLock(pipeline_lock, timeout=0) if moves or rewrites else nullcontext():
+        # A worker that was killed half-way had put the commit in place, perhaps, and not yet taken away what is left over.
+        changes = moves or rewrites or before not in (None, state)
+        with FileLock(pipeline_lock, timeout=0) if changes else nullcontext():
             require_clean(root, stages(), "a worker")
             lost = [path for path in changed_files(root) if moves or (rewrites and path == "params.yaml")]
-            if lost and not (root / STATE).is_file():
+            lost += _left_over(root, stages()) if changes else []
+            if lost and before is None:
                 raise ValueError(
-                    f"a stage of another run would discard what a run of the pipeline in {root} left in {', '.join(lost)}; "
-                    "commit it there, or give the worker a clone of its own"
+                    f"a stage of another run would discard what a run of the pipeline, or a person, left in {root}: "
+                    f"{', '.join(lost)}; commit it or take it away there, or give the worker a clone of its own"
                 )
-            (root / STATE).write_text(state, encoding="utf-8")  # before: after a kill half-way it is a worker's as well
-            _switch(root, commit, params)
-            if moves or rewrites:
-                _discard_left_over(root, stages())
+            if changes:
+                (root / STATE).write_text("half-way", encoding="utf-8")
+                _switch(root, commit, params)
+                for path in _left_over(root, stages()):
+                    _discard(root / path)
+            (root / STATE).write_text(state, encoding="utf-8")
     except Timeout:
         return False
     return True
@@ -141,14 +147,17 @@ def _switch(root: Path, commit: str, params: str | None) -> None:
         (root / "params.yaml").write_text(params, encoding="utf-8")
 
 
-def _discard_left_over(root: Path, stages: Mapping[str, StageNode]) -> None:
-    """Removes what stages of another commit or other parameters left beside outs of these: a stage that reads the folder
+def _left_over(root: Path, stages: Mapping[str, StageNode]) -> list[str]:
+    """What stands beside outs of these stages, of another commit or other parameters, say: a stage that reads the folder
     would count it among its inputs."""
-    for path in of_no_stage(root, {name: stage.outs for name, stage in stages.items()}, {}):
-        if (root / path).is_dir() and not (root / path).is_symlink():
-            shutil.rmtree(root / path)
-        else:
-            (root / path).unlink()
+    return list(of_no_stage(root, {name: stage.outs for name, stage in stages.items()}, {}))
+
+
+def _discard(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def receive(root: Path, stages: Mapping[str, StageNode], stage: str, entries: Mapping[str, Mapping[str, Any]]) -> None:

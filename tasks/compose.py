@@ -1,4 +1,4 @@
-"""conf/ composed into params.yaml, as `dvc exp run -S` does it, but without running anything.
+"""conf/ composed into params.yaml, as `dvc exp run -S` does it, but without running anything, and with pins (tasks/pins.py).
 The one way in which overrides reach the pipeline: `gist params` and the flow's `overrides` both come here."""
 
 from collections.abc import Sequence

@@ -4,7 +4,11 @@ DVC knows a file outside the project by the name in a parameter alone, under whi
 were used. So `gist params` puts a hash beside the name, and other content is another parameter.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from gist_core.data.sources import folder_names
 from gist_core.lineage.hashing import sha256_of_json, sha256_of_path
@@ -13,29 +17,38 @@ from tasks.sections import DataParams
 
 
 def pins(params: Params, root: Path) -> list[str]:
-    """Hydra overrides that pin what is not pinned yet. Relative paths are relative to `root`; what is missing is left out.
+    """Hydra overrides that pin what is not pinned yet. Relative paths are relative to `root`. Where it is not here (in a
+    clone that has only what was made of it), the pin that params.yaml there has of the same names stays.
 
     Raises:
         ValueError: a path that cannot be one, or a model's folder with a link to a folder in it.
     """
+    before = _as_written(root / "params.yaml")
     found = []
-    if content := _content_here(params.data, root):
-        found.append(f"++data.content={content}")
-    folder = root / params.model.location
-    if params.model.source == "folder" and params.model.revision is None and folder.is_dir():
-        found.append(f"model.revision={sha256_of_path(folder)}")
+    if params.data.content is None and (names := _names(params.data.model_dump())):
+        known = before.get("data") or {}
+        content = _content_here(params.data, root) or (known.get("content") if _names(known) == names else None)
+        found += [f"++data.content={content}"] if content else []
+    if params.model.source == "folder" and params.model.revision is None:
+        folder, known = root / params.model.location, before.get("model") or {}
+        same = known.get("source") == "folder" and known.get("location") == params.model.location
+        revision = sha256_of_path(folder) if folder.is_dir() else known.get("revision") if same else None
+        found += [f"++model.revision={revision}"] if revision else []
     return found
 
 
 def refuse_other_content(params: Params, root: Path) -> None:
     """Raises ValueError where the user's own rows or source files are here and are not those that params.yaml was made
-    for: what DVC has of them would be out of date without its knowing."""
+    for, or it does not say: what DVC has of them could be out of date without its knowing."""
     found = _content_here(params.data, root)
-    if params.data.content is not None and found is not None and found != params.data.content:
+    if found is not None and found != params.data.content:
         names = ", ".join(str(path) for path in _files(params.data, root))
+        why = f"not noted in params.yaml is what stands in {names}, so that a change would go unseen"
+        if params.data.content is not None:
+            why = f"changed since params.yaml was made (data.content): one of {names}"
         raise ValueError(
-            f"changed since params.yaml was made (data.content): one of {names}; call `gist params` again, with the same "
-            "overrides, and what follows from the data is made anew"
+            f"{why}; call `gist params` again, with the same overrides, and what follows from the data is made anew. Or put "
+            "the old content back; `dvc repro` goes on with what was made of it"
         )
 
 
@@ -52,6 +65,22 @@ def _content_here(data: DataParams, root: Path) -> str | None:
     if not files or not all(file.is_file() for file in files):
         return None
     return sha256_of_json([[file.name, sha256_of_path(file)] for file in files])
+
+
+def _names(data: Mapping[str, Any]) -> list[Any]:
+    """What a `data` section says of local files; nothing where it names none."""
+    rows = data.get("rows") or {}
+    names = [data.get("folder"), rows.get("file"), rows.get("human_file")]
+    return [*names, data.get("stand_ins") or {}] if any(names) else []
+
+
+def _as_written(params: Path) -> dict[str, Any]:
+    """params.yaml as far as it can be read."""
+    try:
+        read = yaml.safe_load(params.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return read if isinstance(read, dict) else {}
 
 
 def _files(data: DataParams, root: Path) -> list[Path]:

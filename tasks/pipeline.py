@@ -44,6 +44,8 @@ def _repro(targets: list[str], *, dry: bool) -> int:
     params = load_params()
     refuse_other_content(params, Path())
     refuse_answers_in_place(Path())
+    if left := _left_over({*params.runs, *params.baselines}):
+        print(f"of no run any more, but read with the others: {', '.join(left)} (docs/how_to.md, Delete a run)")
     with only_run(Path()):
         mend(Path())
         started = time.monotonic()
@@ -56,8 +58,6 @@ def _repro(targets: list[str], *, dry: bool) -> int:
         print("pipeline: stopped before the end; started again, it goes on where it was", file=sys.stderr)
         return 128 - code if code < 0 else code
     print(f"pipeline: up to date after {time.monotonic() - started:.0f} s")
-    if left := _left_over({*params.runs, *params.baselines}):
-        print(f"of no run any more, but read with the others: {', '.join(left)} (docs/how_to.md, Delete a run)")
     if not targets:
         print(f"report: {paths.REPORT_HTML} (and {paths.REPORT_MD})")
     return 0

@@ -22,7 +22,8 @@ DOWNLOADS = paths.WORK / "downloads"
 
 def run(stage: Stage) -> None:
     """Gathers the sources into their out."""
-    refuse_other_content(stage.params, stage.root)
+    if stage.params.data.content is not None:
+        refuse_other_content(stage.params, stage.root)
     with stage.out(paths.SOURCES) as folder:
         manifest = gather(folder, stage.params.data, stage.root, stage.root / DOWNLOADS)
     stage.facts["sources"] = [asdict(file) for file in manifest.files]

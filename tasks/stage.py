@@ -76,6 +76,7 @@ class Stage:
         self.run_name = name.partition("@")[2] or None
         self.root = root
         self.command = command
+        self._parameter_files = self._stamps("params.yaml", "dvc.yaml")  # before anything is read from them
         self.params: Params = load_params(root / "params.yaml")
         known = [*self.params.runs, *self.params.baselines]
         if self.run_name is not None and self.run_name not in known:
@@ -178,7 +179,7 @@ class Stage:
         with held(self.root / paths.WORK / "locks", self.name, busy):
             self._remove_recorded_work()
             watch = Stopwatch.start()
-            as_they_are = self._stamps()
+            as_they_are = self._parameter_files | self._stamps(*self._declared["deps"])
             inputs = self.inputs
             source = source_state(self.root).as_json()
             variables = {name: os.environ[name] for name in RESULT_VARIABLES if name in os.environ}
@@ -192,10 +193,10 @@ class Stage:
                 partial.write_text(md5_of_bytes((self.root / self._statement).read_bytes()), encoding="utf-8")
                 partial.replace(self.work_dir / _MADE)
 
-    def _stamps(self) -> dict[str, Any]:
-        """What shows cheaply whether dependencies, params.yaml or dvc.yaml were written to: sizes and times, by path."""
+    def _stamps(self, *named: str) -> dict[str, Any]:
+        """What shows cheaply whether files or folders were written to: sizes and times, by path."""
         stamps: dict[str, Any] = {}
-        for path in (*self._declared["deps"], "params.yaml", "dvc.yaml"):
+        for path in named:
             whole = self.root / path
             files = [whole / name for name in files_under(whole)] if whole.is_dir() else [whole]
             stamps[path] = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.exists()]
@@ -207,7 +208,7 @@ class Stage:
         Raises:
             ValueError: one of them is not what the stage worked with.
         """
-        touched = {path for path, stamp in self._stamps().items() if stamp != as_they_were[path]}
+        touched = {path for path, stamp in self._stamps(*as_they_were).items() if stamp != as_they_were[path]}
         changed = [
             path
             for path in sorted(touched & set(self._declared["deps"]))

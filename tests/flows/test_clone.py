@@ -112,7 +112,9 @@ def test_a_worker_waits_for_a_run_in_its_clone_and_does_not_discard_what_it_left
     with only_run(clone):
         (clone / "params.yaml").write_text("runs: [b]\n")
     with (
-        pytest.raises(ValueError, match=r"would discard what a run of the pipeline in .* left in params\.yaml"),
+        pytest.raises(
+            ValueError, match=r"would discard what a run of the pipeline, or a person, left in .*: params\.yaml;"
+        ),
         prepared(clone, commit, "runs: [a]\n", lambda: read_graph(clone).stages),
     ):
         pass
@@ -172,6 +174,48 @@ def test_a_clone_is_shared_by_one_commit_and_another_commit_waits(tmp_path: Path
     assert (clone / "params.yaml").read_text() == "runs: [a]\n"
     assert wanted.exists()
     assert not left_over.exists(), "an out of a run that is none here would be an input of what reads the folder"
+
+
+def test_what_a_person_keeps_in_a_clone_is_not_discarded_for_a_worker(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    notes = project.root / "out/model/notes.txt"
+    notes.parent.mkdir(parents=True)
+    notes.write_text("mine")
+    commit = git(project.root, "rev-parse", "HEAD")
+
+    def stages() -> dict[str, object]:
+        return dict(read_graph(project.root).stages)
+
+    with (
+        pytest.raises(ValueError, match=r"or a person, left in .*: out/model/notes\.txt; commit it or take it away"),
+        prepared(project.root, commit, "runs: [a]\n", stages),  # type: ignore[arg-type]
+    ):
+        pass
+    assert notes.read_text() == "mine"
+    assert (project.root / "params.yaml").read_text() != "runs: [a]\n"
+
+
+def test_what_is_left_over_goes_though_a_worker_was_killed_before_it_went(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_project(tmp_path / "project")
+    commit = git(project.root, "rev-parse", "HEAD")
+
+    def stages() -> dict[str, object]:
+        return dict(read_graph(project.root).stages)
+
+    with prepared(project.root, commit, None, stages):  # type: ignore[arg-type]
+        pass  # from here on it is a worker's
+    left_over = project.root / "out/model/z.json"
+    left_over.parent.mkdir(parents=True)
+    left_over.write_text("{}")
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.clone._discard", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt), prepared(project.root, commit, "runs: [a]\n", stages):  # type: ignore[arg-type]
+            pass
+    assert left_over.exists()
+    with prepared(project.root, commit, "runs: [a]\n", stages):  # type: ignore[arg-type]
+        assert not left_over.exists()
 
 
 def test_lock_entries_keep_their_place_and_new_ones_follow_the_graph(tmp_path: Path) -> None:

@@ -134,6 +134,9 @@ def test_a_sheet_that_is_filled_in_inside_the_package_is_not_written_over(projec
         writer.writerows(rows)
     done = command(project, "tasks.pipeline", "human_package")
     assert done.returncode == 2
-    assert f"filled in where DVC would write over it: {sheet.relative_to(project)}; move it out" in done.stderr
+    assert f"filled in where DVC would write over it: {sheet.relative_to(project)}. Move it out" in done.stderr
     with sheet.open(encoding="utf-8-sig", newline="") as file:
         assert next(csv.DictReader(file))["choice"] == "A"
+    sheet.write_bytes("choice;item\ntie;caf\u00e9\n".encode("cp1252"))  # as a spreadsheet may save it
+    with pytest.raises(ValueError, match=r"annotator-1\.csv.* Move it out"):
+        refuse_answers_in_place(project)

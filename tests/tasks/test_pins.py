@@ -37,10 +37,14 @@ def composed(root: Path, *overrides: str) -> Params:
 def test_other_content_under_the_same_name_is_another_parameter(
     root: Path, files: list[str], overrides: list[str]
 ) -> None:
-    assert composed(root, *overrides).data.content is None, "of what is not there nothing is known"
+    unknown = composed(root, *overrides)
+    assert unknown.data.content is None
+    refuse_other_content(unknown, root)
     for name in files:
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text("as it was")
+    with pytest.raises(ValueError, match=r"not noted in params\.yaml is what stands in"):
+        refuse_other_content(unknown, root)
     before = composed(root, *overrides)
     refuse_other_content(before, root)
     (root / files[-1]).write_text("as it is now")
@@ -53,14 +57,23 @@ def test_other_content_under_the_same_name_is_another_parameter(
     refuse_other_content(after, root)
     (root / files[-1]).unlink()  # a clone that has only what was made of it
     refuse_other_content(after, root)
+    assert composed(root, *overrides, "train.steps=7").data.content == after.data.content
+    assert composed(root).data.content is None
 
 
 def test_the_folder_of_a_model_is_pinned_and_a_pin_that_is_given_stays(root: Path) -> None:
     (root / "model").mkdir()
     (root / "model/weights").write_bytes(b"123")
     given = ["model=own", "model.name=mine", "model.location=model"]
-    assert composed(root, *given).model.revision == sha256_of_path(root / "model")
-    assert composed(root, *given, "model.revision=abc").model.revision == "abc"
+    own = root / "conf/model/own.yaml"
+    own.write_text("".join(line for line in own.read_text().splitlines(keepends=True) if "revision:" not in line))
+    known = composed(root, *given).model.revision
+    assert known == sha256_of_path(root / "model")
+    (root / "model").rename(root / "elsewhere")
+    assert composed(root, *given, "train.steps=7").model.revision == known
+    assert composed(root, *given[:2], "model.location=elsewhere").model.revision == known, "the same model"
+    assert composed(root, *given[:2], "model.location=nowhere").model.revision is None
+    assert composed(root, *given, "++model.revision=abc").model.revision == "abc"
 
 
 def test_the_default_has_nothing_to_pin(root: Path) -> None:
