@@ -44,15 +44,15 @@ def generate(
             f"{len(cache)} cached prompts for {len(inputs)} inputs; give one prompt for each input, or one for all"
         )
     cache = cache.to(gist_model.device, gist_model.model.dtype)
-    asked = generate_kwargs.get("generation_config", gist_model.model.generation_config)
-    copies = max(generate_kwargs.get(key, getattr(asked, key)) or 1 for key in ("num_beams", "num_return_sequences"))
+    asked = gist_model.asked(generate_kwargs)
+    copies = max(asked[key] or 1 for key in ("num_beams", "num_return_sequences"))
     answers = []
     for start in range(0, len(inputs), batch_size):
         texts = inputs[start : start + batch_size]
         prompts = cache.repeat(len(texts)) if len(cache) == 1 else cache.select(range(start, start + len(texts)))
         begun = continuation(gist_model, prompts, texts, copies=copies)
         if not gist_model.is_encoder_decoder:
-            lengths = (begun["position_ids"][:, -1] + 1 + (generate_kwargs.get("max_new_tokens") or 0)).tolist()
+            lengths = (begun["position_ids"][:, -1] + 1 + (asked["max_new_tokens"] or 0)).tolist()
             gist_model.refuse_longer(lengths, [f"input {start + number}" for number in range(1, len(texts) + 1)])
         answers.append(gist_model.generate_answers(begun, generate_kwargs))
     width = max(tokens.shape[1] for tokens in answers)

@@ -215,11 +215,16 @@ class GistModel:
             self.encode_instruction(instruction) + self.encode_input(text)
             for instruction, text in zip(instructions, inputs, strict=True)
         ]
-        lengths = [len(prompt) + (generate_kwargs.get("max_new_tokens") or 0) for prompt in prompts]
+        generate_kwargs = without_unset(generate_kwargs)
+        lengths = [len(prompt) + (self.asked(generate_kwargs)["max_new_tokens"] or 0) for prompt in prompts]
         self.refuse_longer(lengths, [f"prompt {number}" for number in range(1, len(prompts) + 1)])
         side = "right" if self.is_encoder_decoder else "left"
         batch = self.pad(prompts, side)
-        return self.generate_answers(vars(batch), without_unset(generate_kwargs))
+        return self.generate_answers(vars(batch), generate_kwargs)
+
+    def asked(self, generate_kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Every option of a generation: as given, else of the generation_config that is given, else the model's."""
+        return {**vars(generate_kwargs.get("generation_config", self.model.generation_config)), **generate_kwargs}
 
     def generate_answers(self, arguments: dict[str, Any], generate_kwargs: dict[str, Any]) -> torch.Tensor:
         """Answers from transformers' `generate`, of which the gist token is never a part: a tied head would rate it as
@@ -232,7 +237,7 @@ class GistModel:
         Raises:
             ValueError: `use_cache=False` or `return_dict_in_generate=True`.
         """
-        asked = {**vars(generate_kwargs.get("generation_config", self.model.generation_config)), **generate_kwargs}
+        asked = self.asked(generate_kwargs)
         if asked["use_cache"] is False or asked["return_dict_in_generate"]:
             raise ValueError(
                 "answers are generated with a key-value cache and returned as token ids: use_cache=False and "

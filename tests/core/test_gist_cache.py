@@ -403,7 +403,7 @@ def test_prompts_beyond_the_models_context_are_refused(family: str) -> None:
     with pytest.raises(ValueError, match=r"prompt 1 \(1,\d\d\d\)"):
         model(family, 2).generate_masked(["a" * 600], ["b" * 500])
     with pytest.raises(ValueError, match=r"input 1 \(1,\d\d\d\)"):
-        generate(model(family, 2), cache, ["b"], max_new_tokens=400)
+        generate(model(family, 2), cache, ["b"], generation_config=GenerationConfig(max_new_tokens=400))
     with pytest.raises(ValueError, match=r"prompt 1 \(1,\d\d\d\)"):
         model(family, 2).generate_masked(["a" * 600], ["b"], max_new_tokens=400)
     compress(model("t5", 2), ["a" * 1024])
