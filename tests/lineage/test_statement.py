@@ -128,7 +128,7 @@ def test_the_form_of_dvc_lock_is_dvcs(built: Path) -> None:
     text = (built / "dvc.lock").read_text()
     assert form_problems(text) == []
     assert form_problems(text[:-1])
-    assert form_problems(text.replace("    deps:", "   #deps:", 1))
+    assert form_problems(text.replace("    deps:", "    deps:  # these", 1))
     assert form_problems("# first\n" + text)
     assert form_problems(text.replace("  report:", "  # a comment\n  report:", 1))
     assert form_problems(text.replace("cmd: ", "cmd:  ", 1))

@@ -287,7 +287,7 @@ def stage_twice_in_lock(root: Path, dice: random.Random) -> str:
     stage = dice.choice(STAGES)
     block = next(part for part in _blocks(text) if part.startswith(f"  {stage}:"))
     (root / "dvc.lock").write_text(text.replace("stages:\n", "stages:\n" + block.replace("size: 1", "size: 2"), 1))
-    return f"'{stage}' stands there twice"
+    return f'duplicate key "{stage}"'
 
 
 def parameter_of_another_type(root: Path, dice: random.Random) -> str:
@@ -325,7 +325,7 @@ def comment_in_lock(root: Path, dice: random.Random) -> str:
     number = dice.randrange(len(lines))
     lines[number] += " # checked"
     (root / "dvc.lock").write_text("\n".join(lines) + "\n")
-    return f"line {number + 1} has a comment"
+    return f"line {number + 1} is"
 
 
 MATRIX: dict[Trial, int] = {
