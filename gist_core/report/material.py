@@ -182,7 +182,11 @@ def compression_table(inputs: ReportInputs) -> Table:
                         f"{number(ordered[0])} to {number(ordered[-1])}",
                     )
                 )
-    notes = [] if rows else ["No answers of a compressed run are there yet."]
+    notes = [
+        "The template's words around an instruction go into a gist and count there; a baseline leaves them in the prompt."
+        if rows
+        else "No answers of a compressed run are there yet."
+    ]
     rows.append(
         row(
             "gist-1, the paper's LLaMA-7B",

@@ -4,6 +4,7 @@ from gist_core.report import paper
 from gist_core.report.inputs import SPLITS, Json, ReportInputs
 from gist_core.report.table import MISSING, Cell, Table, TableRow, estimate, number, row
 
+ENOUGH_ROWS = 20
 _VERDICTS = ("Win", "Tie", "Loss", "Ident.", "Refused", "Unpars.", "Failed")
 JUDGE_COLUMNS = ("Run", "Split", "Win", "Len.", *_VERDICTS, "First", "Agree")
 
@@ -28,7 +29,7 @@ def score_table(inputs: ReportInputs) -> Table:
         groups=[("", 1), *((split.capitalize(), 3) for split in SPLITS)],
         columns=["Run", *("ROUGE-L", "Exact", "Win") * len(SPLITS)],
         rows=rows,
-        notes=[*notes, *_cut_and_empty(inputs), *_missing_splits(inputs)],
+        notes=[*notes, *_few_rows(inputs), *_cut_and_empty(inputs), *_missing_splits(inputs)],
     )
 
 
@@ -267,6 +268,15 @@ def _cut_and_empty(inputs: ReportInputs) -> list[str]:
         )
         if any((counts := inputs.metrics[split].get(key, {})).values())
     ]
+
+
+def _few_rows(inputs: ReportInputs) -> list[str]:
+    """Splits that are too small for the intervals here and in the tables below."""
+    counts = {split: max(entry["n"] for entry in inputs.metrics[split]["rouge_l"].values()) for split in inputs.splits}
+    few = [f"{split.capitalize()} ({n})" for split, n in counts.items() if n < ENOUGH_ROWS]
+    return [
+        f"A bootstrap over fewer than {ENOUGH_ROWS} rows is too narrow, here and in the tables below: {', '.join(few)}."
+    ] * bool(few)
 
 
 def _missing_splits(inputs: ReportInputs) -> list[str]:

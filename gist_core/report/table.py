@@ -55,7 +55,8 @@ def number(value: float | int | None, digits: int = 1) -> str:
     """With a fixed number of decimals, thousands apart by commas; a dash where there is none."""
     if value is None:
         return MISSING
-    return f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    rounded = round(value, digits) + 0.0  # the sum takes the sign off a zero
+    return f"{rounded:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def significant(value: float | None) -> str:

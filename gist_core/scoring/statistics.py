@@ -35,9 +35,9 @@ class MeanEstimate:
 
 @dataclass(frozen=True)
 class RatioEstimate:
-    """A ratio of means and its 95 % interval. `value` is None where the denominator is not positive; `ci95` is None with a
-    single row, and where the interval has no finite end: a resample whose denominator is not positive counts as infinite,
-    with the sign of its numerator."""
+    """A ratio of means and its 95 % interval. `value` is None where the denominator is not positive, or is nothing but the
+    rounding of two equal means; `ci95` is None with a single row, and where the interval has no finite end: a resample
+    with such a denominator counts as infinite, with the sign of its numerator."""
 
     value: float | None
     ci95: Interval | None
@@ -112,11 +112,10 @@ def normalised_score(
         ValueError: no rows, samples of different lengths, or a value that is not finite.
     """
     table = _table([values, negative, positive])
-    means = resampled_means(*table, resamples=resamples, seed=seed)
-    point = table.mean(axis=1)
-    return _ratio(
-        float(point[0] - point[1]), float(point[2] - point[1]), means[0] - means[1], means[2] - means[1], table.shape[1]
-    )
+    # The means of the rows as they are stand first, those of the resamples behind them.
+    run, low, high = np.c_[table.mean(axis=1), resampled_means(*table, resamples=resamples, seed=seed)]
+    gap = np.where(high - low > 1e-9 * np.abs(table).max(), high - low, 0.0)
+    return _ratio(run - low, gap, table.shape[1])
 
 
 def paired_relative_difference(a: Values, b: Values, *, resamples: int = 1000, seed: int = 0) -> RatioEstimate:
@@ -129,9 +128,8 @@ def paired_relative_difference(a: Values, b: Values, *, resamples: int = 1000, s
         ValueError: no rows, samples of different lengths, or a value that is not finite.
     """
     table = _table([a, b])
-    means = resampled_means(*table, resamples=resamples, seed=seed)
-    point = table.mean(axis=1)
-    return _ratio(float(point[0] - point[1]), float(point[1]), means[0] - means[1], means[1], table.shape[1])
+    changed, baseline = np.c_[table.mean(axis=1), resampled_means(*table, resamples=resamples, seed=seed)]
+    return _ratio(changed - baseline, baseline, table.shape[1])
 
 
 def paired_difference(a: Values, b: Values, *, resamples: int = 1000, seed: int = 0) -> PairedDifference:
@@ -158,16 +156,15 @@ def paired_difference(a: Values, b: Values, *, resamples: int = 1000, seed: int 
     return PairedDifference(estimate.mean, estimate.ci95, (1 + extreme) / (1 + resamples), n)
 
 
-def _ratio(
-    numerator: float, denominator: float, numerators: NDArray[np.float64], denominators: NDArray[np.float64], n: int
-) -> RatioEstimate:
-    if denominator <= 0:
+def _ratio(numerators: NDArray[np.float64], denominators: NDArray[np.float64], n: int) -> RatioEstimate:
+    """numerators, denominators: shape (1 + resamples,), those of the rows as they are first."""
+    if denominators[0] <= 0:
         return RatioEstimate(None, None, n)
     ratios = np.copysign(np.inf, numerators)
     np.divide(numerators, denominators, out=ratios, where=denominators > 0)
     with np.errstate(invalid="ignore"):  # between two infinite ones
-        interval = percentile_interval(ratios)
-    return RatioEstimate(numerator / denominator, interval if n > 1 and np.isfinite(interval).all() else None, n)
+        interval = percentile_interval(ratios[1:])
+    return RatioEstimate(float(ratios[0]), interval if n > 1 and np.isfinite(interval).all() else None, n)
 
 
 def _table(samples: Sequence[Values] | NDArray[np.float64]) -> NDArray[np.float64]:

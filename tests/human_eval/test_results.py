@@ -185,8 +185,8 @@ def test_people_who_always_agree_with_the_judge_have_kappa_one():
     winner = {1.0: "run", 0.0: "tie", -1.0: "against"}
     answers = {n: {r: choice_for(drawn, n, r, winner[v]) for r, v in judge.ratings.items()} for n in ANNOTATORS}
     figures = run(drawn, answers, judge)
-    assert figures["judge"]["cohen_kappa_linear"]["value"] == 1.0
-    assert figures["judge"]["percent_agreement"]["mean_pct"] == 100.0
+    assert figures["judge"]["cohen_kappa_linear"] == {"value": 1.0, "ci95": None, "undefined_resamples": 0}
+    assert figures["judge"]["percent_agreement"] == {"mean_pct": 100.0, "ci95_pct": None, "undefined_resamples": 0}
     assert figures["judge"]["verdicts"] == 35
     assert figures["agreement"]["krippendorff_alpha_ordinal"]["value"] == 1.0
     assert figures["win_rate"]["win_rate_pct"] == pytest.approx(figures["judge"]["win_rate_of_judge_pct"], abs=1e-12)

@@ -245,14 +245,23 @@ def test_each_interval_says_how_it_was_drawn(inputs, markdown):
 
 
 def test_intervals_over_few_batches_are_called_too_narrow(inputs, markdown):
-    assert "is too narrow" not in markdown
+    few = "A bootstrap over fewer than 10 batches is too narrow"
+    assert few not in markdown
     benchmark = {
         run: summary | {"batch_sizes": {size: batch | {"n": 4} for size, batch in summary["batch_sizes"].items()}}
         for run, summary in inputs.benchmark.items()
     }
-    assert "A bootstrap over fewer than 10 batches is too narrow" in to_markdown(
-        Page("t", replace(inputs, benchmark=benchmark))
-    )
+    assert few in to_markdown(Page("t", replace(inputs, benchmark=benchmark)))
+
+
+def test_intervals_over_few_rows_are_called_too_narrow(inputs, markdown):
+    few = "A bootstrap over fewer than 20 rows is too narrow, here and in the tables below: "
+    assert f"{few}Seen (12), Unseen (12), Human (12)." in markdown
+    metrics = json.loads(json.dumps(inputs.metrics))
+    for split in ("seen", "human"):
+        for entry in metrics[split]["rouge_l"].values():
+            entry["n"] = 20
+    assert f"{few}Unseen (12)." in to_markdown(Page("t", replace(inputs, metrics=metrics)))
 
 
 def test_a_score_without_an_interval_is_shown_alone(inputs):
@@ -356,6 +365,7 @@ def test_broken_inputs_are_named(tmp_path, break_, message):
 
 def test_numbers_are_written_one_way():
     assert number(-1234.56) == "\N{MINUS SIGN}1,234.6"
+    assert (number(-0.04), number(-0.06)) == ("0.0", "\N{MINUS SIGN}0.1")
     assert number(None) == "\N{EN DASH}"
     assert [significant(v) for v in (914.7, 23.44, 3.14159, 0.12345, 10168.2)] == [
         "914.7",

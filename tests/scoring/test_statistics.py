@@ -91,6 +91,14 @@ def test_a_normalised_score_without_a_gap_between_the_controls_is_undefined_and_
     assert estimate.ci95 is None
 
 
+def test_controls_whose_means_differ_by_rounding_alone_have_no_gap() -> None:
+    negative = [57.14, 66.67, 28.57, 33.33, 57.14]
+    positive = [57.14, 28.57, 33.33, 66.67, 57.14]  # the same values on other rows
+    assert 0 < np.mean(positive) - np.mean(negative) < 1e-13
+    estimate = normalised_score([50.0, 40.0, 60.0, 10.0, 20.0], negative, positive, seed=0)
+    assert (estimate.value, estimate.ci95) == (None, None)
+
+
 def test_a_normalised_score_with_an_uncertain_gap_has_no_finite_interval() -> None:
     estimate = normalised_score([1.0, 1.0, 1.0, 1.0], [0.0, 4.0, 0.0, 4.0], [4.0, 0.0, 4.0, 1.0])
     assert estimate.value is not None

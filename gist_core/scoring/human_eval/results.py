@@ -90,12 +90,13 @@ def _interval(
     statistic: Callable[[Ratings], float | None], ratings: Ratings, draws: NDArray[np.int64], name: str
 ) -> dict[str, Any]:
     """The statistic with its 95 % percentile interval over items. Resamples in which it is not defined (say, one
-    category only) are left out and counted; where they are more than 2.5 %, there is no interval."""
+    category only) are left out and counted; where they are more than 2.5 %, there is no interval, and none where all
+    resamples come to the same, which would claim certainty."""
     value = statistic(ratings)
     drawn = draws if value is not None else draws[:0]
     resampled = [statistic(ratings[:, d]) for d in tqdm(drawn, desc="resampling items", disable=None, leave=False)]
     defined = [r for r in resampled if r is not None]
-    enough = len(defined) > 0 and len(defined) >= 0.975 * len(resampled)
+    enough = len(set(defined)) > 1 and len(defined) >= 0.975 * len(resampled)
     low_high = list(percentile_interval(defined)) if enough else None
     ci = "ci95_pct" if name.endswith("_pct") else "ci95"
     return {name: value, ci: low_high, "undefined_resamples": len(resampled) - len(defined)}
