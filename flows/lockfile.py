@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 
 def lock_path(root: Path, stage: str) -> tuple[Path, str]:
     """The lock file of a stage, and its name there."""
@@ -16,10 +14,11 @@ def lock_path(root: Path, stage: str) -> tuple[Path, str]:
 
 
 def read_entries(lock_file: Path) -> dict[str, Any]:
-    """The stages in a lock file, in its order; empty if there is no such file."""
-    if not lock_file.is_file():
-        return {}
-    return dict((yaml.safe_load(lock_file.read_text(encoding="utf-8")) or {}).get("stages") or {})
+    """The stages in a lock file, in its order; empty if there is no such file. Read as DVC reads it, by YAML 1.2: in 1.1,
+    `2e-05`, as it writes a learning rate, is a text."""
+    from dvc.utils.serialize import load_yaml
+
+    return dict((load_yaml(lock_file) or {}).get("stages") or {}) if lock_file.is_file() else {}
 
 
 def lock_entry(root: Path, stage: str) -> dict[str, Any]:

@@ -11,8 +11,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
 from gist_core.lineage.hashing import md5_of_bytes
 from gist_core.lineage.lockfile import LOCK, parse_lock
 
@@ -57,10 +55,11 @@ def keep(root: Path, name: str) -> Path:
 
 def _of_another_run(root: Path) -> Iterator[str]:
     from dvc.repo import Repo
+    from dvc.utils.serialize import load_yaml
 
     with Repo(str(root)) as repo:
         declared = {stage.addressing for stage in repo.index.stages}
-    params = yaml.safe_load((root / PARAMS).read_text(encoding="utf-8"))
+    params = load_yaml(root / PARAMS)
     for name, stage in parse_lock((root / LOCK).read_text(encoding="utf-8")).items():
         if name in declared:  # dvc.lock keeps runs that were taken out of params.yaml, as they ran
             yield from (
@@ -85,6 +84,6 @@ if __name__ == "__main__":
 
     try:
         print(keep(Path.cwd(), sys.argv[1]))
-    except (ValueError, yaml.YAMLError, OSError, DvcException) as error:
+    except (ValueError, OSError, DvcException) as error:
         print(f"keep: {error}", file=sys.stderr)
         raise SystemExit(2) from None

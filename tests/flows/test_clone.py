@@ -1,6 +1,7 @@
 """A worker's clone is put at the commit and inputs of a stage; what arrives there is proved by its hash."""
 
 import hashlib
+import json
 import subprocess
 import sys
 import threading
@@ -225,3 +226,16 @@ def test_lock_entries_keep_their_place_and_new_ones_follow_the_graph(tmp_path: P
     assert list(read_entries(project.root / "dvc.lock")) == ["report", "fetch", "split", "count"]
     assert lock_entry(project.root, "split") == {"cmd": "split"}
     assert project.lock().startswith("schema: '2.0'\n")
+
+
+def test_an_entry_that_travels_keeps_its_values_and_their_types(tmp_path: Path) -> None:
+    """A learning rate of 2e-05 is a number to DVC, which writes it so, and a text to a reader of YAML 1.1."""
+    values = {"rate": 2e-05, "switch": "on", "time": "12:30", "day": "2026-01-05", "octal": "017", "steps": 1_000}
+    project = make_project(tmp_path / "project")
+    put_entries(project.root, {"train@a": {"cmd": "train", "params": {"params.yaml": values}}})
+    assert "rate: 2e-05\n" in project.lock()
+    entry = lock_entry(project.root, "train@a")
+    assert entry["params"]["params.yaml"] == values
+    before = project.lock()
+    put_entries(project.root, {"train@a": json.loads(json.dumps(entry))})
+    assert project.lock() == before

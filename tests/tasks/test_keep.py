@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from dvc.repo import Repo
+from dvc.utils.serialize import dumps_yaml
 
 ROOT = Path(__file__).parents[2]
 FILES = {"reports/report.md": "37.2", "data/statements/report.json": "{}"}
@@ -24,14 +24,14 @@ def project(tmp_path: Path) -> Path:
         (root / name).parent.mkdir(parents=True)
         (root / name).write_text(text)
         outs.append({"path": name, "hash": "md5", "md5": hashlib.md5(text.encode()).hexdigest(), "size": len(text)})
-    params = {"train": {"seed": 0, "steps": 4}, "runs": {"gist-1": {"start": None}}}
-    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    params = {"train": {"seed": 0, "steps": 4, "learning_rate": 2e-05}, "runs": {"gist-1": {"start": None}}}
+    (root / "params.yaml").write_text(dumps_yaml(params))
     read = {
         "params.yaml": {"train": params["train"], "runs.gist-1": params["runs"]["gist-1"], "runs.gist-1.start": None}
     }
     stages = {"report": {"cmd": "make it", "params": read, "outs": outs}}
-    (root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}))
-    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"report": {"cmd": "make it", "outs": list(FILES)}}}))
+    (root / "dvc.lock").write_text(dumps_yaml({"schema": "2.0", "stages": stages}))
+    (root / "dvc.yaml").write_text(dumps_yaml({"stages": {"report": {"cmd": "make it", "outs": list(FILES)}}}))
     Repo.init(str(root), no_scm=True).close()
     for name in ("requirements.lock", "pyproject.toml"):
         (root / name).touch()
