@@ -35,7 +35,7 @@ def plan(
     from gist_core.training.checkpoints import checkpoint_bytes, kept
 
     params = _compose(overrides or [])
-    config, hardware = _config(params), p.Hardware(gpu_memory_gib, gpu_tflops, utilisation)
+    config = _config(params)
     setup = _setup(params, bool(config.is_encoder_decoder))
     p.check_batches(setup)
     longest = setup.source + setup.target
@@ -81,11 +81,11 @@ def plan(
         m = p.memory(config, count, engine)
         parts = (m.parameters, m.gradients, m.optimizer, m.activations, m.gpu, m.host)
         cells = [f"{part / p.GIB:>{w},.2f}" for part, w in zip(parts, (9, 11, 11, 13, 9, 9), strict=True)]
-        verdict = "" if p.fits(config, count, engine, hardware) else "  does not fit"
+        verdict = "" if p.fits(config, count, engine, gpu_memory_gib) else "  does not fit"
         chosen = "  <- chosen" if engine.engine == setup.engine else ""
         typer.echo(f"{engine.engine:15}{''.join(cells)}{verdict}{chosen}")
-    if not p.fits(config, count, setup, hardware):
-        options = p.alternatives(config, setup, hardware)
+    if not p.fits(config, count, setup, gpu_memory_gib):
+        options = p.alternatives(config, setup, gpu_memory_gib)
         needed = p.memory(config, count, setup).gpu / p.GIB
         raise ValueError(
             f"engine {setup.engine} on {setup.processes} process(es) needs {needed:,.1f} GiB on each GPU; of "

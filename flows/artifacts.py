@@ -24,6 +24,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 from flows.graph import StageNode
 from flows.lockfile import lock_entry
+from gist_core.lineage.numbers import leaves
 from tasks import paths
 
 MAX_METRICS = 20
@@ -40,7 +41,9 @@ def key_metrics(root: Path, stage: StageNode) -> dict[str, float]:
     numbers: dict[str, float] = {}
     for path in stage.metrics:
         if (root / path).is_file() and path.endswith(".json"):
-            _flatten("", json.loads((root / path).read_text(encoding="utf-8")), numbers)
+            found = leaves(json.loads((root / path).read_text(encoding="utf-8")))
+            named = {keys: value for keys, value in found if not any(isinstance(key, int) for key in keys)}
+            numbers |= {".".join(map(str, keys)): float(value) for keys, value in named.items()}
     costs = {name: value for name, value in numbers.items() if name.endswith("cost_usd")}
     return {**costs, **dict(list(numbers.items())[:MAX_METRICS])}
 
@@ -144,11 +147,3 @@ def _progress(root: Path, stage: str) -> Callable[[], None]:
             update_progress_artifact(artifact, progress=percent)
 
     return look
-
-
-def _flatten(prefix: str, value: Any, into: dict[str, float]) -> None:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            _flatten(f"{prefix}.{key}" if prefix else str(key), inner, into)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        into[prefix] = float(value)

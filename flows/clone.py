@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from flows.graph import StageNode
 from flows.lockfile import put_entries
+from gist_core.lineage.hashing import md5_of_bytes
 from gist_core.lineage.outs import of_no_stage
 from tasks import paths
 from tasks.only_run import STATE, USERS
@@ -85,7 +86,7 @@ def prepared(root: Path, commit: str, params: str | None, stages: StagesOf) -> I
     with (root / USERS).open("a") as users:
         while True:
             with FileLock((root / USERS).with_name("clone.lock")):
-                if _joined(root, users, state) or _taken(root, users, state, commit, params, stages):
+                if _taken(root, users, state, commit, params, stages):
                     fcntl.flock(users, fcntl.LOCK_SH)
                     break
                 fcntl.flock(users, fcntl.LOCK_UN)
@@ -93,22 +94,14 @@ def prepared(root: Path, commit: str, params: str | None, stages: StagesOf) -> I
         yield
 
 
-def _joined(root: Path, users: IO[str], state: str) -> bool:
-    """Whether others use the clone, and as it is wanted here."""
-    try:
-        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return (root / STATE).is_file() and (root / STATE).read_text(encoding="utf-8") == state
-    return False
-
-
 def _taken(root: Path, users: IO[str], state: str, commit: str, params: str | None, stages: StagesOf) -> bool:
-    """Puts the clone at the commit if nobody uses it. The kernel ends a lock with its process, however that ends."""
+    """Whether the clone is as it is wanted here: put so if nobody uses it, or found so where others do. The kernel ends a
+    lock with its process, however that ends."""
     try:
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
-    before = (root / STATE).read_text(encoding="utf-8") if (root / STATE).is_file() else None
+        return _state(root) == state
+    before = _state(root)
     moves = git(root, "rev-parse", "HEAD") != commit
     rewrites = params is not None and (root / "params.yaml").read_text(encoding="utf-8") != params
     pipeline_lock = root / paths.WORK / "pipeline.lock"  # as tasks/only_run.py holds it
@@ -133,6 +126,10 @@ def _taken(root: Path, users: IO[str], state: str, commit: str, params: str | No
     except Timeout:
         return False
     return True
+
+
+def _state(root: Path) -> str | None:
+    return (root / STATE).read_text(encoding="utf-8") if (root / STATE).is_file() else None
 
 
 def _switch(root: Path, commit: str, params: str | None) -> None:
@@ -164,7 +161,7 @@ def receive(root: Path, stages: Mapping[str, StageNode], stage: str, entries: Ma
     """Puts the lock entries of a stage and its upstream stages in place; fetches the files that DVC does not keep."""
     put_entries(root, entries)
     for name in stages[stage].upstream:
-        for path, md5 in _uncached(stages[name], entries.get(name, {})):
+        for path, md5 in uncached(stages[name], entries.get(name, {})):
             fetch_file(root, path, md5)
 
 
@@ -174,7 +171,7 @@ def hand_over(root: Path, stage: StageNode, entry: Mapping[str, Any]) -> None:
 
     with Repo(str(root)) as repo:
         remote = repo.cloud.get_remote_odb()
-        for path, md5 in _uncached(stage, entry):
+        for path, md5 in uncached(stage, entry):
             remote.add(str(root / path), repo.fs, md5)
 
 
@@ -187,7 +184,7 @@ def fetch_file(root: Path, path: str, md5: str) -> None:
     from dvc.repo import Repo
 
     target = root / path
-    if target.is_file() and hashlib.md5(target.read_bytes()).hexdigest() == md5:
+    if target.is_file() and md5_of_bytes(target.read_bytes()) == md5:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
@@ -197,7 +194,7 @@ def fetch_file(root: Path, path: str, md5: str) -> None:
             remote.fs.get_file(remote.oid_to_path(md5), str(temporary))
         except OSError as error:
             raise ValueError(f"{path} (md5 {md5}) cannot be fetched from the DVC remote: {error}") from None
-    got = hashlib.md5(temporary.read_bytes()).hexdigest()
+    got = md5_of_bytes(temporary.read_bytes())
     if got != md5:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -205,7 +202,7 @@ def fetch_file(root: Path, path: str, md5: str) -> None:
     temporary.replace(target)
 
 
-def _uncached(stage: StageNode, entry: Mapping[str, Any]) -> list[tuple[str, str]]:
+def uncached(stage: StageNode, entry: Mapping[str, Any]) -> list[tuple[str, str]]:
     pairs = []
     for out in entry.get("outs", []):
         if out["path"] in stage.uncached:

@@ -34,7 +34,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.futures import PrefectFuture
 from prefect.states import Cancelling, Completed, State
 
-from flows.clone import fetch_file, require_clean
+from flows.clone import fetch_file, require_clean, uncached
 from flows.failures import BACKOFF_SECONDS, FailureKind, StageFailed, explain, retries_left
 from flows.graph import read_graph, unknown
 from flows.lockfile import lock_entry, put_entries
@@ -149,14 +149,12 @@ class PoolSubmit:
         if not done:
             return
         for name in done:
-            stage = self._plan.graph.stages[name]
-            for out in lock_entry(self._plan.root, name).get("outs", []):
-                if out["path"] in stage.uncached:
-                    fetch_file(self._plan.root, out["path"], out["md5"])
+            for path, md5 in uncached(self._plan.graph.stages[name], lock_entry(self._plan.root, name)):
+                fetch_file(self._plan.root, path, md5)
         pulled = subprocess.run(
             dvc_command("pull", *done),
             cwd=self._plan.root,
-            env=stage_environment("pull"),
+            env=stage_environment(),
             capture_output=True,
             text=True,
             check=False,

@@ -6,20 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError
 
 from flows.graph import RESOURCES, Graph, read_graph
 from tasks.hand_out import refuse_answers_in_place
-from tasks.params import load_params
+from tasks.params import load_params, told
 from tasks.pins import refuse_other_content
+from tasks.sections import Section
 
 Dispatch = Literal["here", "pools"]
 
 
-class Limits(BaseModel):
+class Limits(Section):
     """How many stages of a resource may run at the same time."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     gpu: PositiveInt = 1
     cpu: PositiveInt = 2
@@ -30,7 +29,7 @@ class Limits(BaseModel):
         return int(getattr(self, resource))
 
 
-class PipelineParameters(BaseModel):
+class PipelineParameters(Section):
     """What one run of the pipeline is asked to do.
 
     targets: stages to make, with all they depend on; none means all of them.
@@ -43,8 +42,6 @@ class PipelineParameters(BaseModel):
     dispatch: "here" runs the stages in this process's machine; "pools" on the work pool of their resource.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     targets: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
@@ -52,7 +49,7 @@ class PipelineParameters(BaseModel):
     pull: bool = False
     push: bool = False
     limits: Limits = Field(default_factory=Limits)
-    timeouts_s: dict[str, PositiveFloat] = {}
+    timeouts_s: dict[str, PositiveFloat] = Field(default_factory=dict)
     dispatch: Dispatch = "here"
 
     @classmethod
@@ -61,8 +58,7 @@ class PipelineParameters(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r:.80})" for e in error.errors()]
-            raise ValueError("; ".join(lines)) from None
+            raise ValueError("; ".join(map(told, error.errors()))) from None
 
 
 @dataclass(frozen=True)

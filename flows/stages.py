@@ -56,10 +56,10 @@ def dvc_command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
 
 
-def stage_environment(stage: str) -> dict[str, str]:
+def stage_environment() -> dict[str, str]:
     """The stage's environment: this one, with the running interpreter first in PATH, so that the `python` of its
     command is the one that has the packages."""
-    env = dict(os.environ, DVC_NO_ANALYTICS="1", PYTHONUNBUFFERED="1", GIST_FLOW_STAGE=stage)
+    env = dict(os.environ, DVC_NO_ANALYTICS="1", PYTHONUNBUFFERED="1")
     # For the run log of the stage (tasks/stage.py): which flow run and task run started it.
     env |= {
         f"GIST_{kind.upper()}": str(run.id) for kind, run in (("flow_run", flow_run), ("task_run", task_run)) if run.id
@@ -104,7 +104,7 @@ def _call(arguments: Sequence[str], stage: StageNode, run: StageRun, cancelled: 
     return run_in_group(
         dvc_command(*arguments),
         cwd=run.root,
-        env=stage_environment(stage.name),
+        env=stage_environment(),
         timeout_s=run.timeout_s,
         cancelled=cancelled,
         on_line=_say,

@@ -67,7 +67,7 @@ def _pull(root: Path, stages: list[str], cancelled: threading.Event) -> None:
     if not stages:
         return
     command = dvc_command("pull", "--force", *stages)
-    outcome = run_in_group(command, cwd=root, env=stage_environment("pull"), cancelled=cancelled)
+    outcome = run_in_group(command, cwd=root, env=stage_environment(), cancelled=cancelled)
     if outcome.returncode != 0:
         raise ValueError(
             f"the inputs ({', '.join(stages)}) cannot be pulled from the DVC remote: {explain(outcome.tail)}"

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from tasks.params import load_params
-from tasks.pins import pins
+from tasks.pins import as_written, pins
 
 
 def compose_params(
@@ -46,11 +46,7 @@ def compose_params(
         hint = "a value with a letter beyond ASCII or an apostrophe needs quotes of its own: 'KEY=\"VALUE\"'"
         raise ValueError(f"{error}\n{hint}" if isinstance(error, OverrideParseException) else f"{error}") from None
     after = _leaves(yaml.safe_load(composed.read_text("utf-8")))
-    try:
-        read = yaml.safe_load(output.read_text("utf-8"))
-    except (FileNotFoundError, ValueError, yaml.YAMLError):  # there was none, or one that this puts right
-        read = None
-    before = _leaves(read) if isinstance(read, dict) else {}
+    before = _leaves(as_written(output))  # nothing where there was none, or one that this puts right
     composed.replace(output)
     return [
         f"{key}: {before.get(key, 'not there')} -> {after.get(key, 'not there')}"
@@ -61,6 +57,6 @@ def compose_params(
 
 def _leaves(value: Any, key: str = "") -> dict[str, Any]:
     """The values of nested mappings by dotted key."""
-    if not isinstance(value, dict) or not value:
+    if not isinstance(value, dict) or (not value and key):
         return {key: value}
     return {name: leaf for k, v in value.items() for name, leaf in _leaves(v, f"{key}.{k}" if key else str(k)).items()}

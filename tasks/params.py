@@ -144,13 +144,13 @@ def load_params(path: Path = Path("params.yaml"), *, called: str | None = None) 
     try:
         params = Params.model_validate(raw)
     except ValidationError as error:
-        lines += [f"  {_told(problem)}" for problem in error.errors()]
+        lines += [f"  {told(problem)}" for problem in error.errors()]
     if lines:
         raise ValueError(f"{called or path} has {len(lines)} error(s):\n" + "\n".join(lines))
     return params
 
 
-def _told(problem: "ErrorDetails") -> str:
+def told(problem: "ErrorDetails") -> str:
     """One error as a line. What was got is left out where it is a section of many keys, which the message names, or an
     address, which may hold a secret."""
     left_out = isinstance(problem["input"], dict) or "base_url" in problem["loc"]

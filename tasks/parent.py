@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,13 +32,13 @@ def told_by_term(seconds: float) -> Iterator[None]:
         _time_to_end_s = 0.0
 
 
-def die_with_parent(environment: Mapping[str, str] = os.environ) -> None:
+def die_with_parent() -> None:
     """Starts a daemon thread that kills this process and its children once an ancestor up to DVC has ended.
 
     A stage takes a moment to get here: if DVC was killed in the meantime, this process ends at once.
     """
     watched = _ancestors_up_to_dvc()
-    if watched is None and DVC_MARK in environment:
+    if watched is None and DVC_MARK in os.environ:
         _end_process_tree()
     # Started by hand, without DVC: it ends with the process that started it.
     threading.Thread(

@@ -23,7 +23,7 @@ def pins(params: Params, root: Path) -> list[str]:
     Raises:
         ValueError: a path that cannot be one, or a model's folder with a link to a folder in it.
     """
-    before = _as_written(root / "params.yaml")
+    before = as_written(root / "params.yaml")
     found = []
     if params.data.content is None and (names := _names(params.data.model_dump())):
         known = before.get("data") or {}
@@ -74,7 +74,7 @@ def _names(data: Mapping[str, Any]) -> list[Any]:
     return [*names, data.get("stand_ins") or {}] if any(names) else []
 
 
-def _as_written(params: Path) -> dict[str, Any]:
+def as_written(params: Path) -> dict[str, Any]:
     """params.yaml as far as it can be read."""
     try:
         read = yaml.safe_load(params.read_text(encoding="utf-8"))

@@ -20,7 +20,7 @@ from tasks.params import load_params
 from tasks.pins import refuse_other_content
 
 
-def main(argv: list[str] | None = None) -> None:
+def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tasks.pipeline", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--dry", action="store_true", help="only say which stages would run, as far as what they read has been made"
     )
-    args = parser.parse_args(argv)
+    args = parser.parse_args()
     try:
         raise SystemExit(_repro(args.targets, dry=args.dry))
     except ValueError as error:

@@ -50,7 +50,6 @@ RESULT_VARIABLES = (
 # Those that only say who started it or where; they belong to the run log.
 RUN_VARIABLES = (
     "PREFECT__FLOW_RUN_ID",
-    "PREFECT__TASK_RUN_ID",
     "GIST_FLOW_RUN",
     "GIST_TASK_RUN",
     "CUDA_VISIBLE_DEVICES",
@@ -287,7 +286,7 @@ class Stage:
         return None
 
 
-def stage_main(name: str, run: Callable[[Stage], None], *, argv: list[str] | None = None) -> None:
+def stage_main(name: str, run: Callable[[Stage], None]) -> None:
     """Entry point of a task module: `python -m tasks.NAME [--run RUN]`. Exits 2 on a user's mistake, and TRY_LATER where
     somebody else's server does not answer."""
     module = sys.modules[run.__module__]
@@ -295,7 +294,7 @@ def stage_main(name: str, run: Callable[[Stage], None], *, argv: list[str] | Non
         prog=f"python -m tasks.{name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--run", help="of a matrix stage: a name under `runs:` or `baselines:` in params.yaml")
-    args = parser.parse_args(argv)
+    args = parser.parse_args()
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")  # the progress bars of every library
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -6,6 +6,7 @@ python -m gist_core.training.launch --standalone --nproc_per_node=2 --module tas
 import json
 import os
 import sys
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,21 +66,9 @@ def _run_job(job: Job) -> None:
     params, use_cpu = job.train.model_copy(update=own), not torch.cuda.is_available()
     config = AutoConfig.from_pretrained(job.start)
     settings = TrainSettings(
-        steps=params.steps,
-        batch_size=params.batch_size,
-        micro_batch_size=params.micro_batch_size,
-        learning_rate=params.learning_rate,
-        lr_schedule=params.lr_schedule,
-        warmup_ratio=params.warmup_ratio,
-        weight_decay=params.weight_decay,
+        **params.model_dump(include={field.name for field in fields(TrainSettings)}),
         freeze_embeddings="embeddings" in params.freeze,
-        batching=params.batching,
         row_capacity=params.max_length,
-        save_every=params.save_every,
-        log_every=params.log_every,
-        seed=params.seed,
-        bf16=params.bf16,
-        select=params.select,
         lora_rank=job.run.lora_rank,
         frozen_layers=job.run.frozen_layers or 0,
     )

@@ -124,29 +124,24 @@ def encoder_decoder_flops(
     cached_source_tokens: int = 0,
     *,
     target_tokens: int = 1,
-    cached_target_tokens: int = 0,
-    cross_cached: bool = False,
     batch_size: int = 1,
 ) -> int:
     """FLOPs of a T5's encoder over `source_tokens` and of its decoder over `target_tokens`.
 
     cached_source_tokens: prompt tokens (the gist tokens, or the instruction) whose keys and values stand in the
         encoder's cache and whose hidden states the decoder also attends to.
-    cached_target_tokens: target tokens already in the decoder's cache.
-    cross_cached: the decoder's cross-attention keys and values exist already, and the encoder has run: a later step.
     """
     width = shape.heads * shape.head_dim
     projections = 4 * shape.hidden * width  # q, k, v, o
     mlp = (3 if shape.gated else 2) * shape.hidden * shape.intermediate
     source = cached_source_tokens + source_tokens
     encoder = source_tokens * (projections + mlp + 2 * width * source)
-    self_attention = target_tokens * (projections + 2 * width * (cached_target_tokens + target_tokens))
+    self_attention = target_tokens * (projections + 2 * width * target_tokens)
     cross_attention = target_tokens * (2 * shape.hidden * width + 2 * width * source)
-    cross_keys_and_values = 0 if cross_cached else source * 2 * shape.hidden * width
+    cross_keys_and_values = source * 2 * shape.hidden * width
     decoder = self_attention + cross_attention + cross_keys_and_values + target_tokens * mlp
     head = target_tokens * shape.hidden * shape.vocab
-    encoder_total = 0 if cross_cached else shape.encoder_layers * encoder
-    return 2 * batch_size * (encoder_total + shape.decoder_layers * decoder + head)
+    return 2 * batch_size * (shape.encoder_layers * encoder + shape.decoder_layers * decoder + head)
 
 
 def _size(config: Any, *names: str) -> int:

@@ -88,8 +88,8 @@ def croissant(folder: Path, splits: list[str], facts: dict[str, Any]) -> dict[st
         "citeAs": "Mu, Li, Goodman: Learning to Compress Prompts with Gist Tokens. NeurIPS 2023. arXiv 2304.08467",
         "isBasedOn": [
             f"https://github.com/{upstream.repository}/blob/{upstream.commit}/{upstream.path}"
-            for upstream in UPSTREAM.values()
-            if any(file["role"] == upstream.role and file["is_upstream"] for file in facts["sources"])
+            for role, upstream in UPSTREAM.items()
+            if any(file["role"] == role and file["is_upstream"] for file in facts["sources"])
         ],
         "distribution": [_file_object(folder / f"{split}.parquet", facts["splits"][split]["rows"]) for split in splits],
         "recordSet": [record_set(split) for split in splits],

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import get_args
 
-from gist_core.data.download import ATTEMPTS, download
-from gist_core.data.upstream import DEFAULT_BASE_URL, UPSTREAM, Role, digests_of_file
+from gist_core.data.download import download
+from gist_core.data.upstream import UPSTREAM, Role, digests_of_file
 
 MANIFEST = "manifest.json"
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -54,7 +54,7 @@ class Manifest:
 def describe_file(path: Path, role: str, origin: str) -> SourceFile:
     """Hashes a file that is in place and says whether it is the upstream file of its role."""
     git_blob_id, sha256, size = digests_of_file(path)
-    upstream = next((file for file in UPSTREAM.values() if file.role == role), None)
+    upstream = UPSTREAM.get(role)
     is_upstream = upstream is not None and git_blob_id == upstream.blob_id
     licence = upstream.licence if upstream is not None and is_upstream else None
     return SourceFile(role, path.name, git_blob_id, sha256, size, is_upstream, origin, licence)
@@ -88,21 +88,13 @@ def gather_embedded(folder: Path, num_tasks: int | None = None) -> Manifest:
     """The sample inside the package, in the shapes of the upstream files."""
     from gist_core.data.embedded import write_sources
 
-    folder.mkdir(parents=True, exist_ok=True)
     write_sources(folder, num_tasks)
     origin = "embedded sample (gist_core.data.embedded)"
     files = [describe_file(folder / UPSTREAM[role].name, role, origin) for role in ROLES]
     return write_manifest(folder, "embedded", [replace(file, licence="Apache-2.0") for file in files])
 
 
-def gather_download(
-    folder: Path,
-    work_dir: Path,
-    *,
-    base_url: str = DEFAULT_BASE_URL,
-    attempts: int = ATTEMPTS,
-    first_wait_s: float = 1.0,
-) -> Manifest:
+def gather_download(folder: Path, work_dir: Path, *, base_url: str) -> Manifest:
     """Downloads the three upstream files at their pinned commits. Downloads under way and done stay in `work_dir`.
 
     Raises:
@@ -113,14 +105,7 @@ def gather_download(
     for role in ROLES:
         upstream = UPSTREAM[role]
         kept = work_dir / upstream.name
-        download(
-            upstream.url(base_url),
-            kept,
-            blob_id=upstream.blob_id,
-            size=upstream.size,
-            attempts=attempts,
-            first_wait_s=first_wait_s,
-        )
+        download(upstream.url(base_url), kept, blob_id=upstream.blob_id, size=upstream.size)
         copy_file(kept, folder / upstream.name)
         origin = f"{upstream.repository} at {upstream.commit}: {upstream.path}"
         files.append(describe_file(folder / upstream.name, role, origin))

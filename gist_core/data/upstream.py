@@ -19,7 +19,6 @@ class UpstreamFile:
     name: what the file is called in `data/sources/`. size: bytes, where known.
     """
 
-    role: Role
     name: str
     repository: str
     commit: str
@@ -33,9 +32,8 @@ class UpstreamFile:
         return f"{base_url.rstrip('/')}/{self.repository}/{self.commit}/{self.path}"
 
 
-UPSTREAM: dict[Role, UpstreamFile] = {
+UPSTREAM: dict[str, UpstreamFile] = {
     "self_instruct": UpstreamFile(
-        role="self_instruct",
         name="all_instances_82K.jsonl",
         repository="yizhongw/self-instruct",
         commit="a40887b",
@@ -44,7 +42,6 @@ UPSTREAM: dict[Role, UpstreamFile] = {
         licence="Apache-2.0",
     ),
     "alpaca": UpstreamFile(
-        role="alpaca",
         name="alpaca_data.json",
         repository="tatsu-lab/stanford_alpaca",
         commit="f134962",
@@ -54,7 +51,6 @@ UPSTREAM: dict[Role, UpstreamFile] = {
         size=22_773_992,
     ),
     "user_oriented": UpstreamFile(
-        role="user_oriented",
         name="user_oriented_instructions.jsonl",
         repository="yizhongw/self-instruct",
         commit="0b26cca",

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gist_core.lineage import numbers
-from gist_core.lineage.ledger import Ledger
 from gist_core.lineage.why import Pedigree, Tracer
 
 
@@ -20,14 +19,14 @@ class Audited:
     problems: tuple[str, ...]
 
 
-def every_number(root: Path, files: tuple[str, ...] = numbers.RESULTS) -> list[Audited]:
-    """`why` of every number in the result files (globs relative to `root`), in the order of files and keys.
+def every_number(root: Path) -> list[Audited]:
+    """`why` of every number in the result files (numbers.RESULTS), in the order of files and keys.
 
     Raises:
         ValueError: a result file is not JSON.
     """
-    tracer = Tracer(root, Ledger.of_workspace(root))
-    found = sorted({path.relative_to(root).as_posix() for pattern in files for path in root.glob(pattern)})
+    tracer = Tracer(root)
+    found = sorted({path.relative_to(root).as_posix() for pattern in numbers.RESULTS for path in root.glob(pattern)})
     return [_audit(tracer, file, keys, value) for file in found for keys, value in numbers.leaves(tracer.content(file))]
 
 

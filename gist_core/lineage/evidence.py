@@ -70,9 +70,7 @@ def statement_bytes(
     return found
 
 
-def read_statements(
-    root: Path, locked: Mapping[str, LockedStage], data: Mapping[str, list[bytes]], result: Verification
-) -> Ledger:
+def read_statements(locked: Mapping[str, LockedStage], data: Mapping[str, list[bytes]], result: Verification) -> Ledger:
     """The statements that dvc.lock names, as far as they are what it names."""
     statements: dict[str, Statement] = {}
     for path, copies in data.items():

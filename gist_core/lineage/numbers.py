@@ -29,7 +29,7 @@ def parse(data: bytes, name: str) -> Any:
             return json.loads(text)
         # Not splitlines(): a text may hold U+2028, which JSON leaves as it is.
         return [json.loads(line) for line in text.split("\n") if line.strip()]
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{name} holds no JSON, so no number can be looked up in it: {error}") from None
 
 

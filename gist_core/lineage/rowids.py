@@ -31,15 +31,16 @@ def row_ids(path: Path) -> Iterator[str | None]:
     elif path.suffix == ".jsonl":
         with path.open(encoding="utf-8") as lines:
             for line in lines:
-                row_id = _row_id_of(line)
+                row_id = (json_object(line) or {}).get("row_id")
                 yield row_id
                 if row_id is None:
                     return
 
 
-def _row_id_of(line: str) -> str | None:
+def json_object(line: str | bytes) -> dict[str, Any] | None:
+    """The JSON object in a line; None if there is something else."""
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return record.get("row_id") if isinstance(record, dict) else None
+    return record if isinstance(record, dict) else None

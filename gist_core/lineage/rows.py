@@ -1,6 +1,5 @@
 """Everything that ever happened to one row: its source, who trained on it, every generation, score and verdict."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gist_core.lineage.intact import Intact, NotIntactError
 from gist_core.lineage.ledger import Ledger
+from gist_core.lineage.rowids import json_object
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -126,12 +126,4 @@ def _in_text(path: Path, file: str, stage: str, row_id: str) -> Iterator[RowEven
     with path.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, 1):
             if row_id in line:
-                yield RowEvent(stage, file, number, _record(line) if path.suffix == ".jsonl" else None)
-
-
-def _record(line: str) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) else None
+                yield RowEvent(stage, file, number, json_object(line) if path.suffix == ".jsonl" else None)

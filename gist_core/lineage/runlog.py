@@ -15,6 +15,8 @@ from typing import Any
 
 from filelock import FileLock
 
+from gist_core.lineage.rowids import json_object
+
 FOLDER = Path("data/statements/runs")
 LOG = FOLDER / "log.jsonl"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -66,7 +68,7 @@ def append_run(root: Path, record: dict[str, Any]) -> None:
 
 def runs_of(root: Path, statement_sha256: str) -> list[dict[str, Any]]:
     """The executions in this clone that wrote the statement with this digest, oldest first."""
-    records = (_record(line) for line in _lines(root))
+    records = (json_object(line) for line in _lines(root))
     return [record for record in records if record and record.get("statement") == statement_sha256]
 
 
@@ -83,18 +85,16 @@ def log_problems(root: Path, commit_times: dict[str, float]) -> list[tuple[str, 
     previous_digest: str | None = None
     clocks = _Clocks(commit_times)
     for number, line in enumerate(_lines(root), 1):
-        record = _record(line)
-        if record is None:
+        if (record := json_object(line)) is None:
             problems.append(("", f"line {number} is not a record of a run"))
-            previous_digest = hashlib.sha256(line).hexdigest()
-            continue
-        stage = str(record.get("stage"))
-        if record.get("previous") != previous_digest:
-            problems.append(
-                (stage, f"line {number} does not follow the line before it: one of them was edited or removed")
-            )
+        else:
+            stage = str(record.get("stage"))
+            if record.get("previous") != previous_digest:
+                problems.append(
+                    (stage, f"line {number} does not follow the line before it: one of them was edited or removed")
+                )
+            problems += [(stage, f"line {number}: {problem}") for problem in clocks.problems(record)]
         previous_digest = hashlib.sha256(line).hexdigest()
-        problems += [(stage, f"line {number}: {problem}") for problem in clocks.problems(record)]
     return problems
 
 
@@ -141,14 +141,6 @@ class _Clocks:
 def _lines(root: Path) -> list[bytes]:
     path = root / LOG
     return path.read_bytes().splitlines() if path.exists() else []
-
-
-def _record(line: bytes) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line.decode("utf-8"))
-    except (ValueError, RecursionError):
-        return None
-    return record if isinstance(record, dict) else None
 
 
 def _steady() -> float:

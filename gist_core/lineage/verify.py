@@ -42,7 +42,7 @@ def verify(
     locked = lock or {}
     outs_of, kept_by_git = evidence.read_declaration(root, declared, result)
     data = evidence.statement_bytes(root, locked, stores, result)
-    ledger = evidence.read_statements(root, locked, data, result)
+    ledger = evidence.read_statements(locked, data, result)
     if lock is not None:
         evidence.check_removed(root, outs_of, locked, ledger, stores, kept_by_git, result)
     for name, stage in locked.items():

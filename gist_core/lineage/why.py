@@ -8,7 +8,7 @@ from typing import Any
 
 from gist_core.lineage import numbers
 from gist_core.lineage.intact import Intact, NotIntactError
-from gist_core.lineage.ledger import Ledger, Statement
+from gist_core.lineage.ledger import Ledger
 from gist_core.lineage.lockfile import LOCK
 from gist_core.lineage.rowscores import SCORES, Recount, recount
 from gist_core.lineage.walk import Origin, Walk
@@ -38,9 +38,9 @@ class Pedigree:
 class Tracer:
     """Answers `why` for many numbers of one project: statements and files are read once."""
 
-    def __init__(self, root: Path, ledger: Ledger | None = None) -> None:
+    def __init__(self, root: Path) -> None:
         self.root = root
-        self.ledger = ledger or Ledger.of_workspace(root)
+        self.ledger = Ledger.of_workspace(root)
         self._intact = Intact(root, self.ledger)
         self._walk = Walk(self.ledger)
         self._content: dict[str, Any] = {}
@@ -159,10 +159,3 @@ def _get(content: Any, keys: Iterable[str | int]) -> Any:
     for key in keys:
         content = content[key]
     return content
-
-
-def statement_of(ledger: Ledger, stage: str) -> Statement:
-    """Raises ValueError, naming the stages there are, if there is no such statement."""
-    if stage not in ledger.statements:
-        raise ValueError(f"there is no statement of {stage!r}; there are: {', '.join(ledger.statements) or 'none'}")
-    return ledger.statements[stage]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gist_core.data.rows import VALIDATION_SPLITS, Row, read_rows
+from gist_core.lineage.ledger import Statement
 
 SPLITS = VALIDATION_SPLITS
 Json = dict[str, Any]
@@ -100,8 +101,8 @@ def load_inputs(
     benchmarked_runs: Sequence[str],
     curves: Path,
     generations: Path,
-    statement: Path | None = None,
-    notes: list[str] | None = None,
+    statement: Path,
+    notes: list[str],
 ) -> ReportInputs:
     """Reads the inputs. data, judge, benchmark, curves and generations are folders, metrics, human_eval and statement
     files; of these only data and metrics must exist. Files of other runs than those named, which an earlier experiment
@@ -127,8 +128,8 @@ def load_inputs(
         generations={
             run: _generations(generations / run) for run in (*params["runs"], *(params.get("baselines") or {}))
         },
-        hardware=_find(_json(statement), "hardware") if statement and statement.is_file() else None,
-        notes=list(notes or []),
+        hardware=Statement(_json(statement)).environment["hardware"] if statement.is_file() else None,
+        notes=notes,
     )
 
 
@@ -163,12 +164,3 @@ def _json_lines(path: Path) -> list[Json]:
         except json.JSONDecodeError as error:
             raise ValueError(f"{path}, line {number}, is not valid JSON: {error}") from None
     return lines
-
-
-def _find(node: Any, key: str) -> Json | None:
-    """The first mapping under `key`, however deep the statement keeps it."""
-    if not isinstance(node, dict):
-        return None
-    if isinstance(node.get(key), dict):
-        return node[key]
-    return next((found for value in node.values() if (found := _find(value, key)) is not None), None)

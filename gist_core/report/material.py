@@ -209,14 +209,16 @@ def compression_table(inputs: ReportInputs) -> Table:
     )
 
 
-def samples(inputs: ReportInputs, split: str, count: int = SAMPLES_PER_SPLIT) -> list[Sample]:
+def samples(inputs: ReportInputs, split: str) -> list[Sample]:
     """Rows drawn by the hash of their id, so that nobody chose them, with every run's answer."""
     answered = [
         row_
         for row_ in inputs.rows.get(split, [])
         if any(row_.row_id in r.get(split, {}) for r in inputs.generations.values())
     ]
-    drawn = sorted(answered, key=lambda row_: hashlib.sha256(f"{row_.row_id}:report".encode()).hexdigest())[:count]
+    drawn = sorted(answered, key=lambda row_: hashlib.sha256(f"{row_.row_id}:report".encode()).hexdigest())[
+        :SAMPLES_PER_SPLIT
+    ]
     return [
         Sample(
             row_,

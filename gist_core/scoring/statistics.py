@@ -41,7 +41,6 @@ class RatioEstimate:
 
     value: float | None
     ci95: Interval | None
-    n: int
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,6 @@ class PairedDifference:
     difference: float
     ci95: Interval | None
     p_value: float
-    n: int
 
 
 def resampled_means(*samples: Values, resamples: int = 1000, seed: int = 0) -> NDArray[np.float64]:
@@ -153,18 +151,18 @@ def paired_difference(a: Values, b: Values, *, resamples: int = 1000, seed: int 
     for start in range(0, resamples, block):
         flips = generator.integers(0, 2, size=(min(block, resamples - start), n)) * 2 - 1
         extreme += int((np.abs(flips @ differences) >= observed).sum())
-    return PairedDifference(estimate.mean, estimate.ci95, (1 + extreme) / (1 + resamples), n)
+    return PairedDifference(estimate.mean, estimate.ci95, (1 + extreme) / (1 + resamples))
 
 
 def _ratio(numerators: NDArray[np.float64], denominators: NDArray[np.float64], n: int) -> RatioEstimate:
     """numerators, denominators: shape (1 + resamples,), those of the rows as they are first."""
     if denominators[0] <= 0:
-        return RatioEstimate(None, None, n)
+        return RatioEstimate(None, None)
     ratios = np.copysign(np.inf, numerators)
     np.divide(numerators, denominators, out=ratios, where=denominators > 0)
     with np.errstate(invalid="ignore"):  # between two infinite ones
         interval = percentile_interval(ratios[1:])
-    return RatioEstimate(float(ratios[0]), interval if n > 1 and np.isfinite(interval).all() else None, n)
+    return RatioEstimate(float(ratios[0]), interval if n > 1 and np.isfinite(interval).all() else None)
 
 
 def _table(samples: Sequence[Values] | NDArray[np.float64]) -> NDArray[np.float64]:

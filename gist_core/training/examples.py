@@ -94,14 +94,10 @@ def plan_micro_batches(
     processes. "grouped" sorts the rows of GROUP_STEPS steps by length before cutting them into batches.
 
     Raises:
-        ValueError: no rows, or a batch size that does not divide.
+        ValueError: no rows.
     """
     if not examples:
         raise ValueError("no training rows are left; see train.max_length and the data's facts")
-    if batch_size % micro_batch_size:
-        raise ValueError(
-            f"train.batch_size {batch_size} is not a multiple of train.micro_batch_size {micro_batch_size}"
-        )
     order: list[int] = []
     for epoch in range(-(-steps * batch_size // len(examples))):
         keys = [hashlib.sha256(f"{example.row_id}:{seed}:{epoch}".encode()).digest() for example in examples]

@@ -17,14 +17,10 @@ ALPHA_PER_RANK = 2  # updates are scaled by alpha / rank
 def add_lora(model: PreTrainedModel, rank: int) -> "PeftModel":
     """Freezes `model` and adds, in place, trainable matrices of a rank to every linear layer but the head.
 
-    Returns: the handle that `merge_lora` needs. The second matrix starts at zero, so the model computes what it did.
+    Returns: peft's handle, whose `merge_and_unload` adds the trained matrices to the weights and takes them out again. The
+    second matrix starts at zero, so the model computes what it did.
     """
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(r=rank, lora_alpha=ALPHA_PER_RANK * rank, target_modules="all-linear", lora_dropout=0.0)
     return get_peft_model(model, config)
-
-
-def merge_lora(adapted: "PeftModel") -> None:
-    """Adds the trained matrices to the weights of the model they were added to, and takes them out of it."""
-    adapted.merge_and_unload()

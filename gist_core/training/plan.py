@@ -21,16 +21,6 @@ LIVE_PARAMETERS = 1_000_000_000  # gathered at once under ZeRO-3: DeepSpeed's st
 
 
 @dataclass(frozen=True)
-class Hardware:
-    """GPUs as the plan sees them. memory_gib, tflops (peak, in the training's number format): of one GPU.
-    utilisation: the share of the peak that the matrix products reach."""
-
-    memory_gib: float = 80.0
-    tflops: float = 312.0
-    utilisation: float = 0.4
-
-
-@dataclass(frozen=True)
 class Setup:
     """A training. Batch sizes are rows; `source` and `target` are the longest row in tokens (a decoder has no target).
 
@@ -178,8 +168,8 @@ def check_batches(setup: Setup) -> None:
         )
 
 
-def fits(config: PretrainedConfig, count: Parameters, setup: Setup, hardware: Hardware) -> bool:
-    return memory(config, count, setup).gpu <= USABLE * hardware.memory_gib * GIB
+def fits(config: PretrainedConfig, count: Parameters, setup: Setup, gpu_memory_gib: float) -> bool:
+    return memory(config, count, setup).gpu <= USABLE * gpu_memory_gib * GIB
 
 
 def engines(setup: Setup) -> list[Setup]:
@@ -189,7 +179,7 @@ def engines(setup: Setup) -> list[Setup]:
     return [single, *sharded] if setup.processes == 1 else sharded
 
 
-def alternatives(config: PretrainedConfig, setup: Setup, hardware: Hardware) -> list[str]:
+def alternatives(config: PretrainedConfig, setup: Setup, gpu_memory_gib: float) -> list[str]:
     """Overrides of `gist params` under which the training fits, each by one change: engine, processes, batch or LoRA."""
     found = []
     for name, candidates in _changes(setup):
@@ -198,7 +188,7 @@ def alternatives(config: PretrainedConfig, setup: Setup, hardware: Hardware) -> 
                 config, freeze_embeddings=candidate.freeze_embeddings, lora_rank=candidate.lora_rank
             )
             divides = not candidate.batch_size % (candidate.micro_batch_size * candidate.processes)
-            if divides and fits(config, count, candidate, hardware):
+            if divides and fits(config, count, candidate, gpu_memory_gib):
                 found.append(f"{override} ({name})")
                 break
     return found

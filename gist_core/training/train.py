@@ -32,7 +32,7 @@ from gist_core.training.distill import Teacher
 from gist_core.training.engine import world_size
 from gist_core.training.examples import Batching, Example, plan_micro_batches
 from gist_core.training.failures import check_disk
-from gist_core.training.lora import add_lora, merge_lora
+from gist_core.training.lora import add_lora
 from gist_core.training.progress import Progress
 from gist_core.training.trainer import GistTrainer
 
@@ -168,7 +168,7 @@ def train(
         (work_dir / "world_size.json").write_text(json.dumps(processes), encoding="utf-8")
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if adapted is not None:
-        merge_lora(adapted)
+        adapted.merge_and_unload()
     gist_model.model.eval()
     return trainer
 

@@ -107,26 +107,6 @@ def test_the_t5_formula_is_what_torch_counts(t5, source, target, batch):
     assert formula == pytest.approx(measured, rel=0.01)
 
 
-def test_a_later_step_of_t5_pays_neither_encoder_nor_cross_keys(t5):
-    import torch
-
-    with torch.no_grad():
-        first = t5(
-            input_ids=torch.ones(1, 30, dtype=torch.long),
-            decoder_input_ids=torch.ones(1, 4, dtype=torch.long),
-            use_cache=True,
-        )
-    measured = counted(
-        lambda: t5(
-            encoder_outputs=(first.encoder_last_hidden_state,),
-            decoder_input_ids=torch.ones(1, 1, dtype=torch.long),
-            past_key_values=first.past_key_values,
-        )
-    )
-    formula = encoder_decoder_flops(shape_of(t5.config), 30, cached_target_tokens=4, cross_cached=True)
-    assert formula == pytest.approx(measured, rel=0.01)
-
-
 def test_a_t5_pass_on_a_cached_prompt_is_what_torch_counts(t5):
     """10 prompt tokens cached, 20 new ones; the decoder attends to the hidden states of all 30."""
     import torch

@@ -84,9 +84,9 @@ def make_small_world_the_papers(
     self_instruct[2]["output"] = output
     tasks = [{**task, "instances": [*task["instances"], {"input": "x", "output": output}]} for task in SMALL_TASKS]
     paths = write_upstream_shapes(tmp_path / "files", self_instruct, SMALL_ALPACA, tasks)
-    upstream: dict[upstream_module.Role, upstream_module.UpstreamFile] = {
+    upstream = {
         role: upstream_module.UpstreamFile(
-            role, path.name, "o/r", "c", path.name, git_hash_object(path), upstream_module.UPSTREAM[role].licence
+            path.name, "o/r", "c", path.name, git_hash_object(path), upstream_module.UPSTREAM[role].licence
         )
         for role, path in paths.items()
     }

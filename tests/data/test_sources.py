@@ -110,7 +110,7 @@ def serve_as_upstream(server: Server, files: Path, monkeypatch: pytest.MonkeyPat
     """Lets the server give the three files, which take the place of the upstream ones. Returns the base URL."""
     contents = {f"/o/r/c/{role}": (files / name).read_bytes() for role, name in NAMES.items()}
     small = {
-        role: UpstreamFile(role, name, "o/r", "c", role, blob_id(contents[f"/o/r/c/{role}"]), "Apache-2.0")
+        role: UpstreamFile(name, "o/r", "c", role, blob_id(contents[f"/o/r/c/{role}"]), "Apache-2.0")
         for role, name in NAMES.items()
     }
     monkeypatch.setattr(sources_module, "UPSTREAM", small)

@@ -98,6 +98,12 @@ def test_a_number_rests_on_the_runs_it_compares(built: Path, number: str, runs: 
     assert trained == runs
 
 
+def test_a_file_too_deep_or_too_long_for_json_is_named() -> None:
+    for text in (b"[" * 200_000 + b"]" * 200_000, b"9" * 5_000, b"\xff"):
+        with pytest.raises(ValueError, match=r"reports/metrics\.json holds no JSON"):
+            numbers.parse(text, "reports/metrics.json")
+
+
 def test_a_line_separator_inside_a_text_is_no_new_line(tmp_path: Path) -> None:
     lines = [{"row_id": "a", "prediction": "one\u2028two\x85three", "n": 1}, {"row_id": "b", "prediction": "", "n": 2}]
     text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)

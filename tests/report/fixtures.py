@@ -60,9 +60,8 @@ def write_inputs(root: Path, *, is_papers_data: bool = False, rows_per_split: in
         _write(root / f"reports/judge/{run}.json", {s: _verdicts(rng) for s in ("seen", "unseen", "human")})
     _write(root / "reports/human_eval.json", HUMAN_EVAL)
     _write(root / "reports/benchmark/gist-1.json", _benchmark(rng))
-    statement = {
-        "predicate": {"runDetails": {"environment": {"hardware": {"cpu": "Example 9000", "memory_gib": 8, "gpus": []}}}}
-    }
+    environment = {"hardware": {"cpu": "Example 9000", "memory_gib": 8, "gpus": []}}
+    statement = {"predicate": {"buildDefinition": {"internalParameters": {"environment": environment}}}}
     _write(root / "data/statements/train@pos_control.json", statement)
     return {
         "data": data,
@@ -75,6 +74,7 @@ def write_inputs(root: Path, *, is_papers_data: bool = False, rows_per_split: in
         "benchmarked_runs": ["gist-1"],
         "curves": root / "reports/curves",
         "statement": root / "data/statements/train@pos_control.json",
+        "notes": ["It cost 2 USD."],
     }
 
 

@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def inputs(folder):
-    return load_inputs(params=PARAMS, notes=["It cost 2 USD."], **folder[1])
+    return load_inputs(params=PARAMS, **folder[1])
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ def test_markdown_tables_have_as_many_cells_as_headers(markdown):
 
 
 def test_the_same_inputs_give_the_same_bytes(folder, inputs, html, markdown):
-    again = Page("A <title> & more", load_inputs(params=PARAMS, notes=["It cost 2 USD."], **folder[1]))
+    again = Page("A <title> & more", load_inputs(params=PARAMS, **folder[1]))
     assert to_html(again) == html
     assert to_markdown(again) == markdown
     assert not re.search(r"20\d\d-\d\d-\d\dT|<dc:date>", html)

@@ -11,22 +11,6 @@ shapes, so that the code that builds Alpaca+ builds a small set without a networ
     user_oriented.jsonl          longer instructions as people would write them, by hand
 """
 
-from gist_core.data.embedded.sources import (
-    ALPACA_FILE,
-    SELF_INSTRUCT_FILE,
-    USER_ORIENTED_FILE,
-    alpaca_records,
-    self_instruct_records,
-    user_oriented_records,
-    write_sources,
-)
+from gist_core.data.embedded.sources import write_sources
 
-__all__ = [
-    "ALPACA_FILE",
-    "SELF_INSTRUCT_FILE",
-    "USER_ORIENTED_FILE",
-    "alpaca_records",
-    "self_instruct_records",
-    "user_oriented_records",
-    "write_sources",
-]
+__all__ = ["write_sources"]

@@ -14,10 +14,7 @@ from typing import Any
 
 from gist_core.data.embedded import tasks_dates, tasks_lists, tasks_numbers, tasks_records, tasks_text, tasks_world
 from gist_core.data.embedded.task import Task, rank
-
-SELF_INSTRUCT_FILE = "all_instances_82K.jsonl"
-ALPACA_FILE = "alpaca_data.json"
-USER_ORIENTED_FILE = "user_oriented_instructions.jsonl"
+from gist_core.data.upstream import UPSTREAM, Role
 
 Record = dict[str, Any]
 
@@ -72,11 +69,14 @@ def user_oriented_records() -> list[Record]:
 def write_sources(folder: Path, num_tasks: int | None = None) -> None:
     """Writes the three files into `folder`, which is made if it is missing. num_tasks: see `self_instruct_records`."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, records in (
-        (SELF_INSTRUCT_FILE, self_instruct_records(num_tasks)),
-        (USER_ORIENTED_FILE, user_oriented_records()),
-    ):
-        lines = "".join(json.dumps(record) + "\n" for record in records)
-        (folder / name).write_text(lines, encoding="utf-8", newline="\n")
-    array = json.dumps(alpaca_records(), indent=4)
-    (folder / ALPACA_FILE).write_text(array, encoding="utf-8", newline="\n")
+    texts: dict[Role, str] = {
+        "self_instruct": _lines(self_instruct_records(num_tasks)),
+        "alpaca": json.dumps(alpaca_records(), indent=4),
+        "user_oriented": _lines(user_oriented_records()),
+    }
+    for role, text in texts.items():
+        (folder / UPSTREAM[role].name).write_text(text, encoding="utf-8", newline="\n")
+
+
+def _lines(records: list[Record]) -> str:
+    return "".join(json.dumps(record) + "\n" for record in records)

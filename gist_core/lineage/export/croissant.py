@@ -7,7 +7,6 @@ from pathlib import Path
 from gist_core.data.croissant import HEAD, file_object, record_set
 from gist_core.lineage.intact import Intact
 from gist_core.lineage.ledger import Ledger
-from gist_core.lineage.why import statement_of
 
 STAGE = "alpaca_plus"
 OWN = Path("data/alpaca_plus/croissant.json")
@@ -22,9 +21,10 @@ def document(root: Path) -> str:
     """
     ledger = Ledger.of_workspace(root)
     intact = Intact(root, ledger)
-    if STAGE in intact.stages:
-        intact.demand([STAGE], [OWN.as_posix()] if (root / OWN).exists() else [])
-    statement = statement_of(ledger, STAGE)
+    if STAGE not in intact.stages:
+        raise ValueError(f"there is no statement of {STAGE!r}; there are: {', '.join(ledger.statements) or 'none'}")
+    intact.demand([STAGE], [OWN.as_posix()] if (root / OWN).exists() else [])
+    statement = ledger.statements[STAGE]
     if (root / OWN).exists():
         return (root / OWN).read_text(encoding="utf-8")
     files = {Path(path).stem: path for path in statement.outputs if path.endswith(".parquet")}

@@ -11,7 +11,6 @@ from gist_core.lineage.hashing import sha256_of_path
 from gist_core.lineage.intact import Intact, NotIntactError
 from gist_core.lineage.ledger import Ledger
 from gist_core.lineage.statement import FOLDER
-from gist_core.lineage.why import statement_of
 
 METRICS = {"rouge_1": ("rouge1", "ROUGE-1"), "rouge_2": ("rouge2", "ROUGE-2"), "rouge_l": ("rougeL", "ROUGE-L")}
 
@@ -34,7 +33,7 @@ def card(root: Path, run: str | None) -> str:
     intact.demand([f"{TRAIN}{run}"], [])
     trained = _started_from(ledger, f"{TRAIN}{run}")
     _demand_intact(intact, trained)
-    statement = statement_of(ledger, f"{TRAIN}{run}")
+    statement = ledger.statements[f"{TRAIN}{run}"]
     facts = _load(root, FACTS)
     metrics = _load(root, RESULTS)
     weights = {path: digest["sha256"] for path, digest in statement.outputs.items() if path.startswith("data/models/")}
