@@ -25,9 +25,10 @@ def run(stage: Stage) -> None:
 
     def shorten(instruction: str) -> str:
         text = compressor(instruction, baseline.num_kept_tokens)
-        if not text.strip():
+        if not isinstance(text, str) or not text.strip():
             raise ValueError(
-                f"the compressor {baseline.compressor!r} left nothing of the instruction {instruction[:80]!r}"
+                f"the compressor {baseline.compressor!r} made {text!r:.80} of the instruction {instruction[:80]!r}; it must "
+                "leave a text"
             )
         return text
 

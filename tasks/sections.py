@@ -1,6 +1,7 @@
 """The sections of params.yaml as frozen typed models, which refuse unknown keys. What they must agree in is checked where
 they come together (params.py)."""
 
+import re
 from datetime import date
 from typing import Annotated, Literal
 
@@ -88,6 +89,15 @@ class ModelParams(Section):
     revision: str | None = None
     dtype: Dtype = "float32"
     gist_init: str | None = None
+
+    @model_validator(mode="after")
+    def _hub_is_pinned(self) -> "ModelParams":
+        if self.source == "hub" and not re.fullmatch(r"[0-9a-f]{40}", self.revision or ""):
+            raise ValueError(
+                f"{self.location} needs a revision: the commit on the hub, 40 hex digits; {self.revision!r} need not be "
+                "the same tomorrow"
+            )
+        return self
 
 
 class TrainParams(Section):

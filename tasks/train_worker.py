@@ -59,7 +59,7 @@ def _run_job(job: Job) -> None:
     from gist_core.training.compiled import compile_layers
     from gist_core.training.distill import Teacher
     from gist_core.training.engine import deepspeed_config, init_processes, sharded_loading, world_size
-    from gist_core.training.examples import Limits
+    from gist_core.training.examples import Limits, check_context
     from gist_core.training.train import TrainSettings, train
 
     own = {key: value for key in ("steps", "learning_rate", "seed") if (value := getattr(job.run, key)) is not None}
@@ -72,6 +72,7 @@ def _run_job(job: Job) -> None:
         lora_rank=job.run.lora_rank,
         frozen_layers=job.run.frozen_layers or 0,
     )
+    check_context(config, params.max_length)
     if use_cpu and job.engine.attention == "flex_attention":
         raise ValueError("engine.attention: flex_attention has no backward pass without a GPU; leave it at sdpa")
     if not use_cpu:

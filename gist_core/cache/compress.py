@@ -1,7 +1,7 @@
 """Prompts into a GistCache, many at a time (the paper, section 3: "gist caching")."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, get_args
 
 import torch
@@ -9,13 +9,13 @@ from tqdm import tqdm
 from transformers import DynamicCache
 
 from gist_core.cache.gist_cache import CacheOrigin, GistCache, Keeps
-from gist_core.models.gist_model import GistModel, refuse_text
+from gist_core.models.gist_model import GistModel, as_texts
 
 
 @torch.inference_mode()
 def compress(
     gist_model: GistModel,
-    instructions: Sequence[str],
+    instructions: Iterable[str],
     *,
     keep: Keeps = "gist",
     batch_size: int = 32,
@@ -32,7 +32,7 @@ def compress(
         ValueError: no list of instructions, an empty one, one with the literal gist token or longer than the model's context,
             another `keep`, a batch size below 1, or a model whose gist tokens were never trained to stand for the prompt.
     """
-    refuse_text(instructions, "instructions")
+    instructions = as_texts(instructions, "instructions")
     if keep not in get_args(Keeps):
         raise ValueError(f"keep is {keep!r}; it must be one of {', '.join(map(repr, get_args(Keeps)))}")
     if batch_size < 1:

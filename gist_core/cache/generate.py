@@ -1,6 +1,6 @@
 """Answers from cached prompts, through the stock `generate`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -11,12 +11,12 @@ from gist_core.cache.compress import origin_of
 from gist_core.cache.encoder import encode_with_cache
 from gist_core.cache.gist_cache import GistCache
 from gist_core.masks import Bounds
-from gist_core.models.gist_model import GistModel, refuse_text, without_unset
+from gist_core.models.gist_model import GistModel, as_texts, without_unset
 
 
 @torch.inference_mode()
 def generate(
-    gist_model: GistModel, cache: GistCache, inputs: Sequence[str], *, batch_size: int = 32, **generate_kwargs: Any
+    gist_model: GistModel, cache: GistCache, inputs: Iterable[str], *, batch_size: int = 32, **generate_kwargs: Any
 ) -> torch.Tensor:
     """Generates an answer to each input from its cached prompt.
 
@@ -29,10 +29,10 @@ def generate(
 
     Raises:
         ValueError: no inputs; several cached prompts, but not one for each input; a cache of another model; a batch size
-            below 1; an input that does not fit into the model's context between its prompt and `max_new_tokens`; or a
+            below 1; an input that does not fit into the model's context between its prompt and its answer; or a
             generate argument that cannot be served (see GistModel.generate_answers).
     """
-    refuse_text(inputs, "inputs")
+    inputs = as_texts(inputs, "inputs")
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; a forward pass needs at least 1 input")
     if not inputs:
@@ -52,8 +52,8 @@ def generate(
         prompts = cache.repeat(len(texts)) if len(cache) == 1 else cache.select(range(start, start + len(texts)))
         begun = continuation(gist_model, prompts, texts, copies=copies)
         if not gist_model.is_encoder_decoder:
-            lengths = (begun["position_ids"][:, -1] + 1 + (asked["max_new_tokens"] or 0)).tolist()
-            gist_model.refuse_longer(lengths, [f"input {start + number}" for number in range(1, len(texts) + 1)])
+            numbered = [f"input {start + number}" for number in range(1, len(texts) + 1)]
+            gist_model.refuse_beyond_context((begun["position_ids"][:, -1] + 1).tolist(), generate_kwargs, numbered)
         answers.append(gist_model.generate_answers(begun, generate_kwargs))
     width = max(tokens.shape[1] for tokens in answers)
     pad = gist_model.tokenizer.pad_token_id

@@ -30,8 +30,11 @@ def make_compressor(name: str, instructions: Sequence[str], tokenizer: "PreTrain
     """The compressor `name`, fitted to the distinct instructions of the training split.
 
     Raises:
-        ValueError: there is no compressor of that name; the message lists them.
+        ValueError: there is no compressor of that name (the message lists them), or its module has no `make_compressor`.
     """
     if name not in (known := compressor_names()):
         raise ValueError(f"there is no compressor {name!r}; gist_core/compressors has {', '.join(known)}")
-    return importlib.import_module(f"{__name__}.{name}").make_compressor(instructions, tokenizer)
+    module = importlib.import_module(f"{__name__}.{name}")
+    if not hasattr(module, "make_compressor"):
+        raise ValueError(f"{module.__file__} has no function make_compressor(instructions, tokenizer)")
+    return module.make_compressor(instructions, tokenizer)

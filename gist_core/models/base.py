@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -81,10 +82,10 @@ def _from_pretrained(
         if gguf_file:
             kwargs["quantization_config"] = GgufConfig(dequantize=True)
         model = auto_class.from_pretrained(where, dtype=dtype, **kwargs)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         unreached = "couldn't connect" in str(error)
         raise (ConnectionError if unreached else ValueError)(
-            f"no model and tokenizer could be loaded from {where}: {error}"
+            f"no model and tokenizer could be loaded from {where}: {type(error).__name__}: {error}"
         ) from None
     return model, tokenizer
 
@@ -101,12 +102,19 @@ def add_gist_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, i
     al. 2023, arXiv 2309.17453). The embedding of a token that serves as one spares the training from learning it.
 
     Raises:
-        ValueError: `init` is not one token of the vocabulary, the gist token is there already, or there is no end-of-text
-            token.
+        ValueError: `init` is not one token of the vocabulary, the gist token is there already, there is no end-of-text
+            token, or the tokenizer has words that the model has no embedding for.
     """
     vocabulary = tokenizer.get_vocab()
     if GIST_TOKEN in vocabulary:
         raise ValueError(f"the tokenizer already has a token {GIST_TOKEN!r}; this model was prepared before")
+    known = len(_token_matrices(model)[0])
+    special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    if unknown := sorted(index for index in vocabulary.values() if index >= known and index not in special):
+        raise ValueError(
+            f"the tokenizer has {len(unknown):,} tokens that the model, with {known:,} embeddings, does not know (the first is "
+            f"{tokenizer.convert_ids_to_tokens(unknown[0])!r}); it is another model's"
+        )
     if init is not None and init not in vocabulary:
         raise ValueError(
             f"model.gist_init {init!r} is not a token of this vocabulary ({len(vocabulary):,} tokens); "

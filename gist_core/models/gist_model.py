@@ -1,7 +1,7 @@
 """A trained gist model: weights, tokenizer, and what it was trained to do (`gist.json` beside the weights)."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +26,7 @@ from gist_core.models.attention import attach_gist_attention
 from gist_core.models.fingerprint import sha256_of_model, sha256_of_tensors
 
 GIST_FILE = "gist.json"
+NEW_TOKENS = 20  # of an answer, as transformers has it where nothing is asked
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class GistModel:
         self.settings = settings
         self.folder = folder
         self.gist_token_id = tokenizer.get_vocab()[GIST_TOKEN]
-        self._prefix_ids = [] if self.is_encoder_decoder else list(tokenizer("").input_ids)  # BOS, where there is one
+        self._prefix_ids = prefix_of(tokenizer, is_encoder_decoder=self.is_encoder_decoder)
         attach_gist_attention(
             model,
             condition=settings.condition,
@@ -165,6 +166,21 @@ class GistModel:
             f"answer together: {', '.join(long[:5])}{', ...' * (len(long) > 5)}; shorten them or take a model with a longer one"
         )
 
+    def refuse_beyond_context(
+        self, prompt_tokens: Sequence[int], generate_kwargs: dict[str, Any], what: Sequence[str]
+    ) -> None:
+        """`refuse_longer` of prompts together with the answers that they are to get. generate_kwargs: as `without_unset`
+        leaves them. Raises ValueError also for a decoder's `max_length`, which counts padding, and not what is cached."""
+        if self.is_encoder_decoder:
+            return self.refuse_longer(prompt_tokens, what)
+        asked = self.asked(generate_kwargs)
+        if asked["max_new_tokens"] is None and asked["max_length"] is not None:
+            raise ValueError(
+                f"max_length={asked['max_length']} counts padding and nothing that is cached; give max_new_tokens"
+            )
+        new = NEW_TOKENS if asked["max_new_tokens"] is None else asked["max_new_tokens"]
+        return self.refuse_longer([tokens + new for tokens in prompt_tokens], what)
+
     @property
     def device(self) -> torch.device:
         return self.model.device
@@ -206,18 +222,18 @@ class GistModel:
         Returns: token ids of the answers, shape (batch, new_tokens), padded on the right.
 
         Raises:
-            ValueError: a prompt that does not fit into the model's context together with `max_new_tokens`, or what
+            ValueError: a prompt that does not fit into the model's context together with its answer, or what
                 `encode_instruction` and `generate_answers` refuse.
         """
-        refuse_text(instructions, "instructions")
-        refuse_text(inputs, "inputs")
         prompts = [
             self.encode_instruction(instruction) + self.encode_input(text)
-            for instruction, text in zip(instructions, inputs, strict=True)
+            for instruction, text in zip(
+                as_texts(instructions, "instructions"), as_texts(inputs, "inputs"), strict=True
+            )
         ]
         generate_kwargs = without_unset(generate_kwargs)
-        lengths = [len(prompt) + (self.asked(generate_kwargs)["max_new_tokens"] or 0) for prompt in prompts]
-        self.refuse_longer(lengths, [f"prompt {number}" for number in range(1, len(prompts) + 1)])
+        numbered = [f"prompt {number}" for number in range(1, len(prompts) + 1)]
+        self.refuse_beyond_context([*map(len, prompts)], generate_kwargs, numbered)
         side = "right" if self.is_encoder_decoder else "left"
         batch = self.pad(prompts, side)
         return self.generate_answers(vars(batch), generate_kwargs)
@@ -253,10 +269,23 @@ def _damaged(path: Path, error: Exception) -> ValueError:
     return ValueError(f"{path} is damaged or incomplete; `dvc checkout` or another copy brings it back ({error})")
 
 
-def refuse_text(texts: Sequence[str], what: str) -> None:
-    """Raises ValueError for one text where a list of them is expected: it would be taken letter by letter."""
+def as_texts(texts: Iterable[str], what: str) -> list[str]:
+    """A list of texts, from whatever holds them: a list, a column of a data frame, a generator.
+
+    Raises:
+        ValueError: one text where many are expected, which would be taken letter by letter, or something that is no text.
+    """
     if isinstance(texts, str):
         raise ValueError(f"{what} must be a list of texts; write [{texts[:40]!r}] for a single one")
+    found = list(texts)
+    for number, text in enumerate(found, 1):
+        if not isinstance(text, str):
+            raise ValueError(f"number {number} of the {what} is {text!r:.80}, which is not a text")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"number {number} of the {what} is not Unicode: {error}") from None
+    return found
 
 
 def without_unset(generate_kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -264,6 +293,15 @@ def without_unset(generate_kwargs: dict[str, Any]) -> dict[str, Any]:
     (no end-of-text token, say)."""
     unset = ("generation_config", "num_beams", "num_return_sequences")
     return {name: value for name, value in generate_kwargs.items() if value is not None or name not in unset}
+
+
+def prefix_of(tokenizer: PreTrainedTokenizerBase, *, is_encoder_decoder: bool) -> list[int]:
+    """What stands before a decoder's prompt: its tokenizer's BOS, where it has one; not the end of text that some put
+    behind every text."""
+    ids: list[int] = [] if is_encoder_decoder else list(tokenizer("").input_ids)
+    # OPT begins every text with its end of text, which is its BOS too.
+    begins = len(ids) == 1 and tokenizer.bos_token_id == tokenizer.eos_token_id
+    return ids[:-1] if ids[-1:] == [tokenizer.eos_token_id] and not begins else ids
 
 
 def encode_instructions(
@@ -285,8 +323,7 @@ def encode_instructions(
 def tokens_in_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Token ids of an instruction's text where a prompt has it, behind a space: there a word is often one token that is
     two at the beginning of a text."""
-    ids: list[int] = tokenizer.encode(f" {text}", add_special_tokens=False)
-    return ids
+    return _token_ids(tokenizer, [f" {text}"])[0]
 
 
 def encode_inputs(
@@ -306,7 +343,10 @@ def encode_answers(
 
 
 def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False, return_attention_mask=False).input_ids
+    """What looks like a special token in a user's text (`<s>` in HTML) is text: read as a token it would end an answer."""
+    ids: list[list[int]] = tokenizer(
+        texts, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False
+    ).input_ids
     return ids
 
 

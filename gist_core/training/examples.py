@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from gist_core.models.gist_model import encode_answers, encode_inputs, encode_instructions
+from gist_core.models.gist_model import encode_answers, encode_inputs, encode_instructions, prefix_of
 
 Batching = Literal["padded", "grouped", "packed"]
 ROWS_AT_ONCE = 1000  # tokenised in one call, on all cores
@@ -45,6 +45,16 @@ class Limits:
     target: int | None = None
 
 
+def check_context(config: PretrainedConfig, max_length: int) -> None:
+    """Raises ValueError if rows may be longer (`train.max_length`, in tokens) than a decoder has positions for."""
+    context = None if config.is_encoder_decoder else getattr(config, "max_position_embeddings", None)
+    if context is not None and max_length > context:
+        raise ValueError(
+            f"train.max_length is {max_length:,}, and this model's context {context:,} tokens; lower it, or take a model "
+            "with a longer one"
+        )
+
+
 def make_examples(
     rows: Iterable[tuple[str, str, str, str]],
     tokenizer: PreTrainedTokenizerBase,
@@ -64,7 +74,7 @@ def make_examples(
 
     Returns: the examples, and the row ids that were left out.
     """
-    prefix = [] if is_encoder_decoder else list(tokenizer("").input_ids)
+    prefix = prefix_of(tokenizer, is_encoder_decoder=is_encoder_decoder)
     examples: list[Example] = []
     too_long: list[Example] = []
     rows = iter(rows)

@@ -1,9 +1,12 @@
 """The TF-IDF compressor against weights worked out by hand, and on random instructions."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gist_core import compressors
 from gist_core.compressors import make_compressor
 from gist_core.data.prompt import instruction_part
 from gist_core.models.gist_model import tokens_in_prompt
@@ -73,3 +76,10 @@ def test_never_longer_than_asked(instruction: str, num_tokens: int) -> None:
 def test_an_unknown_compressor_lists_those_there_are(tokenizer) -> None:
     with pytest.raises(ValueError, match=r"no compressor 'tf_idf'.*tfidf"):
         make_compressor("tf_idf", INSTRUCTIONS, tokenizer)
+
+
+def test_a_module_without_its_function_is_named(tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "first_words.py").write_text("def shorten(): ...")
+    monkeypatch.setattr(compressors, "__path__", [str(tmp_path)])
+    with pytest.raises(ValueError, match=r"first_words\.py has no function make_compressor\(instructions, tokenizer\)"):
+        make_compressor("first_words", INSTRUCTIONS, tokenizer)

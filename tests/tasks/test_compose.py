@@ -37,6 +37,11 @@ def test_every_choice_composes(choice: str, tmp_path: Path) -> None:
         (["data=local"], r"data\.folder is for you to give: data\.folder=FOLDER"),
         (["experiment=alpaca-cpu"], r"data\.folder is for you to give"),
         (["generate.splits=[]"], r"generate\.splits: .*at least 1"),
+        (
+            ["model=flan-t5-base", "model.revision=main"],
+            r"model: google/flan-t5-base needs a revision.*'main' need not",
+        ),
+        (["model=flan-t5-base", "model.revision=null"], r"model: google/flan-t5-base needs a revision: the commit"),
         (["benchmarked_runs=[]"], r"benchmarked_runs: .*at least 1"),
         (["benchmarked_runs=[pos_control]"], r"benchmarked_runs names pos_control, which has no gist to cache"),
         (["benchmark.batch_sizes=[]"], r"benchmark\.batch_sizes: .*at least 1"),

@@ -223,6 +223,11 @@ def test_rows_that_are_left_out_are_said(folder: Path, capfd: pytest.CaptureFixt
     assert "left out" not in capfd.readouterr().out
 
 
+def test_rows_may_not_be_allowed_to_be_longer_than_the_context(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"train.max_length is 1,025, and this model's context 1,024 tokens; lower it"):
+        run_job(job(folder, "beyond", max_length=1025))
+
+
 def test_a_teacher_that_is_no_pos_control_is_refused(folder: Path, plain: Job) -> None:
     wrong = with_run(job(folder, "wrong-teacher"), start="data/models/plain", teacher_weight=0.5)
     with pytest.raises(ValueError, match="was trained as gist; distillation needs"):
