@@ -53,8 +53,9 @@ def run_job(job: Job) -> None:
 
 def _run_job(job: Job) -> None:
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
+    from gist_core.models.base import auto_class_of
     from gist_core.models.gist_model import GistModel, GistSettings
     from gist_core.training.compiled import compile_layers
     from gist_core.training.distill import Teacher
@@ -87,11 +88,10 @@ def _run_job(job: Job) -> None:
         init_processes(use_cpu=use_cpu)
         deepspeed = deepspeed_config(job.engine.zero_stage, offload=job.engine.offload, bf16=settings.bf16)
     torch.manual_seed(params.seed)
-    auto_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     # Float32, or small updates are lost; in bf16 DeepSpeed has a copy of its own for the optimizer.
     with sharded_loading(deepspeed):
         in_bf16 = deepspeed is not None and settings.bf16
-        model = auto_class.from_pretrained(
+        model = auto_class_of(config).from_pretrained(
             job.start,
             dtype=torch.bfloat16 if in_bf16 else torch.float32,
             attn_implementation=job.engine.attention,

@@ -10,6 +10,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -17,6 +18,11 @@ from transformers import (
 from gist_core.data.prompt import GIST_TOKEN
 from gist_core.lineage.hashing import sha256_of_path
 from gist_core.models.wheel import file_from_wheel
+
+
+def auto_class_of(config: PretrainedConfig) -> type[AutoModelForCausalLM] | type[AutoModelForSeq2SeqLM]:
+    """The class that loads a model of this configuration with its head."""
+    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
 
 
 def load_base_model(
@@ -78,7 +84,7 @@ def _from_pretrained(
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, **kwargs)
         config = AutoConfig.from_pretrained(where, **kwargs)
-        auto_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        auto_class = auto_class_of(config)
         if gguf_file:
             kwargs["quantization_config"] = GgufConfig(dequantize=True)
         model = auto_class.from_pretrained(where, dtype=dtype, **kwargs)

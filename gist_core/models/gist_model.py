@@ -11,8 +11,6 @@ import torch
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
     AutoTokenizer,
     GenerationConfig,
     PreTrainedModel,
@@ -23,6 +21,7 @@ from gist_core.data.prompt import GIST_TOKEN, input_part, instruction_part
 from gist_core.lineage.hashing import sha256_of_json
 from gist_core.masks import Condition
 from gist_core.models.attention import attach_gist_attention
+from gist_core.models.base import auto_class_of
 from gist_core.models.fingerprint import sha256_of_model, sha256_of_tensors
 
 GIST_FILE = "gist.json"
@@ -130,8 +129,7 @@ class GistModel:
             settings = replace(settings, num_gist_tokens=num_gist_tokens)
         try:
             config = AutoConfig.from_pretrained(folder)
-            auto_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-            model = auto_class.from_pretrained(folder, dtype=dtype, attn_implementation=attn_implementation)
+            model = auto_class_of(config).from_pretrained(folder, dtype=dtype, attn_implementation=attn_implementation)
         except (OSError, SafetensorError) as error:
             raise _damaged(folder, error) from None
         try:
@@ -171,15 +169,13 @@ class GistModel:
     ) -> None:
         """`refuse_longer` of prompts together with the answers that they are to get. generate_kwargs: as `without_unset`
         leaves them. Raises ValueError also for a decoder's `max_length`, which counts padding, and not what is cached."""
-        if self.is_encoder_decoder:
-            return self.refuse_longer(prompt_tokens, what)
         asked = self.asked(generate_kwargs)
-        if asked["max_new_tokens"] is None and asked["max_length"] is not None:
+        if asked["max_length"] is not None and asked["max_new_tokens"] is None and not self.is_encoder_decoder:
             raise ValueError(
                 f"max_length={asked['max_length']} counts padding and nothing that is cached; give max_new_tokens"
             )
         new = NEW_TOKENS if asked["max_new_tokens"] is None else asked["max_new_tokens"]
-        return self.refuse_longer([tokens + new for tokens in prompt_tokens], what)
+        self.refuse_longer([tokens + new for tokens in prompt_tokens], what)
 
     @property
     def device(self) -> torch.device:

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PretrainedConfig
+from transformers import PretrainedConfig
 
 from gist_core.benchmark.flops import DecoderShape, decoder_flops, encoder_decoder_flops, shape_of
+from gist_core.models.base import auto_class_of
 
 GIB = 1 << 30
 USABLE = 0.9  # of a GPU's memory; the rest is the context, communication buffers and fragmentation
@@ -79,9 +80,8 @@ def count_parameters(config: PretrainedConfig, *, freeze_embeddings: bool, lora_
 
     With LoRA every linear layer of the blocks gets two matrices, rank x in and out x rank, which alone are trained.
     """
-    auto_class = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     with torch.device("meta"):
-        model = auto_class.from_config(config)
+        model = auto_class_of(config).from_config(config)
     embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     total = model.num_parameters() + embeddings.shape[1]
     if head is not embeddings:

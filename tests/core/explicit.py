@@ -18,7 +18,6 @@ DECODER = {
     "neg_control": {"I": "IG", "G": "IG", "R": "R"},
     "pos_control": {"I": "IGR", "G": "IGR", "R": "IGR"},
 }
-ENCODER = DECODER
 CROSS = {"gist": "GR", "neg_control": "R", "pos_control": "IGR"}
 
 

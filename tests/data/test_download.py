@@ -145,6 +145,7 @@ def test_a_kept_part_that_is_already_whole_is_put_in_place(server: Server, tmp_p
     (tmp_path / "file.json.part").write_bytes(CONTENT)
     fetch(server, tmp_path / "file.json", whole)
     assert (tmp_path / "file.json").read_bytes() == CONTENT
+    assert server.ranges == [f"bytes={len(CONTENT)}-"], "nothing of it is fetched again"
 
 
 @pytest.mark.parametrize("size", [None, len(CONTENT)])

@@ -101,7 +101,7 @@ def test_a_model_card_names_the_run_that_its_training_started_from(toy: Path) ->
     params = yaml.safe_load((toy / "params.yaml").read_text())
     params["runs"]["gist-1"]["start"] = "data/models/pos_control"
     (toy / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
-    project.repro(toy)
+    project.repro(toy, "train@gist-1")
     name = params["model"]["name"]
     assert f"Trained from the run pos_control, and through it from {name}" in export(toy, "model-card", "gist-1")
     assert f"Trained from {name}" in export(toy, "model-card", "neg_control")

@@ -99,7 +99,8 @@ def test_after_sigterm_each_call_is_seen_once_and_answered(tmp_path: Path) -> No
     assert {call["status"] for call in calls_of(tmp_path)} == {"ok"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_when_dvc_is_ended_the_calls_under_way_are_answered(tmp_path: Path, number: signal.Signals) -> None:
     """DVC ends at once and tells its stage nothing. So do `make pipeline`, a time-out and a cancelled flow."""
     with ScriptedServer(delay_s=0.7) as server:

@@ -89,7 +89,8 @@ def test_training_again_gives_the_same_weights_to_the_bit(folder: Path, uninterr
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-@pytest.mark.parametrize("step", [7, pytest.param(3, marks=pytest.mark.slow), pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [3, 7, 10])
 def test_a_killed_training_goes_on_to_the_same_weights_to_the_bit(folder: Path, uninterrupted: Job, step: int) -> None:
     killed = job(folder, f"killed-{step}")
     kill_at_step(killed, step)
