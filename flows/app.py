@@ -46,7 +46,7 @@ def run(
 ) -> None:
     """Run all stages, or TARGETS with what they depend on. Stages that are up to date are skipped."""
     from flows.parameters import PipelineParameters, make_plan
-    from flows.settings import configure_prefect
+    from flows.settings import configure_prefect, require_server_if_set
 
     root = root.resolve()
     asked = PipelineParameters.checked(
@@ -72,6 +72,7 @@ def run(
     with only_run(root):
         pass  # refused now rather than after Prefect has started; the flow holds it from its start to its end
     configure_prefect(root)
+    require_server_if_set("a run (PREFECT_API_URL is set)")
     from flows.local import run_here
 
     raise typer.Exit(run_here(root, asked))
@@ -128,9 +129,10 @@ def status(
     root: Root = Path("."),
 ) -> None:
     """Show the latest runs and how far their stages are."""
-    from flows.settings import configure_prefect
+    from flows.settings import configure_prefect, require_server_if_set
 
     configure_prefect(root.resolve())
+    require_server_if_set("looking at runs")
     from flows.runs import describe_runs
 
     for line in describe_runs(limit):
@@ -145,9 +147,10 @@ def cancel(
     root: Root = Path("."),
 ) -> None:
     """Cancel a run: its stages are stopped with everything they started, what was finished stays."""
-    from flows.settings import configure_prefect
+    from flows.settings import configure_prefect, require_server_if_set
 
     configure_prefect(root.resolve())
+    require_server_if_set("looking at runs")
     from flows.runs import cancel_run
 
     typer.echo(cancel_run(run))

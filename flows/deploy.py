@@ -72,13 +72,14 @@ def _make_pool(root: Path, name: str, spec: dict[str, Any]) -> str:
 
 
 def _give_up_lost_runs(seconds: int) -> str:
-    """An automation as Prefect's page on zombie flows has it: a run of our flows that sends no heartbeat is crashed."""
-    states = ("Completed", "Failed", "Cancelled", "Crashed")
+    """An automation as Prefect's page on zombie flows has it: a run of our flows that sends no heartbeat is crashed; so is
+    one that a worker took and, killed, never started."""
+    states = ("Completed", "Failed", "Cancelled", "Crashed", "Scheduled", "AwaitingConcurrencySlot")
     automation = AutomationCore(
         name=LOST_RUNS,
         description=f"Runs whose machine was lost: no heartbeat for {seconds} s",
         trigger=EventTrigger(
-            after={"prefect.flow-run.heartbeat"},
+            after={"prefect.flow-run.heartbeat", "prefect.flow-run.Pending"},
             expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{state}" for state in states)},
             match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
             match_related=ResourceSpecification(

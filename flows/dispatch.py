@@ -236,6 +236,8 @@ def run_workers(pools: Sequence[str], root: Path, limit: int | None) -> int:
     env["PYTHONPATH"] = os.pathsep.join([str(root), *filter(None, [env.get("PYTHONPATH")])])
     options = ["--limit", str(limit)] if limit else []
     signal.signal(signal.SIGTERM, exit_terminated)
+    # A shell has its background jobs ignore SIGINT, and they would hand that on: Prefect's workers end by one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with ExitStack() as ends:
         workers = []
         for pool in pools:

@@ -34,6 +34,7 @@ class StageFailed(Exception):
 
 _EXITED_WITH = re.compile(r"failed to run: .*, exited with (-?\d+)")
 _OUT_OF_MEMORY = re.compile(r"\b(CUDA out of memory|OutOfMemoryError|MemoryError|Cannot allocate memory)\b")
+_HELD = re.compile(r"is busy, it is being blocked by|is already running in process")  # both name living processes alone
 _BUSY = re.compile(
     r"is busy, it is being blocked by|Unable to acquire lock|is already running in process|Unable to read RWLock-file"
 )
@@ -62,6 +63,11 @@ def classify(returncode: int, tail: Sequence[str]) -> FailureKind:
     if not statuses and _REMOTE.search(text):
         return FailureKind.REMOTE
     return FailureKind.ERROR
+
+
+def is_held(returncode: int, tail: Sequence[str]) -> bool:
+    """Whether `dvc repro` ended because a living process uses the stage's files; it passes when that one ends."""
+    return classify(returncode, tail) is FailureKind.BUSY and bool(_HELD.search("\n".join(tail)))
 
 
 def retries_left(kind: FailureKind, resource: str, attempt: int) -> bool:

@@ -1,11 +1,8 @@
 """Looking at flow runs, and cancelling one, through Prefect's API."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 
-import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowFilter,
@@ -18,7 +15,6 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelling
 
 OURS = FlowFilter(name=FlowFilterName(any_=["pipeline", "nightly"]))
@@ -27,7 +23,7 @@ NOT_FINAL = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateTyp
 
 def describe_runs(limit: int) -> list[str]:
     """One line for each of the latest runs: id, state, name, start, seconds, and its stages by state."""
-    with _client() as client:
+    with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(
             flow_filter=OURS,
             flow_run_filter=FlowRunFilter(expected_start_time=_due()),
@@ -35,17 +31,6 @@ def describe_runs(limit: int) -> list[str]:
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
         )
         return [_describe(client, run) for run in runs] or ["no runs yet"]
-
-
-@contextmanager
-def _client() -> Iterator[SyncPrefectClient]:
-    """Prefect's API. Raises ValueError if no server answers."""
-    try:
-        with get_client(sync_client=True) as client:
-            yield client
-    except httpx.ConnectError:
-        where = PREFECT_API_URL.value() or "the address in PREFECT_API_URL"
-        raise ValueError(f"no Prefect server answers at {where}; `prefect server start` starts one") from None
 
 
 def _due() -> FlowRunFilterExpectedStartTime:
@@ -69,7 +54,7 @@ def cancel_run(which: str) -> str:
     Raises:
         ValueError: no unfinished run, or more than one, answers to `which`.
     """
-    with _client() as client:
+    with get_client(sync_client=True) as client:
         active = client.read_flow_runs(
             flow_filter=OURS,
             flow_run_filter=FlowRunFilter(

@@ -2,6 +2,7 @@
 
 Called by the commands before Prefect is imported. What the user has set (environment, profile) always wins."""
 
+import base64
 import os
 import time
 from pathlib import Path
@@ -29,11 +30,12 @@ def configure_prefect(root: Path) -> None:
         os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = f"sqlite+aiosqlite:///{home / 'prefect.db'}"
 
 
-def require_server(what: str) -> None:
+def require_server(what: str, wait_s: float = SERVER_START_SECONDS) -> None:
     """Waits for the Prefect server to answer: started in the background, it takes a moment.
 
     Raises:
-        ValueError: no server is set (what others are to see cannot live on a temporary one), or none answers.
+        ValueError: no server is set (what others are to see cannot live on a temporary one), none answers, or what answers
+            is no Prefect API, or refuses us.
     """
     from prefect.settings import get_current_settings
 
@@ -45,18 +47,43 @@ def require_server(what: str) -> None:
     )
     if url is None:
         raise ValueError(f"{what} needs a Prefect server: {how}")
-    deadline = time.monotonic() + SERVER_START_SECONDS
-    while not _answers(url):
+    deadline = time.monotonic() + wait_s
+    while (status := _status(url)) is None or status >= 500:
         if time.monotonic() > deadline:
-            raise ValueError(f"{what} needs a Prefect server, and none answers at {url}: {how}")
+            raise ValueError(f"{what} needs a Prefect server, and no Prefect server answers at {url}: {how}")
         time.sleep(0.5)
+    if status in (401, 403):
+        raise ValueError(
+            f"the Prefect server at {url} refuses us ({status}): set PREFECT_API_AUTH_STRING, or PREFECT_API_KEY, to what it "
+            "wants"
+        )
+    if status != 200:
+        raise ValueError(f"what answers at {url} is no Prefect API ({status}); its address ends in /api")
 
 
-def _answers(url: str) -> bool:
+def require_server_if_set(what: str) -> None:
+    """`require_server` at once, where an address is set; where none is, a temporary server will do."""
+    from prefect.settings import get_current_settings
+
+    if get_current_settings().api.url is not None:
+        require_server(what, wait_s=0)
+
+
+def _status(url: str) -> int | None:
+    """HTTP status of a question that only a Prefect API answers, and only to whom it knows; None without an answer."""
+    from prefect.settings import get_current_settings
+
+    api = get_current_settings().api
+    headers = {}
+    if api.key is not None:
+        headers["Authorization"] = f"Bearer {api.key.get_secret_value()}"
+    elif api.auth_string is not None:
+        token = base64.b64encode(api.auth_string.get_secret_value().encode()).decode()
+        headers["Authorization"] = f"Basic {token}"
     try:
-        return httpx.get(f"{url}/health", timeout=5.0).is_success
+        return httpx.post(f"{url}/flows/filter", json={"limit": 1}, headers=headers, timeout=5.0).status_code
     except httpx.TransportError:
-        return False
+        return None
 
 
 def _writable(folder: Path) -> bool:

@@ -18,11 +18,12 @@ from prefect.runtime import flow_run, task_run
 from prefect.states import Completed, State
 
 from flows.artifacts import only_shown, progress_shown, publish_stage
-from flows.failures import BACKOFF_SECONDS, FailureKind, StageFailed, classify, explain, retries_left
+from flows.failures import BACKOFF_SECONDS, FailureKind, StageFailed, classify, explain, is_held, retries_left
 from flows.graph import StageNode
 from flows.processes import Outcome, run_in_group
 from tasks.mend import mend
 
+HELD_POLL_SECONDS = 15.0
 MADE, UP_TO_DATE, RESTORED = "made", "up to date", "restored from the run cache"
 # What DVC says to a person who typed the command; between the lines of a dozen stages it is noise.
 _HINT = re.compile(
@@ -82,6 +83,12 @@ def reproduce(stage: StageNode, run: StageRun, cancelled: threading.Event) -> St
 
     with progress_shown(run.root, stage.name):
         outcome = _call(arguments, stage, run, cancelled)
+        # To find a stage up to date DVC wants its outs for itself, which another stage may read for hours.
+        while outcome.ended == "by itself" and outcome.returncode and is_held(outcome.returncode, outcome.tail):
+            get_run_logger().info("%s waits for the process that uses its files", stage.name)
+            if cancelled.wait(HELD_POLL_SECONDS):
+                raise StageFailed(stage.name, FailureKind.CANCELLED, "stopped while it waited for its files")
+            outcome = _call(arguments, stage, run, cancelled)
     _raise_unless_ended_well(stage, outcome, run.timeout_s)
     return StageResult(stage.name, _how(outcome.tail), outcome.seconds)
 

@@ -5,6 +5,7 @@ parameters. Numbers left "auto" are filled in by transformers from the training 
 """
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,7 +104,7 @@ def launch_command(module: str, arguments: list[str], *, processes: int, hostfil
     DeepSpeed's launcher (ssh, one line `host slots=N` a machine in the hostfile).
 
     Raises:
-        ValueError: the hostfile does not exist.
+        ValueError: the hostfile does not exist, or has a line that is none.
     """
     if hostfile is None:
         launcher = [sys.executable, "-m", "gist_core.training.launch", "--standalone", f"--nproc_per_node={processes}"]
@@ -112,5 +113,8 @@ def launch_command(module: str, arguments: list[str], *, processes: int, hostfil
         raise ValueError(
             f"engine.hostfile {hostfile!r} does not exist; it needs one line `host slots=GPUS` for each machine"
         )
+    for number, line in enumerate(Path(hostfile).read_text(encoding="utf-8").splitlines(), 1):
+        if (entry := line.partition("#")[0].strip()) and not re.fullmatch(r"\S+\s+slots=[1-9]\d*", entry):
+            raise ValueError(f"engine.hostfile {hostfile!r}, line {number} is {line!r}, not `host slots=GPUS`")
     launcher = [sys.executable, "-m", "deepspeed.launcher.runner", f"--hostfile={hostfile}", "--no_local_rank"]
     return [*launcher, "--module", module, *arguments]

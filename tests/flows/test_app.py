@@ -4,13 +4,15 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from tests.flows.conftest import Server
 
 
-@pytest.mark.parametrize("command", [["status"], ["cancel", "abc"]])
+@pytest.mark.parametrize("command", [["status"], ["cancel", "abc"], ["run", "sources"]])
 def test_no_server_is_a_message(command: list[str]) -> None:
     with socket.socket() as taken:  # bound, but nobody listens
         taken.bind(("127.0.0.1", 0))
@@ -25,6 +27,42 @@ def test_no_server_is_a_message(command: list[str]) -> None:
     assert done.returncode == 2
     assert f"no Prefect server answers at {address}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["status"], ["cancel", "abc"], ["run", "sources"], ["deploy"], ["worker", "cpu"]],
+    ids=lambda words: words[0],
+)
+def test_an_address_that_is_no_api_and_a_server_that_wants_a_password_are_messages(command: list[str]) -> None:
+    class Locked(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            known = self.path == "/api/flows/filter"
+            self.send_response(401 if known else 404)
+            self.end_headers()
+
+        do_GET = do_POST
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Locked) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{server.server_port}"
+        for address, message in (
+            (base, f"what answers at {base} is no Prefect API (404); its address ends in /api"),
+            (f"{base}/api", f"the Prefect server at {base}/api refuses us (401): set PREFECT_API_AUTH_STRING"),
+        ):
+            done = subprocess.run(
+                [sys.executable, "-m", "flows", *command],
+                env=os.environ | {"PREFECT_API_URL": address},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 2
+            assert message in done.stderr
+            assert len(done.stderr.splitlines()) == 1
+        server.shutdown()
 
 
 def test_more_runs_than_prefect_hands_out_at_once_are_refused() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -311,6 +312,38 @@ def test_a_dispatched_stage_that_fails_once_is_tried_again_and_one_that_hangs_is
     ended = site.command(*arguments, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr + site.logs()
     assert [len(site.ran(stage)) for stage in ("fetch", "split", "weights")] == [2, 1, 2]
+
+
+@pytest.mark.slow
+def test_a_flow_run_that_was_taken_and_never_started_is_given_up(site: Site) -> None:
+    """As a worker leaves it that is killed between the two: it has sent no heartbeat yet."""
+    site.command("deploy")
+    with httpx.Client(base_url=site.server.url, timeout=60) as client:
+        deployment = client.get("/deployments/name/stage/cpu").json()["id"]
+        asked = {"parameters": {"stage": "split", "commit": "x"}}
+        run = client.post(f"/deployments/{deployment}/create_flow_run", json=asked).json()["id"]
+        taken = client.post(f"/flow_runs/{run}/set_state", json={"state": {"type": "PENDING"}}).json()
+        assert taken["status"] == "ACCEPT"
+        wait_until(lambda: client.get(f"/flow_runs/{run}").json()["state"]["type"] == "CRASHED", 240)
+        assert client.get(f"/flow_runs/{run}").json()["state"]["message"] == "no heartbeat for 60 s"
+
+
+@pytest.mark.slow
+def test_a_worker_in_the_background_of_a_script_ends_when_it_is_told_to(site: Site) -> None:
+    """A shell without a terminal has such a process ignore SIGINT, by which Prefect's workers end."""
+    site.command("deploy")
+    command = f"trap '' INT; exec {sys.executable} -m flows worker cpu gpu"
+    worker = subprocess.Popen(["bash", "-c", command], cwd=site.clones[0], env=site.server.env())
+    try:
+        wait_until(lambda: len(psutil.Process(worker.pid).children(recursive=True)) >= 2, 60)
+        time.sleep(20)  # both workers have asked for work
+        begun = time.monotonic()
+        worker.send_signal(signal.SIGTERM)
+        worker.wait(300)
+        assert time.monotonic() - begun < 60, "two graces of 90 s each"
+    finally:
+        worker.kill()
+        worker.wait()
 
 
 @pytest.mark.slow

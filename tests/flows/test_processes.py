@@ -8,11 +8,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from prefect.logging import disable_run_logger
 
-from flows.failures import FailureKind, classify, retries_left
+from flows import stages
+from flows.failures import FailureKind, StageFailed, classify, retries_left
+from flows.graph import read_graph
 from flows.processes import run_in_group
+from flows.stages import UP_TO_DATE, StageRun, reproduce
 from tasks.stage import TRY_LATER
-from tests.flows.project import environment
+from tests.flows.project import environment, make_project
 
 # A process with a child in a session of its own, as torchrun's workers are, that would both run on for minutes.
 FAMILY = """
@@ -130,3 +134,25 @@ def test_only_what_may_pass_by_itself_is_tried_again() -> None:
     assert retries_left(FailureKind.ERROR, "api", 3)
     assert not retries_left(FailureKind.ERROR, "api", 4)
     assert not retries_left(FailureKind.ERROR, "gpu", 1)
+
+
+@pytest.mark.slow
+def test_a_stage_waits_for_another_one_that_uses_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC wants the outs of a stage for itself, although it is up to date, while `count` reads them."""
+    project = make_project(tmp_path / "project")
+    project.dvc("repro", "split")
+    project.order("count", "sleep 15")
+    stage = read_graph(project.root).stages["split"]
+    monkeypatch.setattr(stages, "HELD_POLL_SECONDS", 0.5)
+    command = [sys.executable, "-m", "dvc", "repro", "--single-item", "count"]
+    with disable_run_logger(), subprocess.Popen(command, cwd=project.root, stdout=subprocess.DEVNULL) as other:
+        assert wait_until(lambda: project.events("count"), 30)
+        cancelled = threading.Event()
+        threading.Timer(5.0, cancelled.set).start()
+        with pytest.raises(StageFailed, match="split: cancelled: stopped"):
+            reproduce(stage, StageRun(project.root), cancelled)
+        assert other.poll() is None
+        assert reproduce(stage, StageRun(project.root), threading.Event()).how == UP_TO_DATE
+        assert other.wait(30) == 0
+    (event,) = project.events("count")
+    assert event["end"], "it was let finish"

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from gist_core.models.gist_model import GistModel
 from gist_core.training.checkpoints import MARKER, last_complete_checkpoint
 from gist_core.training.compiled import compile_layers
+from gist_core.training.engine import launch_command
 from tasks.sections import EngineParams
 from tasks.train_worker import ERROR_FILE, Job, run_job
 from tests.tiny import tiny_model
@@ -221,6 +222,18 @@ def test_a_batch_that_does_not_divide_among_processes_is_refused(folder: Path) -
     assert process.returncode == 2
     assert "must be a multiple of train.micro_batch_size 6 times engine.processes 2" in output
     assert "must be a multiple" in (Path(odd.work_dir) / ERROR_FILE).read_text()
+
+
+@pytest.mark.parametrize("line", ["localhost", "localhost slots=0", "localhost slots=two", "slots=2"])
+def test_a_hostfile_that_is_none_is_refused(tmp_path: Path, line: str) -> None:
+    hostfile = tmp_path / "hosts"
+    with pytest.raises(ValueError, match="does not exist; it needs one line `host slots=GPUS`"):
+        launch_command("x", [], processes=1, hostfile=str(hostfile))
+    hostfile.write_text(f"# ours\n\nnode1 slots=8  # big\n{line}\n")
+    with pytest.raises(ValueError, match=rf"line 4 is '{line}', not `host slots=GPUS`"):
+        launch_command("x", [], processes=1, hostfile=str(hostfile))
+    hostfile.write_text("# ours\n\nnode1 slots=8  # big\n")
+    assert f"--hostfile={hostfile}" in launch_command("x", [], processes=1, hostfile=str(hostfile))
 
 
 ZERO = [(2, False), (1, False), (3, False), (1, True), (2, True), (3, True)]
