@@ -33,13 +33,11 @@ def plan(
     """
     from gist_core.training import plan as p
     from gist_core.training.checkpoints import checkpoint_bytes, kept
-    from gist_core.training.examples import check_context
 
     params = _compose(overrides or [])
     config = _config(params)
     setup = _setup(params, bool(config.is_encoder_decoder))
     p.check_batches(setup)
-    check_context(config, params.train.max_length)
     longest = setup.source + setup.target
     if row_tokens is not None and not 0 < row_tokens <= longest:
         raise ValueError(

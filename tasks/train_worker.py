@@ -60,7 +60,7 @@ def _run_job(job: Job) -> None:
     from gist_core.training.compiled import compile_layers
     from gist_core.training.distill import Teacher
     from gist_core.training.engine import deepspeed_config, init_processes, sharded_loading, world_size
-    from gist_core.training.examples import Limits, check_context
+    from gist_core.training.examples import Limits
     from gist_core.training.train import TrainSettings, train
 
     own = {key: value for key in ("steps", "learning_rate", "seed") if (value := getattr(job.run, key)) is not None}
@@ -73,7 +73,6 @@ def _run_job(job: Job) -> None:
         lora_rank=job.run.lora_rank,
         frozen_layers=job.run.frozen_layers or 0,
     )
-    check_context(config, params.max_length)
     if use_cpu and job.engine.attention == "flex_attention":
         raise ValueError("engine.attention: flex_attention has no backward pass without a GPU; leave it at sdpa")
     if not use_cpu:
@@ -101,12 +100,14 @@ def _run_job(job: Job) -> None:
     tokenizer = AutoTokenizer.from_pretrained(job.start)
     settings_of_gist = GistSettings(job.run.condition, job.run.num_gist_tokens, tuple(job.run.drawn_gist_tokens))
     gist_model = GistModel(model, tokenizer, settings_of_gist)
+    # Rows may be packed into longer ones than the model's context: each has positions of its own.
+    longest = min(params.max_length, gist_model.max_tokens or params.max_length)
     examples_of = partial(
         _examples,
         tokenizer=tokenizer,
         num_gist_tokens=job.run.num_gist_tokens,
         is_encoder_decoder=bool(config.is_encoder_decoder),
-        limits=Limits(total=params.max_length, source=params.max_source_length, target=params.max_target_length),
+        limits=Limits(total=longest, source=params.max_source_length, target=params.max_target_length),
         drawn_gist_tokens=job.run.drawn_gist_tokens,
         seed=params.seed,
     )
@@ -114,7 +115,7 @@ def _run_job(job: Job) -> None:
     if too_long and os.environ.get("RANK", "0") == "0":
         print(
             f"{len(too_long):,} of {len(too_long) + len(examples):,} rows are left out: with prompt and answer they are longer "
-            f"than train.max_length ({params.max_length} tokens), max_source_length or max_target_length allow",
+            f"than train.max_length and the model's context ({longest} tokens), max_source_length or max_target_length allow",
             flush=True,
         )
     dev_examples, _ = examples_of(job.dev_rows) if job.dev_rows else ([], [])

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 LOCK = Path("dvc.lock")
+_EXPONENT = re.compile(r"(.*[:-] )([-+.0-9]+e[-+]?[0-9]+)")
 
 _KEYS = {"path", "hash", "md5", "size", "nfiles", "isexec"}
 _MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
@@ -54,7 +55,7 @@ def parse_lock(text: str) -> dict[str, LockedStage]:
     except MarkedYAMLError as error:
         line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
         raise ValueError(f"it is not YAML: {error.problem or error.context}{line}") from None
-    except (YAMLError, ValueError, RecursionError, OverflowError) as error:
+    except (YAMLError, ValueError, LookupError, RecursionError, OverflowError) as error:
         raise ValueError(f"it is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict) or set(raw) != {"schema", "stages"} or raw["schema"] != "2.0":
         raise ValueError("it has not the keys `schema: '2.0'` and `stages` alone")
@@ -74,7 +75,7 @@ def form_problems(text: str) -> list[str]:
     return [
         f"line {number} is {_shown(line)}, where DVC writes {_shown(as_dvc)}"
         for number, (line, as_dvc) in enumerate(lines, 1)
-        if line != as_dvc
+        if line != as_dvc and not _is_same_float(line, as_dvc)
     ][:1]
 
 
@@ -99,6 +100,13 @@ def uncached_outs(root: Path) -> list[str]:
     except (yaml.YAMLError, AttributeError, TypeError, ValueError, RecursionError, OSError) as error:
         raise ValueError(f"{path} cannot be read as stages and their outs: {' '.join(str(error).split())}") from None
     return ["[^/]+".join(map(re.escape, re.split(r"\$\{[^}]*\}", out))) for out in uncached]
+
+
+def _is_same_float(line: str | None, other: str | None) -> bool:
+    """Whether two lines end in one number, in the notation with an exponent: when DVC writes another stage it reads this
+    one's numbers with their form, and may write their last digit otherwise."""
+    one, two = _EXPONENT.fullmatch(line or ""), _EXPONENT.fullmatch(other or "")
+    return one is not None and two is not None and one[1] == two[1] and float(one[2]) == float(two[2])
 
 
 def _shown(line: str | None) -> str:

@@ -292,12 +292,12 @@ def without_unset(generate_kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def prefix_of(tokenizer: PreTrainedTokenizerBase, *, is_encoder_decoder: bool) -> list[int]:
-    """What stands before a decoder's prompt: its tokenizer's BOS, where it has one; not the end of text that some put
-    behind every text."""
-    ids: list[int] = [] if is_encoder_decoder else list(tokenizer("").input_ids)
-    # OPT begins every text with its end of text, which is its BOS too.
-    begins = len(ids) == 1 and tokenizer.bos_token_id == tokenizer.eos_token_id
-    return ids[:-1] if ids[-1:] == [tokenizer.eos_token_id] and not begins else ids
+    """What a tokenizer puts before a decoder's prompt: BOS, where it has one; not what some put behind every text."""
+    if is_encoder_decoder:
+        return []
+    whole: list[int] = tokenizer("a").input_ids
+    bare: list[int] = tokenizer("a", add_special_tokens=False).input_ids
+    return whole[: next(start for start in range(len(whole)) if whole[start : start + len(bare)] == bare)]
 
 
 def encode_instructions(
@@ -339,7 +339,8 @@ def encode_answers(
 
 
 def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    """What looks like a special token in a user's text (`<s>` in HTML) is text: read as a token it would end an answer."""
+    """What looks like a special token in a user's text (`<s>` in HTML) is text: read as a token it would end an answer.
+    T5's tokenizers alone have theirs among the pieces of text, too."""
     ids: list[list[int]] = tokenizer(
         texts, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False
     ).input_ids

@@ -272,8 +272,8 @@ def _cut_and_empty(inputs: ReportInputs) -> list[str]:
 
 def _few_rows(inputs: ReportInputs) -> list[str]:
     """Splits that are too small for the intervals here and in the tables below."""
-    counts = {split: max(entry["n"] for entry in inputs.metrics[split]["rouge_l"].values()) for split in inputs.splits}
-    few = [f"{split.capitalize()} ({n})" for split, n in counts.items() if n < ENOUGH_ROWS]
+    counts = {split: {entry["n"] for entry in inputs.metrics[split]["rouge_l"].values()} for split in inputs.splits}
+    few = [f"{split.capitalize()} ({min(n)})" for split, n in counts.items() if n and min(n) < ENOUGH_ROWS]
     return [
         f"A bootstrap over fewer than {ENOUGH_ROWS} rows is too narrow, here and in the tables below: {', '.join(few)}."
     ] * bool(few)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from gist_core.models.gist_model import encode_answers, encode_inputs, encode_instructions, prefix_of
 
@@ -43,16 +43,6 @@ class Limits:
     total: int | None = None
     source: int | None = None
     target: int | None = None
-
-
-def check_context(config: PretrainedConfig, max_length: int) -> None:
-    """Raises ValueError if rows may be longer (`train.max_length`, in tokens) than a decoder has positions for."""
-    context = None if config.is_encoder_decoder else getattr(config, "max_position_embeddings", None)
-    if context is not None and max_length > context:
-        raise ValueError(
-            f"train.max_length is {max_length:,}, and this model's context {context:,} tokens; lower it, or take a model "
-            "with a longer one"
-        )
 
 
 def make_examples(

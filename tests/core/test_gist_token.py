@@ -133,6 +133,8 @@ def test_what_looks_like_a_special_token_in_a_text_is_text(family: str) -> None:
         ("$A <eos>", "<bos>", []),
         ("<eos> $A", "<eos>", ["<eos>"]),
         ("$A", "<bos>", []),
+        ("$A <eos>", "<eos>", []),
+        ("$A <bos>", "<bos>", []),
     ],
 )
 def test_a_prompt_begins_with_the_bos_and_not_with_the_end_of_a_text(

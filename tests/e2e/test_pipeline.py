@@ -67,11 +67,11 @@ def test_a_decoder_from_sources_to_report_and_only_what_changed_runs_again(tmp_p
 
     location = f"model.location={tmp_path / 'model'}"
     compose(root, location, *SMALL, "+judge.resamples=60")
-    judged = stages_run(run(root, "-m", "tasks.pipeline", "--dry").stdout)
+    judged = stages_run(run(root, "-m", "tasks.pipeline").stdout)
     assert {"judge@gist-1", "judge@neg_control"} <= set(judged) <= {"judge@gist-1", "judge@neg_control", "report"}
 
     one_more = "judged_runs=[neg_control,gist-1,tfidf-1]"
-    compose(root, location, *SMALL, one_more, "runs.gist-1.num_gist_tokens=2")
+    compose(root, location, *SMALL, "+judge.resamples=60", one_more, "runs.gist-1.num_gist_tokens=2")
     dry = run(root, "-m", "tasks.pipeline", "--dry").stdout
     assert "up to date" not in dry
     changed = set(stages_run(dry))

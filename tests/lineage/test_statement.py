@@ -161,6 +161,26 @@ def test_long_texts_in_the_lock_are_as_dvc_writes_them() -> None:
         parse_lock(json.dumps({"stages": {}}))
 
 
+def test_a_number_that_dvc_has_written_twice_is_as_dvc_writes_it(tmp_path: Path) -> None:
+    """Written for another stage again, 3.3333333333333335e-05 has another last digit, and is the same number."""
+    from dvc.utils.serialize import modify_yaml
+
+    lock = tmp_path / "dvc.lock"
+    for stage in ("first", "second"):
+        with modify_yaml(str(lock)) as content:
+            content.setdefault("schema", "2.0")
+            params = {"params.yaml": {"rate": 1e-4 / 3, "rates": [1e-4 / 3]}}
+            content.setdefault("stages", {})[stage] = {"cmd": "python", "params": params}
+    text = lock.read_text()
+    assert text.count("3.3333333333333334e-05") == text.count("3.3333333333333335e-05") == 2
+    assert form_problems(text) == []
+    assert form_problems(text.replace("3.3333333333333334e-05", "3.3333333333333334E-05"))
+    assert parse_lock(text)["first"].params == parse_lock(text)["second"].params
+    for tag in ("!!bool foo", "!!int ''"):
+        with pytest.raises(ValueError, match="it is not YAML"):
+            parse_lock(text.replace("cmd: python", f"cmd: {tag}"))
+
+
 def test_a_clock_set_back_shows_and_a_machine_that_stood_still_does_not(tmp_path: Path) -> None:
     """Lines as two stages write them, ten seconds after each other, on a clock that was moved between them by
     `shift`."""

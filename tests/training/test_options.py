@@ -223,9 +223,17 @@ def test_rows_that_are_left_out_are_said(folder: Path, capfd: pytest.CaptureFixt
     assert "left out" not in capfd.readouterr().out
 
 
-def test_rows_may_not_be_allowed_to_be_longer_than_the_context(folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"train.max_length is 1,025, and this model's context 1,024 tokens; lower it"):
-        run_job(job(folder, "beyond", max_length=1025))
+@pytest.mark.parametrize("batching", ["packed", "padded"])
+def test_rows_beyond_the_context_are_left_out_whatever_may_be_packed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], batching: str
+) -> None:
+    """OPT has learned positions: beyond them there is an index error."""
+    context = 42
+    write_base_and_rows(tmp_path, "opt", max_position_embeddings=context)
+    run_job(job(tmp_path, "short", max_length=400, batching=batching))
+    left_out = re.search(r"(\d+) of 24 rows are left out: .* the model's context \(42 tokens\)", capfd.readouterr().out)
+    assert left_out
+    assert 0 < int(left_out[1]) < 24
 
 
 def test_a_teacher_that_is_no_pos_control_is_refused(folder: Path, plain: Job) -> None:

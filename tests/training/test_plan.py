@@ -191,7 +191,6 @@ def test_what_cannot_fit_is_refused_without_a_network_with_what_would(
             ["engine=zero2", "engine.processes=3", "train.batch_size=8", "train.micro_batch_size=8"],
             "train.batch_size 8 is not a multiple of",
         ),
-        (["train.max_length=9000"], "train.max_length is 9,000, and this model's context 8,192 tokens"),
         (["model.source=folder", "model.location=nowhere"], "'nowhere' has no config.json"),
         (
             ["shape.hidden_size=0", "shape.vocab_size=-1"],
