@@ -97,12 +97,12 @@ class Site:
 
     def processes(self) -> list[psutil.Process]:
         """What is alive of the stages: DVC, and their own processes."""
-        return [
-            process
-            for folder in self.folders
-            for process in processes_in(folder)
-            if process.is_running() and re.search(r"work\.py|-m dvc|time\.sleep", " ".join(process.cmdline()))
-        ]
+        found = []
+        for process in (process for folder in self.folders for process in processes_in(folder)):
+            with contextlib.suppress(psutil.Error):  # it has ended since
+                if re.search(r"work\.py|-m dvc|time\.sleep", " ".join(process.cmdline())):
+                    found.append(process)
+        return found
 
     def hold_no_lock(self) -> None:
         """Fails if DVC's lock or the place in a clone is still taken."""
