@@ -32,7 +32,7 @@ from gist_core.benchmark.flops import DecoderShape, decoder_flops, shape_of
 from gist_core.data.prompt import GIST_TOKEN
 from gist_core.masks import Condition, GistSpan, decoder_bounds
 from gist_core.models.attention import attach_gist_attention
-from gist_core.models.gist_model import pad_rows
+from gist_core.models.tokens import pad_rows
 from gist_core.training.collate import IGNORED, Collator
 from gist_core.training.compiled import compile_layers
 from gist_core.training.examples import Batching, Example, Limits, make_examples

@@ -42,7 +42,7 @@ def answer_splits(stage: Stage, gist_model: "GistModel", shorten: Callable[[str]
     """
     from gist_core.data.rows import read_rows
     from gist_core.generation.decode import Question, answer_split
-    from gist_core.models.gist_model import tokens_in_prompt
+    from gist_core.models.tokens import tokens_in_prompt
 
     params = stage.params.generate
     split_counts = {}

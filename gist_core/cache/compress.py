@@ -9,7 +9,8 @@ from tqdm import tqdm
 from transformers import DynamicCache
 
 from gist_core.cache.gist_cache import CacheOrigin, GistCache, Keeps
-from gist_core.models.gist_model import GistModel, as_texts
+from gist_core.models.gist_model import GistModel
+from gist_core.models.tokens import as_texts
 
 
 @torch.inference_mode()

@@ -11,7 +11,8 @@ from gist_core.cache.compress import origin_of
 from gist_core.cache.encoder import encode_with_cache
 from gist_core.cache.gist_cache import GistCache
 from gist_core.masks import Bounds
-from gist_core.models.gist_model import GistModel, as_texts, without_unset
+from gist_core.models.gist_model import GistModel, without_unset
+from gist_core.models.tokens import as_texts
 
 
 @torch.inference_mode()

@@ -17,7 +17,7 @@ class Compressor(Protocol):
     """Shortens one instruction."""
 
     def __call__(self, instruction: str, num_tokens: int) -> str:
-        """A text, not empty, that stands for `instruction`, of at most `num_tokens` tokens (gist_model.py: tokens_in_prompt)
+        """A text, not empty, that stands for `instruction`, of at most `num_tokens` tokens (models/tokens.py: tokens_in_prompt)
         where a single character has no more."""
 
 

@@ -13,7 +13,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from transformers import PreTrainedTokenizerBase
 
 from gist_core.compressors import Compressor
-from gist_core.models.gist_model import tokens_in_prompt
+from gist_core.models.tokens import tokens_in_prompt
 
 _WORD = r"(?u)\b\w+\b"
 

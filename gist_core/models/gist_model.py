@@ -1,7 +1,7 @@
 """A trained gist model: weights, tokenizer, and what it was trained to do (`gist.json` beside the weights)."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +17,13 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from gist_core.data.prompt import GIST_TOKEN, input_part, instruction_part
+from gist_core.data.prompt import GIST_TOKEN
 from gist_core.lineage.hashing import sha256_of_json
 from gist_core.masks import Condition
 from gist_core.models.attention import attach_gist_attention
 from gist_core.models.base import auto_class_of
 from gist_core.models.fingerprint import sha256_of_model, sha256_of_tensors
+from gist_core.models.tokens import PaddedBatch, as_texts, encode_inputs, encode_instructions, pad_rows, prefix_of
 
 GIST_FILE = "gist.json"
 NEW_TOKENS = 20  # of an answer, as transformers has it where nothing is asked
@@ -53,14 +54,6 @@ class GistSettings:
             raise ValueError(f"{folder} has no {GIST_FILE}: it is not a model that the train stage made") from None
         except (ValueError, TypeError, AttributeError) as error:
             raise _damaged(folder / GIST_FILE, error) from None
-
-
-@dataclass(frozen=True)
-class PaddedBatch:
-    """input_ids, attention_mask: torch.LongTensor, shape (batch, seq_len); 1 = a real token."""
-
-    input_ids: torch.Tensor
-    attention_mask: torch.Tensor
 
 
 class GistModel:
@@ -265,99 +258,8 @@ def _damaged(path: Path, error: Exception) -> ValueError:
     return ValueError(f"{path} is damaged or incomplete; `dvc checkout` or another copy brings it back ({error})")
 
 
-def as_texts(texts: Iterable[str], what: str) -> list[str]:
-    """A list of texts, from whatever holds them: a list, a column of a data frame, a generator.
-
-    Raises:
-        ValueError: one text where many are expected, which would be taken letter by letter, or something that is no text.
-    """
-    if isinstance(texts, str):
-        raise ValueError(f"{what} must be a list of texts; write [{texts[:40]!r}] for a single one")
-    found = list(texts)
-    for number, text in enumerate(found, 1):
-        if not isinstance(text, str):
-            raise ValueError(f"number {number} of the {what} is {text!r:.80}, which is not a text")
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(f"number {number} of the {what} is not Unicode: {error}") from None
-    return found
-
-
 def without_unset(generate_kwargs: dict[str, Any]) -> dict[str, Any]:
     """Arguments of `generate` without those where None means what the model has; elsewhere None is a value of its own
     (no end-of-text token, say)."""
     unset = ("generation_config", "num_beams", "num_return_sequences")
     return {name: value for name, value in generate_kwargs.items() if value is not None or name not in unset}
-
-
-def prefix_of(tokenizer: PreTrainedTokenizerBase, *, is_encoder_decoder: bool) -> list[int]:
-    """What a tokenizer puts before a decoder's prompt: BOS, where it has one; not what some put behind every text."""
-    if is_encoder_decoder:
-        return []
-    whole: list[int] = tokenizer("a").input_ids
-    bare: list[int] = tokenizer("a", add_special_tokens=False).input_ids
-    return whole[: next(start for start in range(len(whole)) if whole[start : start + len(bare)] == bare)]
-
-
-def encode_instructions(
-    tokenizer: PreTrainedTokenizerBase,
-    instructions: Sequence[str],
-    num_gist_tokens: Sequence[int],
-    prefix_ids: Sequence[int],
-) -> list[list[int]]:
-    """The compressed part of each prompt: prefix (BOS), instruction, then as many gist tokens as asked for it.
-
-    The parts of a prompt are tokenised one by one, so that a cached instruction and a full prompt have the same tokens.
-    """
-    gist_token_id = tokenizer.convert_tokens_to_ids(GIST_TOKEN)
-    assert isinstance(gist_token_id, int)
-    bodies = _token_ids(tokenizer, [instruction_part(instruction) for instruction in instructions])
-    return [[*prefix_ids, *body, *[gist_token_id] * k] for body, k in zip(bodies, num_gist_tokens, strict=True)]
-
-
-def tokens_in_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of an instruction's text where a prompt has it, behind a space: there a word is often one token that is
-    two at the beginning of a text."""
-    return _token_ids(tokenizer, [f" {text}"])[0]
-
-
-def encode_inputs(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, is_encoder_decoder: bool
-) -> list[list[int]]:
-    """The part of each prompt after the gist tokens; ends with the end-of-text token for an encoder."""
-    rows = _token_ids(tokenizer, [input_part(text, is_encoder_decoder=is_encoder_decoder) for text in texts])
-    return [[*row, tokenizer.eos_token_id] for row in rows] if is_encoder_decoder else rows
-
-
-def encode_answers(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, is_encoder_decoder: bool
-) -> list[list[int]]:
-    """The tokens to learn: each answer (after a space, for a decoder) and the end-of-text token."""
-    rows = _token_ids(tokenizer, list(texts) if is_encoder_decoder else [f" {text}" for text in texts])
-    return [[*row, tokenizer.eos_token_id] for row in rows]
-
-
-def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    """What looks like a special token in a user's text (`<s>` in HTML) is text: read as a token it would end an answer.
-    T5's tokenizers alone have theirs among the pieces of text, too."""
-    ids: list[list[int]] = tokenizer(
-        texts, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False
-    ).input_ids
-    return ids
-
-
-def pad_rows(
-    rows: Sequence[Sequence[int]], pad_token_id: int, side: str, device: torch.device | str = "cpu"
-) -> PaddedBatch:
-    """Stacks rows of token ids, padded on the `side` "left" or "right". An empty batch is an error (ValueError)."""
-    if not rows:
-        raise ValueError("an empty batch: there is nothing to pad")
-    width = max(map(len, rows))
-    input_ids = torch.full((len(rows), width), pad_token_id, dtype=torch.long)
-    attention_mask = torch.zeros((len(rows), width), dtype=torch.long)
-    for index, row in enumerate(rows):
-        where = slice(width - len(row), width) if side == "left" else slice(0, len(row))
-        input_ids[index, where] = torch.tensor(row, dtype=torch.long)
-        attention_mask[index, where] = 1
-    return PaddedBatch(input_ids.to(device), attention_mask.to(device))

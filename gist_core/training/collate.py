@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from gist_core.masks import Condition, GistSpan, cross_bounds, decoder_bounds, encoder_bounds
-from gist_core.models.gist_model import pad_rows
+from gist_core.models.tokens import pad_rows
 from gist_core.training.examples import Batching, Example
 
 IGNORED = -100

@@ -8,7 +8,7 @@ from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
-from gist_core.models.gist_model import encode_answers, encode_inputs, encode_instructions, prefix_of
+from gist_core.models.tokens import encode_answers, encode_inputs, encode_instructions, prefix_of
 
 Batching = Literal["padded", "grouped", "packed"]
 ROWS_AT_ONCE = 1000  # tokenised in one call, on all cores

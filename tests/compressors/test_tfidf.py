@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gist_core import compressors
 from gist_core.compressors import make_compressor
 from gist_core.data.prompt import instruction_part
-from gist_core.models.gist_model import tokens_in_prompt
+from gist_core.models.tokens import tokens_in_prompt
 from tests.tiny import byte_tokenizer
 
 # df of n = 3 instructions: translate 1, the 3, sentence 2, list 1, colours 1, of 1, shorten 1

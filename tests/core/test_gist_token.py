@@ -10,7 +10,7 @@ from tokenizers.processors import TemplateProcessing
 from gist_core.cache import compress, generate
 from gist_core.lineage.hashing import sha256_of_path
 from gist_core.models.base import add_gist_token, load_base_model
-from gist_core.models.gist_model import encode_answers, prefix_of, tokens_in_prompt
+from gist_core.models.tokens import encode_answers, prefix_of, tokens_in_prompt
 from tests.tiny import FAMILIES, byte_tokenizer, tiny_gist_model, tiny_model
 
 

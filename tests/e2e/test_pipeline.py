@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from gist_core.data.rows import read_rows
 from gist_core.lineage.audit import every_number
-from gist_core.models.gist_model import tokens_in_prompt
+from gist_core.models.tokens import tokens_in_prompt
 from tests.e2e.project import SMALL, compose, copy_project, run
 
 TRAINED = ["pos_control", "neg_control", "gist-1"]
