@@ -12,18 +12,23 @@ import pytest
 from tests.flows.conftest import Server
 
 
+def at(address: str, *command: str) -> "subprocess.CompletedProcess[str]":
+    """`python -m flows COMMAND` with the address of a server."""
+    return subprocess.run(
+        [sys.executable, "-m", "flows", *command],
+        env=os.environ | {"PREFECT_API_URL": address},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize("command", [["status"], ["cancel", "abc"], ["run", "sources"]])
 def test_no_server_is_a_message(command: list[str]) -> None:
     with socket.socket() as taken:  # bound, but nobody listens
         taken.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{taken.getsockname()[1]}/api"
-        done = subprocess.run(
-            [sys.executable, "-m", "flows", *command],
-            env=os.environ | {"PREFECT_API_URL": address},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = at(address, *command)
     assert done.returncode == 2
     assert f"no Prefect server answers at {address}" in done.stderr
     assert "Traceback" not in done.stderr
@@ -52,13 +57,7 @@ def test_an_address_that_is_no_api_and_a_server_that_wants_a_password_are_messag
             (base, f"what answers at {base} is no Prefect API (404); its address ends in /api"),
             (f"{base}/api", f"the Prefect server at {base}/api refuses us (401): set PREFECT_API_AUTH_STRING"),
         ):
-            done = subprocess.run(
-                [sys.executable, "-m", "flows", *command],
-                env=os.environ | {"PREFECT_API_URL": address},
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            done = at(address, *command)
             assert done.returncode == 2
             assert message in done.stderr
             assert len(done.stderr.splitlines()) == 1
