@@ -9,6 +9,7 @@ from tqdm import tqdm
 from transformers import DynamicCache
 
 from gist_core.cache.gist_cache import CacheOrigin, GistCache, Keeps
+from gist_core.models.attention import CACHE_NAME
 from gist_core.models.gist_model import GistModel
 from gist_core.models.tokens import as_texts
 
@@ -99,8 +100,8 @@ def _decode(gist_model: GistModel, batch: Any, positions: torch.Tensor) -> tuple
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,
         position_ids=positions,
-        past_key_values=cache,
         use_cache=True,
+        **{CACHE_NAME: cache},
     )
     return cache, None
 

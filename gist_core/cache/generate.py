@@ -11,6 +11,7 @@ from gist_core.cache.compress import origin_of
 from gist_core.cache.encoder import encode_with_cache
 from gist_core.cache.gist_cache import GistCache
 from gist_core.masks import Bounds
+from gist_core.models.attention import CACHE_NAME
 from gist_core.models.gist_model import GistModel, without_unset
 from gist_core.models.tokens import as_texts
 
@@ -78,7 +79,7 @@ def continuation(gist_model: GistModel, cache: GistCache, inputs: Sequence[str],
     copies: how often each cached row is needed (beams, samples); `generate` repeats its inputs by itself, but not a cache
         that is handed in.
 
-    Returns: for a decoder input_ids, attention_mask, position_ids and past_key_values; for an encoder-decoder
+    Returns: for a decoder input_ids, attention_mask, position_ids and the key-value cache; for an encoder-decoder
     encoder_outputs and attention_mask, the encoder having read the inputs.
     """
     if gist_model.is_encoder_decoder:
@@ -90,7 +91,7 @@ def continuation(gist_model: GistModel, cache: GistCache, inputs: Sequence[str],
         "input_ids": batch.input_ids,
         "attention_mask": torch.cat([cache.mask.long(), batch.attention_mask], dim=1),
         "position_ids": offsets + (batch.attention_mask.cumsum(dim=1) - 1).clamp(min=0),
-        "past_key_values": cache.repeat(copies).as_dynamic_cache(),
+        CACHE_NAME: cache.repeat(copies).as_dynamic_cache(),
     }
 
 

@@ -28,11 +28,14 @@ from transformers.masking_utils import (
     bidirectional_mask_function,
     causal_mask_function,
 )
+from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from gist_core.masks import Bounds, Condition, GistSpan, cross_bounds, decoder_bounds, encoder_bounds, find_gist_span
 
 SUPPORTED_IMPLEMENTATIONS = ("sdpa", "eager", "flex_attention")
 SUPPORTED_ENCODER_DECODERS = ("t5", "mt5", "umt5")
+# What models call their key-value cache, as an argument and in their output: `cache` since transformers 5.24.
+CACHE_NAME = "cache" if "cache" in BaseModelOutputWithPast.__dataclass_fields__ else "past_key_values"
 PACKED_KEYS = ("first_visible", "encoder_first", "encoder_end", "decoder_first", "cross_first", "cross_end")
 
 
@@ -160,7 +163,7 @@ class _DecoderHooks(_Hooks):
         _decoder_ran.set(True)
         input_ids = _input_ids(args, kwargs)
         first_visible = kwargs.pop("first_visible", None)
-        cache = kwargs.get("past_key_values")
+        cache = kwargs.get(CACHE_NAME, kwargs.get("past_key_values"))
         _refuse_prepared_mask(kwargs.get("attention_mask"))
         batch, length = input_ids.shape
         if module.config._attn_implementation == "flex_attention" and input_ids.is_cuda and length > 1:  # type: ignore[union-attr]
@@ -192,7 +195,7 @@ class _DecoderHooks(_Hooks):
     def after(self, module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
         layout = _active.get()
         _active.set(None)
-        cache = getattr(output, "past_key_values", None)
+        cache = getattr(output, CACHE_NAME, None)
         if layout is None or cache is None:
             return
         assert layout.self_ is not None
@@ -269,8 +272,8 @@ def encoder_continues_from(cache: Cache) -> Iterator[None]:
     """A T5 encoder called herein reads from and appends to a cache, and its tokens see all of it: what they must not see
     is not there any more.
 
-    `T5Stack` drops `past_key_values` for encoders, but its attention layers still take them, with the right offset of the
-    relative position bias.
+    `T5Stack` drops an encoder's cache, but its attention layers still take one, with the right offset of the relative
+    position bias.
     """
     layout, handed_in = _active.set(_Layout()), _encoder_cache.set(cache)
     try:
@@ -282,7 +285,7 @@ def encoder_continues_from(cache: Cache) -> Iterator[None]:
 
 def _hand_in_cache(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]] | None:
     cache = _encoder_cache.get()
-    return None if cache is None else (args, kwargs | {"past_key_values": cache})
+    return None if cache is None else (args, kwargs | {CACHE_NAME: cache})
 
 
 def _input_ids(args: tuple, kwargs: dict[str, Any]) -> torch.Tensor:

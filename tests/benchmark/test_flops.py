@@ -83,12 +83,12 @@ def t5(request):
 def test_the_decoder_formula_is_what_torch_counts(decoder, cached, new, batch, keep):
     import torch
 
+    from gist_core.models.attention import CACHE_NAME
+
     arguments = {"use_cache": True}
     if cached:
         with torch.no_grad():
-            arguments["past_key_values"] = decoder(
-                torch.ones(batch, cached, dtype=torch.long), use_cache=True
-            ).past_key_values
+            arguments[CACHE_NAME] = decoder(torch.ones(batch, cached, dtype=torch.long), use_cache=True)[CACHE_NAME]
     if keep:
         arguments["logits_to_keep"] = keep
     measured = counted(lambda: decoder(torch.ones(batch, new, dtype=torch.long), **arguments))

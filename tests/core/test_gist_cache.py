@@ -18,6 +18,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from gist_core.cache import GistCache, compress, generate, load_cache, save_cache
 from gist_core.models import attention
+from gist_core.models.attention import CACHE_NAME
 from gist_core.models.gist_model import GistModel
 from tests.tiny import FAMILIES, tiny_gist_model
 
@@ -465,10 +466,7 @@ def test_texts_may_stand_in_anything_that_holds_them() -> None:
 
 def test_a_kv_cache_from_elsewhere_is_refused() -> None:
     gist_model = model("llama", 2)
-    foreign = (
-        tiny_gist_model("llama", "pos_control", 2)
-        .model(input_ids=torch.tensor([[5, 6]]), use_cache=True)
-        .past_key_values
-    )
+    other = tiny_gist_model("llama", "pos_control", 2)
+    foreign = other.model(input_ids=torch.tensor([[5, 6]]), use_cache=True)[CACHE_NAME]
     with pytest.raises(ValueError, match="filled outside gist attention"):
-        gist_model.model(input_ids=torch.tensor([[7]]), past_key_values=foreign)
+        gist_model.model(input_ids=torch.tensor([[7]]), **{CACHE_NAME: foreign})
