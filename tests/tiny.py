@@ -24,6 +24,11 @@ DECODERS: dict[str, tuple[str, dict]] = {
     "gemma3": ("Gemma3TextConfig", _GROUPED | {"head_dim": 8, "sliding_window": WINDOW, "sliding_window_pattern": 2}),
     "gemma2": ("Gemma2Config", _GROUPED | {"head_dim": 8, "sliding_window": WINDOW}),  # eager alone, in transformers
     "phi": ("PhiConfig", _SMALL | {"max_position_embeddings": 1024, "dropout": 0.0}),
+    # Hands no argument that it does not know to its decoder.
+    "falcon": (
+        "FalconConfig",
+        {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "max_position_embeddings": 1024},
+    ),
     "gpt_neox": ("GPTNeoXConfig", _SMALL | {"max_position_embeddings": 1024, "dropout": 0.0}),
     # Its decoder is not its base model, which its own forward pass goes around.
     "opt": (

@@ -14,7 +14,19 @@ from typing import Any
 
 # Decoder families whose MLP is two plain layers. All others have a gated one: gate, up and down projection.
 PLAIN_MLP = {"apertus", "arcee", "biogpt", "bloom", "codegen", "falcon", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox"}
-PLAIN_MLP |= {"gpt_neox_japanese", "gptj", "mpt", "nemotron", "opt", "persimmon", "phi", "starcoder2", "xglm"}
+PLAIN_MLP |= {
+    "gpt_neox_japanese",
+    "gptj",
+    "jais2",
+    "mpt",
+    "nanochat",
+    "nemotron",
+    "opt",
+    "persimmon",
+    "phi",
+    "starcoder2",
+}
+PLAIN_MLP |= {"xglm"}
 KV_HEADS = ("num_key_value_heads", "num_kv_heads")
 
 
@@ -70,7 +82,9 @@ def shape_of(config: Any) -> DecoderShape | EncoderDecoderShape:
         )
     if hasattr(config, "get_text_config"):
         config = config.get_text_config()
-    for experts in ("num_local_experts", "num_experts", "n_routed_experts"):
+    if getattr(config, "kv_lora_rank", None):
+        raise ValueError(f"{config.model_type} has keys and values of low rank, for which there is no formula")
+    for experts in ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"):
         if getattr(config, experts, None):
             raise ValueError(
                 f"the FLOPs of a {config.model_type} with {experts} = {getattr(config, experts)} depend on the "
@@ -82,12 +96,16 @@ def shape_of(config: Any) -> DecoderShape | EncoderDecoderShape:
         raise ValueError(f"this {config.model_type} projects its embeddings; there is no formula for its FLOPs")
     widths = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
     intermediate = next((v for k in widths if (v := getattr(config, k, None))), 4 * hidden)
+    if not isinstance(intermediate, int):
+        raise ValueError(
+            f"the layers of this {config.model_type} have different widths; there is no formula for its FLOPs"
+        )
     one_for_all = getattr(config, "multi_query", False) and not getattr(config, "new_decoder_architecture", False)
     kv_heads = 1 if one_for_all else next((v for k in KV_HEADS if (v := getattr(config, k, None))), heads)
     return DecoderShape(
         layers=_size(config, "num_hidden_layers", "n_layer"),
         hidden=hidden,
-        intermediate=int(intermediate),
+        intermediate=intermediate,
         heads=heads,
         kv_heads=int(kv_heads),
         head_dim=int(getattr(config, "head_dim", None) or hidden // heads),
@@ -146,8 +164,8 @@ def encoder_decoder_flops(
 
 def _size(config: Any, *names: str) -> int:
     for name in names:
-        if getattr(config, name, None):
-            return int(getattr(config, name))
+        if isinstance(value := getattr(config, name, None), int) and value:
+            return value
     raise ValueError(
         f"the config of a {getattr(config, 'model_type', 'model')} has no {' or '.join(names)}; cannot count FLOPs"
     )

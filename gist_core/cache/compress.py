@@ -32,7 +32,8 @@ def compress(
 
     Raises:
         ValueError: no list of instructions, an empty one, one with the literal gist token or longer than the model's context,
-            another `keep`, a batch size below 1, or a model whose gist tokens were never trained to stand for the prompt.
+            another `keep`, a batch size below 1, or a model in training mode or whose gist tokens were never trained to
+            stand for the prompt.
     """
     instructions = as_texts(instructions, "instructions")
     if keep not in get_args(Keeps):
@@ -46,6 +47,7 @@ def compress(
             f"this model was trained under {gist_model.settings.condition!r}: its gist tokens do not hold the prompt. "
             "Use a model of a gist run"
         )
+    gist_model.require_eval()
     rows = [gist_model.encode_instruction(instruction) for instruction in instructions]
     gist_model.refuse_longer([*map(len, rows)], [f"prompt {number}" for number in range(1, len(rows) + 1)])
     if keep == "instruction":

@@ -30,9 +30,10 @@ def generate(
     Returns: token ids of the answers, shape (batch, new_tokens), padded on the right; `GistModel.decode` makes text of them.
 
     Raises:
-        ValueError: no inputs; several cached prompts, but not one for each input; a cache of another model; a batch size
-            below 1; an input that does not fit into the model's context between its prompt and its answer; or a
-            generate argument that cannot be served (see GistModel.generate_answers).
+        ValueError: no inputs; several cached prompts, but not one for each input; a cache of another model, or of whole
+            instructions for an encoder-decoder; a batch size below 1; an input that does not fit into the model's context
+            between its prompt and its answer; or a generate argument that reads the prompt or cannot be served (see
+            GistModel.generate_answers).
     """
     inputs = as_texts(inputs, "inputs")
     if batch_size < 1:
@@ -41,12 +42,18 @@ def generate(
         raise ValueError("no inputs to answer")
     generate_kwargs = without_unset(generate_kwargs)
     check_origin(gist_model, cache)
+    if gist_model.is_encoder_decoder and cache.keeps == "instruction":
+        raise ValueError(
+            "in an encoder-decoder the instruction sees the input or is not seen by the answer, so a cache of it cannot "
+            'answer as the full prompt does; compress with keep="gist"'
+        )
     if len(cache) not in (1, len(inputs)):
         raise ValueError(
             f"{len(cache)} cached prompts for {len(inputs)} inputs; give one prompt for each input, or one for all"
         )
     cache = cache.to(gist_model.device, gist_model.model.dtype)
     asked = gist_model.asked(generate_kwargs)
+    refuse_what_reads_the_prompt(asked, is_encoder_decoder=gist_model.is_encoder_decoder)
     copies = max(asked[key] or 1 for key in ("num_beams", "num_return_sequences"))
     answers = []
     for start in range(0, len(inputs), batch_size):
@@ -60,6 +67,20 @@ def generate(
     width = max(tokens.shape[1] for tokens in answers)
     pad = gist_model.tokenizer.pad_token_id
     return torch.cat([nn.functional.pad(tokens, (0, width - tokens.shape[1]), value=pad) for tokens in answers])
+
+
+def refuse_what_reads_the_prompt(asked: dict[str, Any], *, is_encoder_decoder: bool) -> None:
+    """Raises ValueError for options of `generate` that count or read the prompt's tokens, which a cache does not have."""
+    neutral = {"encoder_no_repeat_ngram_size": 0, "encoder_repetition_penalty": 1.0, "prefill_chunk_size": None}
+    if not is_encoder_decoder:
+        neutral |= {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "min_length": 0}
+    for name, value in neutral.items():
+        if asked.get(name) not in (None, value):
+            instead = "give min_new_tokens" if name == "min_length" else f"give {name}={value}"
+            raise ValueError(
+                f"{name}={asked[name]} reads the whole prompt, of which a cache has not the tokens: {instead}"
+                ", or answer without a cache (GistModel.generate_masked)"
+            )
 
 
 def check_origin(gist_model: GistModel, cache: GistCache) -> None:

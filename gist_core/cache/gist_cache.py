@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from transformers import DynamicCache
 
+from gist_core.masks import Condition, GistSpan, decoder_bounds
 from gist_core.models.attention import GistState
 
 Keeps = Literal["gist", "instruction"]
@@ -22,7 +23,7 @@ class CacheOrigin:
 
     model_fingerprint: str
     tokenizer: str
-    condition: str
+    condition: Condition
     num_gist_tokens: int
 
 
@@ -148,9 +149,11 @@ class GistCache:
         cache = DynamicCache()
         for layer, (keys, values) in enumerate(zip(self.keys, self.values, strict=True)):
             cache.update(keys.clone(), values.clone(), layer)
-        cache.gist_state = GistState(  # type: ignore[attr-defined]
-            torch.zeros_like(self.positions[:, 0]), self.positions
-        )
+        slots = self.positions.shape[1]
+        k = torch.full_like(self.prompt_tokens, self.origin.num_gist_tokens)
+        span = GistSpan(slots - k, torch.full_like(k, slots))
+        first = decoder_bounds(self.origin.condition, span, torch.tensor([[slots]], device=k.device)).first[:, 0]
+        cache.gist_state = GistState(first, self.positions)  # type: ignore[attr-defined]
         return cache
 
     def _map(self, function: Callable[[torch.Tensor], torch.Tensor], hashes: Sequence[str]) -> "GistCache":

@@ -53,17 +53,21 @@ class GistState:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Bounds of one forward pass. `self_`: decoder-only or encoder self-attention; the others are of a T5 decoder."""
+    """Bounds of one forward pass. `self_`: decoder-only or encoder self-attention; the next two are of a T5 decoder, the
+    others of a decoder: `afterwards` is what its next token may see, as GistState.first_visible."""
 
     self_: Bounds | None = None
     decoder_self: Bounds | None = None
     cross: Bounds | None = None
+    afterwards: torch.Tensor | None = None
     query_positions: torch.Tensor | None = None
     key_positions: torch.Tensor | None = None
 
 
 _active: ContextVar[_Layout | None] = ContextVar("gist_attention_layout", default=None)
+_packed_first: ContextVar[torch.Tensor | None] = ContextVar("gist_attention_packed_first", default=None)
 _decoder_ran: ContextVar[bool] = ContextVar("gist_attention_decoder_ran", default=False)
+_mask_made: ContextVar[bool] = ContextVar("gist_attention_mask_made", default=False)
 _encoder_alone: ContextVar[bool] = ContextVar("gist_attention_encoder_alone", default=False)
 _encoder_cache: ContextVar[Cache | None] = ContextVar("gist_attention_encoder_cache", default=None)
 
@@ -100,7 +104,9 @@ def attach_gist_attention(
                 f"no gist attention is known for the encoder of {model.config.model_type}; "
                 f"encoder-decoders that have it are {', '.join(SUPPORTED_ENCODER_DECODERS)}"
             )
-    elif "position_ids" not in inspect.signature(model.get_decoder().forward).parameters:
+    elif "position_ids" not in inspect.signature(model.get_decoder().forward).parameters or getattr(
+        model.config, "alibi", False
+    ):
         raise ValueError(
             f"{model.config.model_type} takes no position_ids (it counts cache slots), so nothing can follow a compressed "
             "prompt at its own position; take a decoder with rotary or learned positions"
@@ -140,19 +146,21 @@ class _Hooks:
 
 class _DecoderHooks(_Hooks):
     """Hooks on the decoder itself (e.g. LlamaModel), so that a call that goes past the language-model head is masked too;
-    and on the whole model, to see that its own call came through the decoder."""
+    and on the whole model, to take the bounds of packed rows and see that its own call came through the decoder."""
 
     def register(self, model: PreTrainedModel) -> list[RemovableHandle]:
         decoder = model.get_decoder()
         return [
             decoder.register_forward_pre_hook(self.before, with_kwargs=True),
             decoder.register_forward_hook(self.after, with_kwargs=True, always_call=True),
-            model.register_forward_pre_hook(self.before_model),
+            model.register_forward_pre_hook(self.before_model, with_kwargs=True),
             model.register_forward_hook(self.after_model),
         ]
 
-    def before_model(self, module: nn.Module, args: tuple) -> None:
+    def before_model(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         _decoder_ran.set(False)
+        _packed_first.set(kwargs.pop("first_visible", None))  # not every model would hand it to its decoder
+        return args, kwargs
 
     def after_model(self, module: nn.Module, args: tuple, output: Any) -> None:
         if not _decoder_ran.get():
@@ -162,7 +170,8 @@ class _DecoderHooks(_Hooks):
         _require_wrapped(module)
         _decoder_ran.set(True)
         input_ids = _input_ids(args, kwargs)
-        first_visible = kwargs.pop("first_visible", None)
+        first_visible = _packed_first.get()
+        _packed_first.set(None)
         cache = kwargs.get(CACHE_NAME, kwargs.get("past_key_values"))
         _refuse_prepared_mask(kwargs.get("attention_mask"))
         batch, length = input_ids.shape
@@ -171,9 +180,11 @@ class _DecoderHooks(_Hooks):
             kwargs.setdefault("kernel_options", {"BACKEND": "TRITON"})
         past = 0 if cache is None else int(cache.get_seq_length())
         state: GistState | None = getattr(cache, "gist_state", None) if past else None
+        afterwards = None
         if first_visible is None:
             if state is not None:
-                first_visible = state.first_visible[:, None].expand(batch, length)
+                afterwards = state.first_visible
+                first_visible = afterwards[:, None].expand(batch, length)
             elif self.condition == "pos_control":
                 return args, kwargs  # the stock model
             elif past:
@@ -181,26 +192,34 @@ class _DecoderHooks(_Hooks):
                     "this cache was filled outside gist attention, so what its slots may show is not known"
                 )
             else:
-                queries = torch.arange(length, device=input_ids.device)[None]
-                first_visible = decoder_bounds(self.condition, self.span(input_ids), queries).first
+                queries = torch.arange(length + 1, device=input_ids.device)[None]
+                bounds = decoder_bounds(self.condition, self.span(input_ids), queries).first
+                first_visible, afterwards = bounds[:, :-1], bounds[:, -1]
         positions = kwargs.get("position_ids")
         if positions is None:
             positions = torch.arange(past, past + length, device=input_ids.device)[None]
         positions = positions.expand(batch, length)
         # Assisted decoding takes rejected tokens back out of the cache, and nobody tells its state.
         key_positions = positions if state is None else torch.cat([state.positions[:, :past], positions], dim=1)
-        _active.set(_Layout(Bounds(first_visible), query_positions=positions, key_positions=key_positions))
+        _mask_made.set(False)
+        _active.set(
+            _Layout(
+                Bounds(first_visible), afterwards=afterwards, query_positions=positions, key_positions=key_positions
+            )
+        )
         return args, kwargs
 
     def after(self, module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
         layout = _active.get()
         _active.set(None)
-        cache = getattr(output, CACHE_NAME, None)
-        if layout is None or cache is None:
+        if layout is None or output is None:  # the stock model, or an error under way
             return
-        assert layout.self_ is not None
-        assert layout.key_positions is not None
-        cache.gist_state = GistState(layout.self_.first[:, -1], layout.key_positions)
+        if not _mask_made.get():
+            raise RuntimeError(f"{type(module).__name__} makes its attention mask by itself, so nothing was masked")
+        cache = getattr(output, CACHE_NAME, None)
+        if cache is not None and layout.afterwards is not None:
+            assert layout.key_positions is not None
+            cache.gist_state = GistState(layout.afterwards, layout.key_positions)
 
 
 class _EncoderDecoderHooks(_Hooks):
@@ -327,6 +346,7 @@ def _with_layout(original: Callable) -> Callable:
         layout = _active.get()
         if layout is None:
             return original(**kwargs)
+        _mask_made.set(True)
         mask_function, config = kwargs["mask_function"], kwargs["config"]
         bounds = layout.self_
         if config.is_encoder_decoder and config.is_decoder:

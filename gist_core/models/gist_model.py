@@ -143,8 +143,15 @@ class GistModel:
 
     @property
     def max_tokens(self) -> int | None:
-        """The most positions that the model knows, prompt and answer together; None where positions are relative (T5)."""
-        return getattr(self.model.config, "max_position_embeddings", None)
+        """The most positions that the model knows, prompt and answer together; None where positions are relative (T5).
+
+        Of "longrope" models (Phi-3) those of the short kind: beyond them all positions of a batch change, also the cached.
+        """
+        config = self.model.config
+        rope = getattr(config, "rope_parameters", None) or {}
+        if rope.get("rope_type") == "longrope":
+            return rope.get("original_max_position_embeddings") or config.original_max_position_embeddings
+        return getattr(config, "max_position_embeddings", None)
 
     def refuse_longer(self, lengths: Sequence[int], what: Sequence[str]) -> None:
         """Raises ValueError for sequences of more tokens than the model has positions for: beyond them it answers, if at
@@ -169,6 +176,13 @@ class GistModel:
             )
         new = NEW_TOKENS if asked["max_new_tokens"] is None else asked["max_new_tokens"]
         self.refuse_longer([tokens + new for tokens in prompt_tokens], what)
+
+    def require_eval(self) -> None:
+        """Raises ValueError for a model in training mode, whose dropout makes every answer another one."""
+        if self.model.training:
+            raise ValueError(
+                "the model is in training mode, so dropout would change its answers; call model.eval() first"
+            )
 
     @property
     def device(self) -> torch.device:
@@ -240,8 +254,9 @@ class GistModel:
         Returns: token ids of the answers alone, shape (batch, new_tokens), padded on the right.
 
         Raises:
-            ValueError: `use_cache=False` or `return_dict_in_generate=True`.
+            ValueError: `use_cache=False` or `return_dict_in_generate=True`, or a model in training mode.
         """
+        self.require_eval()
         asked = self.asked(generate_kwargs)
         if asked["use_cache"] is False or asked["return_dict_in_generate"]:
             raise ValueError(

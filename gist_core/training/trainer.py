@@ -20,6 +20,7 @@ class GistTrainer(Trainer):
     def __init__(self, *, gist_token_id: int, teacher: Teacher | None = None, **kwargs: Any) -> None:
         super().__init__(compute_loss_func=self._loss, **kwargs)
         assert isinstance(self.model, PreTrainedModel)
+        self._loss_shifts_labels = False  # ours are shifted already: Trainer would not count one in the first slot
         self._gist_token_id = gist_token_id
         self._teacher = teacher
         self._labelled: torch.Tensor | None = None

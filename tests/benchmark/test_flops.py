@@ -173,6 +173,11 @@ def test_what_the_formula_cannot_count_is_refused():
         shape_of(SimpleNamespace(model_type="mixtral", num_experts=8))
     with pytest.raises(ValueError, match="has no num_hidden_layers or n_layer"):
         shape_of(SimpleNamespace(model_type="odd", hidden_size=8, num_attention_heads=2))
+    sizes = {"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 2, "vocab_size": 9}
+    with pytest.raises(ValueError, match="layers of this gemma3n have different widths"):
+        shape_of(SimpleNamespace(model_type="gemma3n", intermediate_size=[16, 32], **sizes))
+    with pytest.raises(ValueError, match="keys and values of low rank"):
+        shape_of(SimpleNamespace(model_type="minicpm3", kv_lora_rank=4, **sizes))
 
 
 needs_release = pytest.mark.skipif(not RELEASE.exists(), reason="needs the released measurements in ../shared/data")

@@ -176,6 +176,11 @@ def test_an_attention_implementation_that_cannot_carry_the_mask_is_refused(famil
     ("config_class", "arguments", "message"),
     [
         ("MptConfig", {"d_model": 32, "n_heads": 4, "n_layers": 2}, "mpt takes no position_ids"),
+        (
+            "FalconConfig",
+            {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "alibi": True},
+            "falcon takes no position_ids",
+        ),
         ("LongT5Config", {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}, "encoder of longt5"),
     ],
 )
@@ -213,6 +218,33 @@ def test_it_shows_when_a_model_goes_around_the_decoder_that_is_masked(monkeypatc
     attention.attach_gist_attention(model, condition="gist", gist_token_id=5, num_gist_tokens=1)
     with pytest.raises(RuntimeError, match="nothing was masked"):
         model(input_ids=torch.tensor([[3, 4, 5, 6]]))
+
+
+def test_it_shows_when_a_model_makes_its_mask_by_itself() -> None:
+    config = transformers.OpenAIGPTConfig(vocab_size=260, n_embd=32, n_layer=2, n_head=4)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    attention.attach_gist_attention(model, condition="gist", gist_token_id=5, num_gist_tokens=1)
+    with pytest.raises(RuntimeError, match="makes its attention mask by itself, so nothing was masked"):
+        model(input_ids=torch.tensor([[3, 4, 5, 6]]))
+
+
+@pytest.mark.parametrize("condition", masks.CONDITIONS)
+@pytest.mark.parametrize("family", DECODERS)
+def test_a_pass_may_end_at_any_token_from_the_last_gist_token_on(family: str, condition: str) -> None:
+    """What is left of the prompt then sees no more than in one pass: a gist token sees the instruction, what follows not."""
+    gist_model, _ = pair(family, condition, 2)
+    head, tail = gist_model.encode_instruction("Sort the list."), gist_model.encode_input("pear, fig")
+    whole = torch.tensor([head + tail])
+    with torch.inference_mode():
+        expected = gist_model.model(input_ids=whole).logits
+        for length in (len(head), len(head) + 1, len(head) + 3):
+            begun = gist_model.model(input_ids=whole[:, :length], use_cache=True)
+            rest = gist_model.model(
+                input_ids=whole[:, length:],
+                position_ids=torch.arange(length, whole.shape[1])[None],
+                **{attention.CACHE_NAME: begun[attention.CACHE_NAME]},
+            )
+            torch.testing.assert_close(rest.logits, expected[:, length:], atol=1e-4, rtol=1e-4)
 
 
 def test_a_mask_that_is_already_expanded_is_refused() -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from gist_core.cache import GistCache, compress, generate, load_cache, save_cache
+from gist_core.masks import CONDITIONS
 from gist_core.models import attention
 from gist_core.models.attention import CACHE_NAME
 from gist_core.models.gist_model import GistModel
@@ -244,15 +245,26 @@ def test_generation_leaves_the_cache_as_it_was() -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, cache.keys, strict=True))
 
 
-def test_an_instruction_cache_of_pos_control_equals_the_full_prompt() -> None:
-    for family in ("llama", "mistral", "gemma3"):
-        gist_model = tiny_gist_model(family, "pos_control", 1)
+@pytest.mark.parametrize("family", ["llama", "mistral", "gemma3"])
+def test_an_instruction_cache_equals_the_full_prompt_in_every_condition(family: str) -> None:
+    answers = []
+    for condition in CONDITIONS:
+        gist_model = tiny_gist_model(family, condition, 2)
         cache = compress(gist_model, [p[0] for p in MIXED], keep="instruction")
         assert cache.compression_factors == [1.0] * len(MIXED)
         found = generate(gist_model, cache, [p[1] for p in MIXED], max_new_tokens=8)
         assert torch.equal(
             found, gist_model.generate_masked([p[0] for p in MIXED], [p[1] for p in MIXED], max_new_tokens=8)
         )
+        answers.append(found)
+    if family != "gemma3":  # whose tiny one answers alike whatever it sees
+        assert len({str(tokens.tolist()) for tokens in answers}) == len(CONDITIONS)
+
+
+def test_an_instruction_cache_of_an_encoder_decoder_is_for_timing_alone() -> None:
+    cache = compress(model("t5", 2), ["Sort."], keep="instruction")
+    with pytest.raises(ValueError, match='compress with keep="gist"'):
+        generate(model("t5", 2), cache, ["b, a"])
 
 
 def test_sizes_are_counted() -> None:
@@ -419,6 +431,55 @@ def test_prompts_beyond_the_models_context_are_refused(family: str) -> None:
     with pytest.raises(ValueError, match="max_length=300 counts padding and nothing that is cached"):
         model(family, 2).generate_masked(["Sort."], ["b"], max_length=300)
     compress(model("t5", 2), ["a" * 1024])
+
+
+def test_long_rotary_models_have_the_context_before_their_positions_change() -> None:
+    gist_model = tiny_gist_model("llama", "gist", 2)
+    assert gist_model.max_tokens == 1024
+    gist_model.model.config.rope_parameters = {"rope_type": "longrope", "original_max_position_embeddings": 64}
+    assert gist_model.max_tokens == 64
+    gist_model.model.config.rope_parameters = {"rope_type": "longrope"}
+    gist_model.model.config.original_max_position_embeddings = 128  # where Phi-3 has it
+    assert gist_model.max_tokens == 128
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("repetition_penalty", 1.3),
+        ("no_repeat_ngram_size", 2),
+        ("min_length", 30),
+        ("encoder_no_repeat_ngram_size", 2),
+        ("encoder_repetition_penalty", 1.3),
+        ("prefill_chunk_size", 4),
+    ],
+)
+def test_options_that_read_the_prompt_are_refused_where_a_cache_has_not_its_tokens(
+    family: str, option: str, value: Any
+) -> None:
+    gist_model = model(family, 2)
+    cache = compress(gist_model, ["Sort."])
+    if family == "t5" and "encoder" not in option and option != "prefill_chunk_size":  # of the answer alone
+        answers = gist_model.generate_masked(["Sort."], ["b"], **{option: value})
+        assert torch.equal(generate(gist_model, cache, ["b"], **{option: value}), answers)
+        return
+    for options in ({option: value}, {"generation_config": GenerationConfig(**{option: value})}):
+        with pytest.raises(ValueError, match=f"{option}={value} reads the whole prompt"):
+            generate(gist_model, cache, ["b"], **options)
+
+
+def test_a_model_in_training_mode_is_refused() -> None:
+    gist_model = tiny_gist_model("llama", "gist", 2)
+    cache = compress(gist_model, ["Sort."])
+    gist_model.model.train()
+    for call in (
+        lambda: compress(gist_model, ["Sort."]),
+        lambda: generate(gist_model, cache, ["b"]),
+        lambda: gist_model.generate_masked(["Sort."], ["b"]),
+    ):
+        with pytest.raises(ValueError, match=r"in training mode.*model\.eval\(\)"):
+            call()
 
 
 def test_a_control_has_no_gist_to_keep() -> None:

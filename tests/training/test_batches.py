@@ -1,14 +1,18 @@
 """Padded, grouped and packed batches are the same training; the plan of batches depends on content only."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import TrainingArguments
 
 from gist_core.masks import CONDITIONS
 from gist_core.models.gist_model import GistModel
 from gist_core.training.collate import IGNORED, Collator
 from gist_core.training.examples import Batching, Example, Limits, make_examples, plan_micro_batches
+from gist_core.training.trainer import GistTrainer
 from tests.tiny import tiny_gist_model
 
 ROWS = [
@@ -74,7 +78,7 @@ def test_rows_tokenised_together_are_those_tokenised_alone(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-@pytest.mark.parametrize("family", ["llama", "gemma3", "gpt_neox", "opt", "t5", "t5_v1_1"])
+@pytest.mark.parametrize("family", ["llama", "gemma3", "gpt_neox", "opt", "falcon", "t5", "t5_v1_1"])
 def test_packed_grouped_and_padded_batches_give_the_same_loss_and_gradients(family: str, condition: str) -> None:
     # In double precision: only the norms, which transformers keeps in single precision, round.
     gist_model = tiny_gist_model(family, condition, 2, dtype=torch.float64)
@@ -105,6 +109,15 @@ def test_it_shows_when_documents_of_a_packed_row_see_each_other() -> None:
         batch["first_visible"] = torch.zeros_like(batch["first_visible"])
         wrong = gist_model.model(**batch).logits[labels != IGNORED]
     assert float((right - wrong).abs().max()) > 0.1
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_the_loss_is_averaged_over_every_label_one_in_the_first_slot_too(family: str, tmp_path: Path) -> None:
+    """A row of neg_control may begin with its answer: what is hidden is left out, and the rest may be one token."""
+    arguments = TrainingArguments(str(tmp_path), use_cpu=True, report_to=[])
+    trainer = GistTrainer(model=tiny_gist_model(family, "neg_control", 1).model, args=arguments, gist_token_id=259)
+    labels = torch.tensor([[5, 6, IGNORED], [IGNORED, 7, 8]])
+    assert trainer._get_num_items_in_batch([{"labels": labels}], torch.device("cpu")) == 4
 
 
 def test_labels_are_the_answer_and_its_end() -> None:
