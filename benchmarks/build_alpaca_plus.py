@@ -86,7 +86,7 @@ def measure(sources: Path, out: Path) -> dict[str, float]:
     manifest, build = build_from_folder(sources)
     write_splits(out, build)
     build_s, build_cpu_s = time.perf_counter() - wall, time.process_time() - cpu
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
     wall = time.perf_counter()
     facts_of(manifest, build, {})

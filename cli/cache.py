@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gist_core.models.gist_model import GistModel
 
 ModelOption = Annotated[Path, typer.Option("--model", help="Folder of a trained gist model")]
-DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; default: a GPU if there is one")]
+DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; default: a CUDA GPU if there is one")]
 DEFAULT_MODEL = Path("data/models/gist-1")
 
 
@@ -99,7 +99,9 @@ def _load(model: Path, device: str | None) -> "GistModel":
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # of a build without CUDA
         gpus = ", ".join(f"cuda:{index}" for index in range(torch.cuda.device_count()))
-        raise ValueError(f"--device {device} cannot be used: {error}; here are cpu{gpus and f', {gpus}'}") from None
+        raise ValueError(
+            f"--device {device} cannot be used: {str(error).splitlines()[0]}; here are cpu{gpus and f', {gpus}'}"
+        ) from None
     return GistModel.from_pretrained(model, device=device)
 
 

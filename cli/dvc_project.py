@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from gist_core.lineage.store import FolderStore, ObjectStore
+from gist_core.lineage.yaml12 import parse_yaml
 
 
 def declared_outs(root: Path) -> dict[str, list[str]]:
@@ -12,16 +13,14 @@ def declared_outs(root: Path) -> dict[str, list[str]]:
     Raises:
         ValueError: dvc.yaml, or a file that its templates name, cannot be read.
     """
-    import yaml
     from dvc.dvcfile import load_file
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     try:
         for name in ("dvc.yaml", "params.yaml"):
-            # DVC's parser is C and ends the process where this one raises RecursionError.
-            yaml.safe_load((root / name).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError, RecursionError) as error:
+            parse_yaml((root / name).read_text(encoding="utf-8"))  # DVC's own parser may end the process
+    except (ValueError, OSError) as error:
         raise ValueError(f"{name} cannot be read: {' '.join(str(error).split())}") from None
     try:
         with Repo(str(root)) as repo:

@@ -80,6 +80,8 @@ def run_in_group(
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(POLL_SECONDS)
     reader.join(timeout=2.0)
+    if not reader.is_alive():  # else something outlived the group, and holds the pipe
+        process.stdout.close()
     deliver()
     return Outcome(ended, process.returncode, tuple(tail), time.monotonic() - started)
 
@@ -121,7 +123,7 @@ def stop_group(process: "subprocess.Popen[str]", grace_s: float = GRACE_SECONDS)
     with contextlib.suppress(psutil.Error):
         descendants = psutil.Process(process.pid).children(recursive=True)
     if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS permits it to no group of ended ones
             os.killpg(process.pid, signal.SIGTERM)
         for descendant in descendants:  # those in sessions of their own, too
             with contextlib.suppress(psutil.Error):

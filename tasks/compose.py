@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from gist_core.lineage.yaml12 import parse_yaml
 from tasks.params import load_params
 from tasks.pins import as_written, pins
 
@@ -41,11 +42,14 @@ def compose_params(
         params = load_params(composed, called="what this composes")
         if pinned and (found := pins(params, conf.parent)):
             compose_and_dump(composed, str(conf.resolve()), None, "config", "", [*overrides, *found])
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        composed.unlink(missing_ok=True)
+        raise ValueError(f"a file in {conf} cannot be read as YAML: {' '.join(str(error).split())}") from None
     except (DvcException, HydraException, ValueError) as error:
         composed.unlink(missing_ok=True)
         hint = "a value with a letter beyond ASCII or an apostrophe needs quotes of its own: 'KEY=\"VALUE\"'"
         raise ValueError(f"{error}\n{hint}" if isinstance(error, OverrideParseException) else f"{error}") from None
-    after = _leaves(yaml.safe_load(composed.read_text("utf-8")))
+    after = _leaves(parse_yaml(composed.read_text("utf-8")))
     before = _leaves(as_written(output))  # nothing where there was none, or one that this puts right
     composed.replace(output)
     return [

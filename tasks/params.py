@@ -3,12 +3,13 @@
 Composed from conf/ by `gist params`; see conf/config.yaml for what each group means."""
 
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from gist_core.lineage.yaml12 import parse_yaml
 from tasks.sections import (
     BaselineParams,
     BenchmarkParams,
@@ -69,7 +70,11 @@ class Params(Section):
         ]
         if "pos_control" in self.judged_runs:
             problems.append("judged_runs names pos_control, which every run is judged against; take it out")
-        problems += [f"{name} is both under runs: and under baselines:" for name in self.baselines if name in self.runs]
+        problems += [
+            f"{one} and {other} are the same name where case does not count, as on macOS: their folders would be one"
+            for one, other in combinations(answering, 2)
+            if one.casefold() == other.casefold()
+        ]
         if self.human_eval.run not in self.judged_runs:
             problems.append(
                 f"human_eval.run is {self.human_eval.run!r}, which is not under judged_runs "
@@ -131,13 +136,13 @@ def load_params(path: Path = Path("params.yaml"), *, called: str | None = None) 
             to be given; all of them are named.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(
             f"{path} does not exist here; run this from the project's root, or `gist params` to make it"
         ) from None
-    except (yaml.YAMLError, ValueError) as error:  # no UTF-8, or no date
-        raise ValueError(f"{path} is not valid YAML: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
     lines = [
         f"  {key} is for you to give: {key}={key.rpartition('.')[2].upper()} (got '???')" for key in _not_given(raw)
     ]

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from gist_core.data.sources import folder_names
 from gist_core.lineage.hashing import sha256_of_json, sha256_of_path
+from gist_core.lineage.yaml12 import parse_yaml
 from tasks.params import Params
 from tasks.sections import DataParams
 
@@ -77,8 +76,8 @@ def _names(data: Mapping[str, Any]) -> list[Any]:
 def as_written(params: Path) -> dict[str, Any]:
     """params.yaml as far as it can be read."""
     try:
-        read = yaml.safe_load(params.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        read = parse_yaml(params.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
     return read if isinstance(read, dict) else {}
 

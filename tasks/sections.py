@@ -14,10 +14,12 @@ Condition = Literal["gist", "pos_control", "neg_control"]
 Split = Literal["seen", "unseen", "human"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # a dot would part the keys that DVC reads
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # strict: nothing is taken for something else (true for 1, '4' for 4), or dvc.lock would say another value.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class ColumnParams(Section):
@@ -58,7 +60,7 @@ class DataParams(Section):
     num_seen: PositiveInt
     num_unseen: PositiveInt
     num_dev: int = Field(default=0, ge=0)
-    seed: int = 0
+    seed: Seed = 0
     content: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
     @model_validator(mode="after")
@@ -115,7 +117,7 @@ class TrainParams(Section):
     batching: Literal["padded", "grouped", "packed"]
     save_every: PositiveInt
     log_every: PositiveInt
-    seed: int
+    seed: Seed
     bf16: bool = False
     select: Literal["last", "dev_loss"] = "last"
 
@@ -168,7 +170,7 @@ class RunParams(Section):
     frozen_layers: PositiveInt | None = None
     steps: PositiveInt | None = None
     learning_rate: float | None = Field(default=None, gt=0)
-    seed: int | None = None
+    seed: Seed | None = None
 
     @model_validator(mode="after")
     def _gist_only(self) -> "RunParams":
@@ -210,14 +212,14 @@ class GenerateParams(Section):
 
 class RougeParams(Section):
     resamples: PositiveInt
-    seed: int
+    seed: Seed
     processes: PositiveInt
 
 
 class JudgePrices(Section):
     """US dollars per million tokens. as_of: the day they were looked up."""
 
-    as_of: date
+    as_of: Annotated[date, Field(strict=False)]  # a text in YAML
     input_usd_per_million: float = Field(ge=0)
     output_usd_per_million: float = Field(ge=0)
     batch_factor: float = Field(default=0.5, ge=0, le=1)
@@ -233,7 +235,7 @@ class JudgePrices(Section):
 class JudgeParams(Section):
     provider: Literal["reference_rule", "openai"]
     protocol: Literal["paper", "strict"] = "strict"
-    seed: int = 0
+    seed: Seed = 0
     resamples: PositiveInt = 1000
     model: str | None = None
     base_url: str | None = None
@@ -275,7 +277,7 @@ class HumanEvalParams(Section):
     items: PositiveInt
     annotators: PositiveInt
     resamples: PositiveInt = 1000
-    seed: int
+    seed: Seed
 
 
 class BenchmarkParams(Section):
@@ -285,7 +287,7 @@ class BenchmarkParams(Section):
     warmup: int = Field(ge=0)
     repeats: PositiveInt
     resamples: PositiveInt
-    seed: int
+    seed: Seed
 
 
 class ReportParams(Section):

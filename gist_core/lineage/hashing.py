@@ -9,11 +9,13 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 CHUNK_BYTES = 1 << 20
+NOT_COUNTED = ("*.pyc", ".gitignore", ".DS_Store", "._*", ".*.sw?")  # of folders' files, as in .dvcignore
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,8 @@ def digest_path(path: Path) -> Artifact:
 def files_under(folder: Path) -> list[str]:
     """Relative paths of the files of a folder that count, sorted.
 
-    As in .dvcignore, `__pycache__`, `.pyc` and `.gitignore` do not: DVC itself adds lines to the latter beside outs,
-    in the order in which stages happen to end.
+    As in .dvcignore, `__pycache__` and NOT_COUNTED do not: compiled code, what a Finder or an editor puts beside a file,
+    and `.gitignore`, to which DVC itself adds lines beside outs, in the order in which stages happen to end.
 
     Raises:
         ValueError: a folder in it is a link. What is read through it would stand in no statement.
@@ -94,7 +96,7 @@ def files_under(folder: Path) -> list[str]:
                 f"{link} is a link to a folder ({link.readlink()}), whose files no hash would cover; "
                 "put the files themselves there, or declare the folder that it points to"
             )
-        counted = (Path(parent, name) for name in files if not name.endswith(".pyc") and name != ".gitignore")
+        counted = (Path(parent, name) for name in files if not any(fnmatchcase(name, left) for left in NOT_COUNTED))
         names += [file.relative_to(folder).as_posix() for file in counted if file.is_file()]
     return sorted(names)
 

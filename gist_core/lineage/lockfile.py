@@ -8,9 +8,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from gist_core.lineage.yaml12 import parse_yaml
 
 LOCK = Path("dvc.lock")
 _EXPONENT = re.compile(r"(.*[:-] )([-+.0-9]+e[-+]?[0-9]+)")
@@ -50,13 +50,7 @@ def parse_lock(text: str) -> dict[str, LockedStage]:
     Raises:
         ValueError: it is not a dvc.lock of schema 2.0; the message says where.
     """
-    try:
-        raw = YAML(typ="safe", pure=True).load(text)  # YAML 1.2, as DVC reads it; in C, deep nesting ends the process
-    except MarkedYAMLError as error:
-        line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
-        raise ValueError(f"it is not YAML: {error.problem or error.context}{line}") from None
-    except (YAMLError, ValueError, LookupError, RecursionError, OverflowError) as error:
-        raise ValueError(f"it is not YAML: {' '.join(str(error).split())}") from None
+    raw = parse_yaml(text)
     if not isinstance(raw, dict) or set(raw) != {"schema", "stages"} or raw["schema"] != "2.0":
         raise ValueError("it has not the keys `schema: '2.0'` and `stages` alone")
     if not isinstance(raw["stages"], dict):
@@ -70,7 +64,7 @@ def form_problems(text: str) -> list[str]:
     written = io.StringIO()
     yaml_of_dvc = YAML()
     yaml_of_dvc.default_flow_style = False
-    yaml_of_dvc.dump(YAML(typ="safe", pure=True).load(text), written)
+    yaml_of_dvc.dump(parse_yaml(text), written)
     lines = zip_longest(text.split("\n"), written.getvalue().split("\n"))
     return [
         f"line {number} is {_shown(line)}, where DVC writes {_shown(as_dvc)}"
@@ -87,7 +81,7 @@ def uncached_outs(root: Path) -> list[str]:
     """
     path = root / "dvc.yaml"
     try:
-        stages = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("stages", {}) if path.exists() else {}
+        stages = (parse_yaml(path.read_text(encoding="utf-8")) or {}).get("stages", {}) if path.exists() else {}
         entries = [
             entry
             for stage in stages.values()
@@ -97,7 +91,7 @@ def uncached_outs(root: Path) -> list[str]:
         uncached = [
             out for entry in entries if isinstance(entry, dict) for out in entry if entry[out].get("cache") is False
         ]
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError, RecursionError, OSError) as error:
+    except (AttributeError, TypeError, ValueError, OSError) as error:
         raise ValueError(f"{path} cannot be read as stages and their outs: {' '.join(str(error).split())}") from None
     return ["[^/]+".join(map(re.escape, re.split(r"\$\{[^}]*\}", out))) for out in uncached]
 

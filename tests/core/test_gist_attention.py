@@ -48,7 +48,7 @@ batches = st.lists(st.tuples(st.integers(1, 300), st.integers(0, 40)), min_size=
 
 @pytest.mark.parametrize("condition", masks.CONDITIONS)
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=6, deadline=None, derandomize=True)
+@settings(max_examples=6, derandomize=True)
 @given(k=st.sampled_from([1, 2, 5, 10]), lengths=batches, left=st.booleans())
 def test_gist_attention_gives_the_logits_of_the_explicit_mask(
     family: str, condition: str, k: int, lengths: list[tuple[int, int]], left: bool

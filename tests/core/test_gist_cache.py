@@ -63,7 +63,7 @@ texts = st.text(st.characters(min_codepoint=97, max_codepoint=122), min_size=1, 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=5, deadline=None, derandomize=True)
+@settings(max_examples=5, derandomize=True)
 @given(
     k=st.sampled_from([1, 2, 5, 10]),
     prompts=st.integers(0, 2).flatmap(

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gist_core.scoring.human_eval.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha, mean_pairwise_kappa
@@ -129,7 +129,6 @@ rating_tables = st.integers(2, 4).flatmap(
 )
 
 
-@settings(deadline=None)
 @given(rating_tables)
 def test_swapping_win_and_loss_or_the_raters_changes_no_coefficient(items):
     ratings = np.array(items).T

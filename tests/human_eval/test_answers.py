@@ -5,7 +5,7 @@ import io
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gist_core.scoring.human_eval.answers import check_answers, read_answer_files
@@ -70,14 +70,12 @@ def test_csv_keeps_every_text_and_runs_no_formula(drawn):
     assert content.startswith(b"\xef\xbb\xbf")
 
 
-@settings(deadline=None)
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
 def test_guard_is_reversible_for_every_text(text):
     assert unguard(guard(text)) == text
     assert not guard(text).startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.lists(st.text(alphabet=st.characters(exclude_categories=["Cs"])), min_size=2, max_size=2), max_size=4)
 )

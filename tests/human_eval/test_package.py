@@ -28,7 +28,7 @@ def test_the_items_are_those_with_the_smallest_hash_of_row_id_and_seed():
     assert list(drawn) == by_hash[:100]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32), st.integers(1, 40), st.randoms(use_true_random=False))
 def test_the_order_of_the_rows_does_not_matter(seed, n, shuffler: random.Random):
     items = pairs(30)

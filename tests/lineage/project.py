@@ -86,7 +86,7 @@ def build(root: Path) -> Path:
     )
     run(root, "git", "init", "-q", "-b", "main")
     run(root, "dvc", "init", "-q")
-    run(root, "dvc", "config", "cache.type", "reflink,hardlink,copy")
+    run(root, "dvc", "config", "cache.type", "hardlink,copy")
     commit(root, "A toy")
     repro(root)
     commit(root, "Its results")

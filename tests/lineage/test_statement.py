@@ -95,7 +95,7 @@ def test_outside_git_there_is_no_commit(toy: Path) -> None:
     assert source_state(toy).commit is None
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.dictionaries(st.text("abc", min_size=1, max_size=3), st.integers(0, 3), min_size=1))
 def test_a_folder_hash_changes_with_a_name_a_content_or_a_missing_file(files: dict[str, int]) -> None:
     digests = {name: f"{content:064x}" for name, content in files.items()}

@@ -74,7 +74,7 @@ def test_what_is_no_clear_choice_is_unparsable(content: object) -> None:
     assert parse_content(content).status == "unparsable"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
@@ -186,7 +186,7 @@ def test_only_the_first_five_settings_change_a_request() -> None:
     assert changing == names[:5]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(texts, texts, texts, st.sampled_from(["paper", "strict"]))
 def test_swapping_the_answers_swaps_the_rules_verdict(a: str, b: str, reference: str, protocol: Protocol) -> None:
     one = judge_by_reference(Pair("row", "t", "", reference, a, b), protocol, 0)

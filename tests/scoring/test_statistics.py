@@ -145,7 +145,7 @@ def test_the_p_value_is_that_of_the_exact_randomisation_test() -> None:
     assert paired_difference(range(1, 9), [0] * 8, resamples=200_000).p_value == pytest.approx(2 / 256, abs=6e-4)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.data(), scores)
 def test_swapping_two_runs_negates_the_difference_and_keeps_the_p_value(data: st.DataObject, a: list[float]) -> None:
     b = data.draw(st.lists(st.floats(0, 100), min_size=len(a), max_size=len(a)))

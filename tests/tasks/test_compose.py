@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from dvc.utils.serialize import load_yaml
 
 from tasks.compose import compose_params
 from tasks.params import load_params
@@ -55,6 +56,15 @@ def test_every_choice_composes(choice: str, tmp_path: Path) -> None:
         (["runs.neg_control.condition=pos_control"], r"runs\.neg_control\.condition is pos_control; .* neg_control"),
         (["model.gist_init=Ċ"], r"""(?s)model\.gist_init=Ċ.*needs quotes of its own: 'KEY="VALUE"'"""),
         (["report.title=Anna's run"], "needs quotes of its own"),
+        (["train.seed=-1"], r"train\.seed: Input should be greater than or equal to 0 \(got -1\)"),
+        (["human_eval.seed=4294967296"], r"human_eval\.seed: Input should be less than 4294967296"),
+        (["train.learning_rate=1e400"], r"train\.learning_rate: Input should be a finite number \(got inf\)"),
+        (["generate.batch_size=true"], r"generate\.batch_size: Input should be a valid integer \(got True\)"),
+        (["train.steps='4'"], r"train\.steps: Input should be a valid integer \(got '4'\)"),
+        (
+            ["+runs.Gist-1=${runs.gist-1}"],
+            r"gist-1 and Gist-1 are the same name where case does not count, as on macOS: their folders would be one",
+        ),
         (["~baselines"], r"baselines: Field required"),  # dvc.yaml does not parse without
         (
             ["baselines.tfidf-1.compressor=first_word"],
@@ -135,6 +145,38 @@ def test_a_date_without_quotes_which_dvc_cannot_read_is_refused(tmp_path: Path) 
     params.write_text(text.replace("'2025-08-01'", "2025-08-01"))
     with pytest.raises(ValueError, match=r"judge\.prices\.as_of: put it in quotes: '2025-08-01'"):
         load_params(params)
+
+
+def test_a_stage_runs_with_the_value_that_dvc_writes_down(tmp_path: Path) -> None:
+    params = tmp_path / "params.yaml"
+    compose_params(conf=CONF, output=params)
+    text = params.read_text()
+    assert "  steps: 200\n" in text
+    for written in ("010", "1_0", "0o12", "0x0A"):
+        params.write_text(text.replace("  steps: 200\n", f"  steps: {written}\n"))
+        of_dvc = load_yaml(str(params))["train"]["steps"]
+        if isinstance(of_dvc, int):
+            assert load_params(params).train.steps == of_dvc == 10
+        else:
+            with pytest.raises(ValueError, match=r"train\.steps: Input should be a valid integer"):
+                load_params(params)
+    params.write_text(text.replace("  steps: 200\n", "  steps: yes\n"))
+    with pytest.raises(ValueError, match=r"train\.steps: Input should be a valid integer .*\(got 'yes'\)"):
+        load_params(params)
+    params.write_text(text.replace("  steps: 200\n", "  steps: 200\n  steps: 10\n"))
+    with pytest.raises(ValueError, match=r'found duplicate key "steps".*\(line \d+\)'):
+        load_params(params)
+
+
+@pytest.mark.parametrize("content", ["train: [", "a: 1\na: 2\n", "a: \xff"])
+def test_a_file_of_conf_that_is_no_yaml_is_one_message(tmp_path: Path, content: str) -> None:
+    conf = tmp_path / "conf"
+    shutil.copytree(CONF, conf)
+    (conf / "model/smollm2-135m.yaml").write_bytes(content.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"a file in .*conf cannot be read as YAML: .+") as told:
+        compose_params(conf=conf, output=tmp_path / "params.yaml")
+    assert "\n" not in str(told.value)
+    assert not list(tmp_path.glob("params*"))
 
 
 def test_what_a_composition_changes_is_told(tmp_path: Path) -> None:

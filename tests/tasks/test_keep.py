@@ -37,17 +37,19 @@ def project(tmp_path: Path) -> Path:
         (root / name).touch()
     shutil.copy(ROOT / "Makefile", root / "Makefile")
     checksum = subprocess.run(["cksum"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True).stdout
-    (root / ".venv").mkdir()
+    python = root / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
     (root / f".venv/.installed-{checksum.split()[0]}").touch()
     return root
 
 
 def keep(project: Path, name: str) -> subprocess.CompletedProcess[str]:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         ["make", "--no-print-directory", "keep", f"NAME={name}"],
         cwd=project,
-        env=os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
