@@ -118,9 +118,10 @@ def serve(
 
     configure_prefect(root.resolve())
     require_server("serving the pipeline")
+    from flows.deploy import SERVED
     from flows.flow import pipeline
 
-    pipeline.serve(name="here", cron=cron, limit=1, parameters={"root": str(root.resolve())})
+    pipeline.serve(name=SERVED, cron=cron, limit=1, parameters={"root": str(root.resolve())})
 
 
 @app.command()

@@ -138,10 +138,18 @@ def _switch(root: Path, commit: str, params: str | None) -> None:
             git(root, "cat-file", "-e", f"{commit}^{{commit}}")
         except ValueError:
             git(root, "fetch", "--quiet", "--all")
+            _require_commit(root, commit)
         # What is generated (lock, parameters, metrics) belongs to another stage and comes anew from the dispatcher.
         git(root, "checkout", "--quiet", "--force", "--detach", commit)
     if params is not None and (root / "params.yaml").read_text(encoding="utf-8") != params:
         (root / "params.yaml").write_text(params, encoding="utf-8")
+
+
+def _require_commit(root: Path, commit: str) -> None:
+    try:
+        git(root, "cat-file", "-e", f"{commit}^{{commit}}")
+    except ValueError:
+        raise ValueError(f"commit {commit} is in no remote of this clone ({root}); push it, and run again") from None
 
 
 def _left_over(root: Path, stages: Mapping[str, StageNode]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
@@ -20,11 +21,13 @@ from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
 
 LOST_RUNS = "gist: lost flow runs"
+FLOWS = ["stage", "pipeline", "nightly"]
+SERVED = "here"  # the deployment of `gist flow serve`, which comes and goes with it
 NO_HEARTBEAT = "no heartbeat for"  # how the message of the state of a lost run begins
 
 
 def deploy(root: Path) -> list[str]:
-    """Makes the pools and deployments of prefect.yaml; returns one line for each.
+    """Makes the pools and deployments of prefect.yaml; returns one line for each, and for each that is there of old.
 
     Raises:
         ValueError: prefect.yaml is missing or wrong, or Prefect refuses a deployment.
@@ -49,6 +52,28 @@ def deploy(root: Path) -> list[str]:
         said.append(
             f"deployed {deployment['name']} on {deployment['work_pool']['name']}" + (f" at {crons}" if crons else "")
         )
+    return [*said, *_settle_what_prefect_leaves(content["deployments"])]
+
+
+def _settle_what_prefect_leaves(deployments: list[dict[str, Any]]) -> list[str]:
+    """Takes back the schedules of deployments that have none in prefect.yaml any more, which `prefect deploy` leaves as they
+    were, and names the deployments of our flows that are not in it: they go on, and who deletes them must know."""
+    given = {deployment["name"]: deployment.get("schedules") for deployment in deployments}
+    said = []
+    with get_client(sync_client=True) as client:
+        for there in client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=FLOWS))):
+            full = f"{client.read_flow(there.flow_id).name}/{there.name}"
+            if there.name not in given:
+                if there.name != SERVED:
+                    crons = ", ".join(str(getattr(each.schedule, "cron", "interval")) for each in there.schedules)
+                    at = f" at {crons}" if crons else ""
+                    said.append(
+                        f"still on the server{at}: {full}, which is not in prefect.yaml; prefect deployment delete {full}"
+                    )
+            elif not given[there.name] and there.schedules:
+                for each in there.schedules:
+                    client.delete_deployment_schedule(there.id, each.id)
+                said.append(f"removed  the schedule of {full}")
     return said
 
 
@@ -82,9 +107,7 @@ def _give_up_lost_runs(seconds: int) -> str:
             after={"prefect.flow-run.heartbeat", "prefect.flow-run.Pending"},
             expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{state}" for state in states)},
             match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
-            match_related=ResourceSpecification(
-                {"prefect.resource.role": "flow", "prefect.resource.name": ["stage", "pipeline", "nightly"]}
-            ),
+            match_related=ResourceSpecification({"prefect.resource.role": "flow", "prefect.resource.name": FLOWS}),
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,

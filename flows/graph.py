@@ -179,5 +179,5 @@ def _meta(name: str, meta: dict[str, Any]) -> dict[str, Any]:
 
 def unknown(what: str, name: str, known: Sequence[str]) -> str:
     """The message for a name that is none of `known`, with the nearest of them."""
-    near = difflib.get_close_matches(name, known, n=3) or sorted(set(known))
+    near = difflib.get_close_matches(name, set(known), n=3) or sorted(set(known))
     return f"there is no {what} {name!r} (did you mean {', '.join(near)}?)"

@@ -12,6 +12,7 @@ from flows.processes import exit_terminated, guard_children
 def run_here(root: Path, parameters: PipelineParameters) -> int:
     """Runs the flow and returns the exit code: 0, 1 for a failed or cancelled run, 130 after Ctrl-C."""
     from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
 
     signal.signal(signal.SIGTERM, exit_terminated)  # so that the temporary server is stopped after TERM, too
     with get_client(sync_client=True) as client:  # starts the temporary server where there is none
@@ -20,6 +21,11 @@ def run_here(root: Path, parameters: PipelineParameters) -> int:
     values = parameters.model_dump()
     try:
         state = pipeline(**values, root=str(root), return_state=True)
+    except ObjectNotFound:
+        raise ValueError(
+            "the Prefect server has no record of this run any more (was its database replaced?); what was finished stays: "
+            "start again, and `gist flow deploy` puts deployments back"
+        ) from None
     except KeyboardInterrupt:
         print("flows: interrupted; the stages that ran were stopped, what was finished stays", file=sys.stderr)
         return 130

@@ -30,13 +30,14 @@ from tasks.stage import Stage, stage_main
 
 OTHER = "pos_control"
 STORE = paths.WORK / "judge" / "calls.sqlite"
+EXPERIMENTS = Path(".dvc/tmp/exps")
 
 
 def run(stage: Stage) -> None:
     assert stage.run_name is not None
     options = stage.params.judge
     pairs = pairs_by_split(stage.dep, stage.run_name)
-    verdicts, judge, facts = judge_pairs(pairs, options, stage.root / STORE)
+    verdicts, judge, facts = judge_pairs(pairs, options, store_of(stage.root))
     summaries = {
         split: summarise_verdicts(rows, judge, options.protocol, resamples=options.resamples, seed=options.seed)
         for split, rows in verdicts.items()
@@ -53,6 +54,13 @@ def run(stage: Stage) -> None:
                     file.write(json.dumps(record) + "\n")
     with stage.out(paths.JUDGE_METRICS / f"{stage.run_name}.json") as target:
         target.write_text(json.dumps(summaries, indent=1) + "\n", encoding="utf-8")
+
+
+def store_of(root: Path) -> Path:
+    """Where a project's paid answers are: for an experiment of DVC's in a folder of its own (`dvc exp run --temp` or
+    `--queue`), which is removed with all that is in it, in the project that it is of."""
+    projects = (above for above in root.parents if (above / EXPERIMENTS) in root.parents)
+    return next(projects, root) / STORE
 
 
 def pairs_by_split(locate: Callable[[Path], Path], run_name: str) -> dict[str, list[Pair]]:

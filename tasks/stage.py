@@ -136,7 +136,7 @@ class Stage:
         if temporary.parent.stat().st_dev != final.parent.stat().st_dev:
             raise ValueError(
                 f"{final.parent} and {temporary.parent} are on two file systems, so that an out cannot be put in place by "
-                "a rename; mount the whole project on one of them, or make both folders links to places on it"
+                "a rename; keep the whole project on one (DVC's cache may lie elsewhere: `dvc cache dir`)"
             )
         yield temporary
         if not temporary.exists():

@@ -71,7 +71,9 @@ def ledger_at(root: Path, revision: str, stores: Sequence[ObjectStore]) -> Ledge
         return whole_ledger(root)
     text = git(root, "show", f"{revision}:./{LOCK}")
     if text is None:
-        raise ValueError(f"{revision!r} is no revision of this repository with a {LOCK}")
+        raise ValueError(
+            f"{revision!r} is no revision of this repository with a {LOCK}; `git show {revision}:{LOCK}` says why"
+        )
     statements, missing = {}, []
     for name, md5 in _locked_statements(text, revision).items():
         data = _statement_bytes(root, name, md5, stores)

@@ -5,7 +5,7 @@ folder listings, which are small, and of outs whose statement is not here: dvc.l
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
 from gist_core.lineage import evidence, lockcheck, signing
@@ -57,7 +57,7 @@ def verify(
     for name in ledger.statements.keys() - gone:
         for path, maker in ledger.broken_links(name):
             result.find("statement", path, f"{name} read other bytes than {maker} states to have made")
-    _check_workspace(root, ledger, gone, stores, reader, result)
+    _check_workspace(root, ledger, locked, gone, stores, reader, result)
     for store in stores:
         _check_store(store, ledger, locked, kept_by_git, reader, result)
     _check_log(root, ledger, result)
@@ -69,6 +69,7 @@ def verify(
 def _check_workspace(
     root: Path,
     ledger: Ledger,
+    locked: Mapping[str, LockedStage],
     gone: Collection[str],
     stores: Sequence[ObjectStore],
     reader: Reader,
@@ -90,15 +91,29 @@ def _check_workspace(
             if path in actual and actual[path] != sha256:
                 problem = f"it is not the file that {_list(users)}{_whose(actual[path], ledger)}"
                 result.find("workspace", path, problem + _which_rows(root / path, ledger, path, stores))
-    _check_folders(root, ledger, gone, expected, result)
+    outs = {out for stage in locked.values() for out in stage.outs}
+    _check_folders(root, ledger, outs, gone, expected, result)
 
 
 def _check_folders(
-    root: Path, ledger: Ledger, gone: Collection[str], expected: Iterable[str], result: Verification
+    root: Path,
+    ledger: Ledger,
+    outs: Set[str],
+    gone: Collection[str],
+    expected: Iterable[str],
+    result: Verification,
 ) -> None:
     """Files too many or too few in what the stages declare, and linked folders. A whole out that is absent is a note: it
-    was not pulled."""
+    was not pulled; so may what another stage read of it be, whose maker's statement was not pulled either.
+
+    outs: of the stages in dvc.lock.
+    """
     stated = set(expected)
+
+    def is_made(file: str) -> bool:
+        within = [file, *map(Path.as_posix, Path(file).parents)]
+        return ledger.maker(file) is not None or not outs.isdisjoint(within)
+
     for name, statement in ledger.statements.items():
         for kind in ("outs",) if name in gone else ("deps", "outs"):
             for declared in statement.declared[kind]:
@@ -114,7 +129,7 @@ def _check_folders(
                         result.notes.append(
                             f"{declared} (an out of {name}) is not here (`dvc pull` brings what DVC caches)"
                         )
-                    elif not any(ledger.maker(file) for file in files):
+                    elif not any(map(is_made, files)):
                         result.find("workspace", declared, f"{name} read it, and it is gone")
                     continue
                 for file in sorted(present - files):
@@ -124,7 +139,7 @@ def _check_folders(
                         verb = "read" if kind == "deps" else "make"
                         result.find("workspace", file, f"it is in {declared} now, but {name} did not {verb} it")
                 for file in sorted(files - present):
-                    if kind == "outs" or not ledger.maker(file):
+                    if kind == "outs" or not is_made(file):
                         result.find("workspace", file, f"it is missing, though {declared} is here ({name})")
 
 

@@ -413,6 +413,9 @@ def test_a_second_clone_raises_no_alarm_before_and_after_pull(toy: Path, tmp_pat
     empty = _verify(clone)
     assert empty.findings == []
     assert any("dvc pull" in note for note in empty.notes)
+    project.run(clone, "dvc", "pull", "-q", "rouge")  # of the runs that it read no statement is here
+    assert (clone / "reports/metrics.json").exists()
+    assert _verify(clone).findings == []
     project.run(clone, "dvc", "pull", "-q")
     pulled = _verify(clone, remote)
     assert (pulled.findings, pulled.notes) == ([], [])
