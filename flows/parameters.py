@@ -17,7 +17,7 @@ from tasks.sections import Section
 Dispatch = Literal["here", "pools"]
 
 
-class Limits(Section):
+class Limits(Section, strict=False):
     """How many stages of a resource may run at the same time."""
 
     gpu: PositiveInt = 1
@@ -29,8 +29,8 @@ class Limits(Section):
         return int(getattr(self, resource))
 
 
-class PipelineParameters(Section):
-    """What one run of the pipeline is asked to do.
+class PipelineParameters(Section, strict=False):
+    """What one run of the pipeline is asked to do; converted from text and JSON, as the command line and Prefect's page have it.
 
     targets: stages to make, with all they depend on; none means all of them.
     runs: keep to these runs of the matrix stages.

@@ -74,10 +74,10 @@ def test_more_runs_than_prefect_hands_out_at_once_are_refused() -> None:
 
 
 def test_a_worker_for_a_pool_that_does_not_exist_is_refused_with_the_nearest_that_do(server: Server) -> None:
-    make = [sys.executable, "-m", "prefect", "work-pool", "create", "gpu", "--type", "process"]
+    make = [sys.executable, "-m", "prefect", "work-pool", "create", "shelf", "--type", "process"]
     subprocess.run(make, env=server.env(), check=True, capture_output=True)
     done = subprocess.run(
-        [sys.executable, "-m", "flows", "worker", "gpu", "gpuu"],
+        [sys.executable, "-m", "flows", "worker", "shelf", "shelff"],
         env=server.env(),
         capture_output=True,
         text=True,
@@ -85,5 +85,5 @@ def test_a_worker_for_a_pool_that_does_not_exist_is_refused_with_the_nearest_tha
         check=False,
     )
     assert done.returncode == 2
-    assert "there is no work pool 'gpuu' (did you mean gpu?)" in done.stderr
+    assert "there is no work pool 'shelff' (did you mean shelf?)" in done.stderr
     assert "Traceback" not in done.stderr
