@@ -422,6 +422,20 @@ def test_a_second_clone_raises_no_alarm_before_and_after_pull(toy: Path, tmp_pat
     assert not (clone / LOG).exists()
 
 
+def test_what_a_finder_or_an_editor_leaves_beside_a_file_counts_for_nothing(toy: Path) -> None:
+    for folder in (
+        "data/models/gist-1",
+        "data/generations",
+        "reports/judge",
+    ):  # an out, and what a stage reads as a whole
+        for name in (".DS_Store", "._weights", ".weights.swp"):
+            (toy / folder / name).write_bytes(b"1")
+    assert "up to date" in project.run(toy, "dvc", "status")
+    assert _verify(toy).findings == []
+    (toy / "data/models/gist-1/weights.swp").write_bytes(b"1")
+    assert _verify(toy).findings
+
+
 @pytest.mark.slow
 def test_an_executable_file_a_small_number_and_a_default_raise_no_alarm(toy: Path) -> None:
     """dvc.lock says of the first that it is one, writes `1e-05`, which is a text for YAML 1.1, and `on`, which is none, and
