@@ -1,7 +1,7 @@
 # Everything a fresh clone needs. `make pipeline` and `make test` set themselves up; nothing is asked.
 VENV ?= .venv
 PYTHON ?= python3
-BIN := $(CURDIR)/$(VENV)/bin
+BIN := $(abspath $(VENV))/bin
 INSTALLED := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 RUN := "$(BIN)/python"
 export PATH := $(BIN):$(PATH)
@@ -39,6 +39,7 @@ clean:  ## Remove the environment and work in progress; data, reports and the an
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, and $(PYTHON) is " \
 		+ sys.version.split()[0] + "; name another: make PYTHON=python3.12 ...")'
+	@test ! -e $(VENV) || test -e $(VENV)/pyvenv.cfg || { echo "$(VENV) is there, and no environment of Python"; exit 1; }
 	@$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(INSTALLED): $(VENV)/bin/python

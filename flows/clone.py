@@ -134,22 +134,22 @@ def _state(root: Path) -> str | None:
 
 def _switch(root: Path, commit: str, params: str | None) -> None:
     if git(root, "rev-parse", "HEAD") != commit:
-        try:
-            git(root, "cat-file", "-e", f"{commit}^{{commit}}")
-        except ValueError:
+        if not _has(root, commit):
             git(root, "fetch", "--quiet", "--all")
-            _require_commit(root, commit)
+        if not _has(root, commit):
+            raise ValueError(f"commit {commit} is in no remote of this clone ({root}); push it, and run again")
         # What is generated (lock, parameters, metrics) belongs to another stage and comes anew from the dispatcher.
         git(root, "checkout", "--quiet", "--force", "--detach", commit)
     if params is not None and (root / "params.yaml").read_text(encoding="utf-8") != params:
         (root / "params.yaml").write_text(params, encoding="utf-8")
 
 
-def _require_commit(root: Path, commit: str) -> None:
+def _has(root: Path, commit: str) -> bool:
     try:
         git(root, "cat-file", "-e", f"{commit}^{{commit}}")
     except ValueError:
-        raise ValueError(f"commit {commit} is in no remote of this clone ({root}); push it, and run again") from None
+        return False
+    return True
 
 
 def _left_over(root: Path, stages: Mapping[str, StageNode]) -> list[str]:

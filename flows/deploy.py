@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -48,33 +49,41 @@ def deploy(root: Path) -> list[str]:
         raise ValueError(f"prefect deploy refused {file}: {(done.stdout + done.stderr).strip()[-2000:]}")
     for deployment in content["deployments"]:
         _tell_of_lost_runs(deployment["name"], (deployment.get("parameters") or {}).get("notify"))
-        crons = ", ".join(schedule.get("cron", "interval") for schedule in deployment.get("schedules", []))
-        said.append(
-            f"deployed {deployment['name']} on {deployment['work_pool']['name']}" + (f" at {crons}" if crons else "")
-        )
+        hours = _hours(str(schedule.get("cron") or "") for schedule in _schedules(deployment))
+        said.append(f"deployed {deployment['name']} on {deployment['work_pool']['name']}{hours}")
     return [*said, *_settle_what_prefect_leaves(content["deployments"])]
 
 
 def _settle_what_prefect_leaves(deployments: list[dict[str, Any]]) -> list[str]:
     """Takes back the schedules of deployments that have none in prefect.yaml any more, which `prefect deploy` leaves as they
     were, and names the deployments of our flows that are not in it: they go on, and who deletes them must know."""
-    given = {deployment["name"]: deployment.get("schedules") for deployment in deployments}
+    given: dict[str, list[Any]] = {SERVED: [SERVED]}
+    for deployment in deployments:  # two flows may have one of the same name
+        given.setdefault(deployment["name"], []).extend(_schedules(deployment))
     said = []
     with get_client(sync_client=True) as client:
         for there in client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=FLOWS))):
-            full = f"{client.read_flow(there.flow_id).name}/{there.name}"
+            name = f"{client.read_flow(there.flow_id).name}/{there.name}"
             if there.name not in given:
-                if there.name != SERVED:
-                    crons = ", ".join(str(getattr(each.schedule, "cron", "interval")) for each in there.schedules)
-                    at = f" at {crons}" if crons else ""
-                    said.append(
-                        f"still on the server{at}: {full}, which is not in prefect.yaml; prefect deployment delete {full}"
-                    )
-            elif not given[there.name] and there.schedules:
+                hours = _hours(getattr(each.schedule, "cron", "") for each in there.schedules if each.active)
+                said.append(
+                    f"still on the server{hours}: {name}, not in prefect.yaml; prefect deployment delete {name}"
+                )
+            elif there.schedules and not given[there.name]:
                 for each in there.schedules:
                     client.delete_deployment_schedule(there.id, each.id)
-                said.append(f"removed  the schedule of {full}")
+                said.append(f"removed  the schedule of {name}")
     return said
+
+
+def _schedules(deployment: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*(deployment.get("schedules") or []), *filter(None, [deployment.get("schedule")])]
+
+
+def _hours(crons: Iterable[str]) -> str:
+    """ " at 0 2 * * *", or no such hours: nothing. "" among the crons: a schedule of another kind."""
+    hours = ", ".join(cron or "times of another kind" for cron in crons)
+    return f" at {hours}" if hours else ""
 
 
 def _make_pool(root: Path, name: str, spec: dict[str, Any]) -> str:

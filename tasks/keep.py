@@ -11,13 +11,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from gist_core.lineage.hashing import md5_of_bytes
+from gist_core.lineage.hashing import NOT_COUNTED, md5_of_bytes
 from gist_core.lineage.lockfile import LOCK, parse_lock
 
 RESULTS = Path("docs/results")
 PARAMS = Path("params.yaml")
 KEPT = (PARAMS, LOCK, Path("reports"), Path("data/statements"))
-LEFT_OUT = (".gitignore", "log.lock")
+LEFT_OUT = (*NOT_COUNTED, "log.lock")
 
 
 def keep(root: Path, name: str) -> Path:

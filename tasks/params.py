@@ -70,10 +70,11 @@ class Params(Section):
         ]
         if "pos_control" in self.judged_runs:
             problems.append("judged_runs names pos_control, which every run is judged against; take it out")
+        problems += [f"{name} is both under runs: and under baselines:" for name in self.baselines if name in self.runs]
         problems += [
             f"{one} and {other} are the same name where case does not count, as on macOS: their folders would be one"
             for one, other in combinations(answering, 2)
-            if one.casefold() == other.casefold()
+            if one != other and one.casefold() == other.casefold()
         ]
         if self.human_eval.run not in self.judged_runs:
             problems.append(

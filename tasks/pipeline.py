@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from gist_core.lineage.hashing import is_counted
 from tasks import paths
 from tasks.hand_out import refuse_answers_in_place
 from tasks.mend import mend
@@ -67,7 +68,7 @@ def _left_over(runs: set[str]) -> list[str]:
     """What earlier runs left in folders that a stage reads as a whole."""
     folders = (paths.GENERATIONS, paths.JUDGE_METRICS, paths.BENCHMARK_METRICS, paths.CURVES)
     found = (path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir()))
-    return [str(path) for path in found if not path.name.startswith(".") and path.stem not in runs]
+    return [str(path) for path in found if is_counted(path.name) and path.stem not in runs]
 
 
 def _end_with_this(dvc: "subprocess.Popen[bytes]") -> None:

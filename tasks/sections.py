@@ -227,7 +227,7 @@ class JudgePrices(Section):
     @field_validator("as_of", mode="before")
     @classmethod
     def _is_text(cls, as_of: object) -> object:
-        if isinstance(as_of, date):  # what YAML makes of it without quotes, and DVC cannot read
+        if not isinstance(as_of, str):  # what YAML makes of it without quotes, and DVC cannot read
             raise ValueError(f"put it in quotes: '{as_of}'")
         return as_of
 

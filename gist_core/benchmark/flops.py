@@ -14,19 +14,8 @@ from typing import Any
 
 # Decoder families whose MLP is two plain layers. All others have a gated one: gate, up and down projection.
 PLAIN_MLP = {"apertus", "arcee", "biogpt", "bloom", "codegen", "falcon", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox"}
-PLAIN_MLP |= {
-    "gpt_neox_japanese",
-    "gptj",
-    "jais2",
-    "mpt",
-    "nanochat",
-    "nemotron",
-    "opt",
-    "persimmon",
-    "phi",
-    "starcoder2",
-}
-PLAIN_MLP |= {"xglm"}
+PLAIN_MLP |= {"gpt_neox_japanese", "gptj", "jais2", "mpt", "nanochat", "nemotron", "opt", "persimmon", "phi"}
+PLAIN_MLP |= {"starcoder2", "xglm"}
 KV_HEADS = ("num_key_value_heads", "num_kv_heads")
 
 

@@ -96,9 +96,14 @@ def files_under(folder: Path) -> list[str]:
                 f"{link} is a link to a folder ({link.readlink()}), whose files no hash would cover; "
                 "put the files themselves there, or declare the folder that it points to"
             )
-        counted = (Path(parent, name) for name in files if not any(fnmatchcase(name, left) for left in NOT_COUNTED))
+        counted = (Path(parent, name) for name in files if is_counted(name))
         names += [file.relative_to(folder).as_posix() for file in counted if file.is_file()]
     return sorted(names)
+
+
+def is_counted(name: str) -> bool:
+    """Whether a file of this name counts among those of its folder: none of NOT_COUNTED does."""
+    return not any(fnmatchcase(name, left_out) for left_out in NOT_COUNTED)
 
 
 def digest_file(path: Path) -> FileDigest:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from gist_core.lineage.hashing import digest_path
+from gist_core.lineage.hashing import digest_path, is_counted
 from gist_core.lineage.lockfile import LockedStage
 from gist_core.lineage.source import git
 from gist_core.lineage.statement import FOLDER
@@ -51,6 +51,6 @@ def of_no_stage(root: Path, declared: Mapping[str, Sequence[str]], locked: Mappi
         # data/ and reports/ themselves also hold what people put there.
         if len(shelf.parts) < 2 or shelf == PurePosixPath(FOLDER.as_posix()) or not (root / shelf).is_dir():
             continue
-        for child in sorted(path.name for path in (root / shelf).iterdir() if path.name != ".gitignore"):
+        for child in sorted(path.name for path in (root / shelf).iterdir() if is_counted(path.name)):
             if f"{shelf}/{child}" not in accounted:
                 yield f"{shelf}/{child}"

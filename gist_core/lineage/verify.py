@@ -57,7 +57,8 @@ def verify(
     for name in ledger.statements.keys() - gone:
         for path, maker in ledger.broken_links(name):
             result.find("statement", path, f"{name} read other bytes than {maker} states to have made")
-    _check_workspace(root, ledger, locked, gone, stores, reader, result)
+    outs = {out for name in locked.keys() & outs_of.keys() for out in locked[name].outs}
+    _check_workspace(root, ledger, outs, gone, stores, reader, result)
     for store in stores:
         _check_store(store, ledger, locked, kept_by_git, reader, result)
     _check_log(root, ledger, result)
@@ -69,13 +70,13 @@ def verify(
 def _check_workspace(
     root: Path,
     ledger: Ledger,
-    locked: Mapping[str, LockedStage],
+    outs: Set[str],
     gone: Collection[str],
     stores: Sequence[ObjectStore],
     reader: Reader,
     result: Verification,
 ) -> None:
-    """gone: stages whose inputs do not count."""
+    """outs: of the project's stages, by dvc.lock. gone: stages whose inputs do not count."""
     expected: dict[str, dict[str, list[str]]] = {}
     for name in ledger.in_order():
         statement = ledger.statements[name]
@@ -91,7 +92,6 @@ def _check_workspace(
             if path in actual and actual[path] != sha256:
                 problem = f"it is not the file that {_list(users)}{_whose(actual[path], ledger)}"
                 result.find("workspace", path, problem + _which_rows(root / path, ledger, path, stores))
-    outs = {out for stage in locked.values() for out in stage.outs}
     _check_folders(root, ledger, outs, gone, expected, result)
 
 
@@ -104,10 +104,7 @@ def _check_folders(
     result: Verification,
 ) -> None:
     """Files too many or too few in what the stages declare, and linked folders. A whole out that is absent is a note: it
-    was not pulled; so may what another stage read of it be, whose maker's statement was not pulled either.
-
-    outs: of the stages in dvc.lock.
-    """
+    was not pulled; so may what another stage read of it be, whose maker's statement was not pulled either."""
     stated = set(expected)
 
     def is_made(file: str) -> bool:

@@ -169,9 +169,9 @@ class _DecoderHooks(_Hooks):
     def before(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         _require_wrapped(module)
         _decoder_ran.set(True)
-        input_ids = _input_ids(args, kwargs)
-        first_visible = _packed_first.get()
+        first_visible = kwargs.pop("first_visible", _packed_first.get())
         _packed_first.set(None)
+        input_ids = _input_ids(args, kwargs)
         cache = kwargs.get(CACHE_NAME, kwargs.get("past_key_values"))
         _refuse_prepared_mask(kwargs.get("attention_mask"))
         batch, length = input_ids.shape

@@ -171,6 +171,8 @@ def test_the_papers_oracle_for_llama_7b():
 def test_what_the_formula_cannot_count_is_refused():
     with pytest.raises(ValueError, match="num_experts = 8"):
         shape_of(SimpleNamespace(model_type="mixtral", num_experts=8))
+    with pytest.raises(ValueError, match="moe_num_experts = 8"):
+        shape_of(SimpleNamespace(model_type="aria_text", moe_num_experts=8))
     with pytest.raises(ValueError, match="has no num_hidden_layers or n_layer"):
         shape_of(SimpleNamespace(model_type="odd", hidden_size=8, num_attention_heads=2))
     sizes = {"hidden_size": 8, "num_attention_heads": 2, "num_hidden_layers": 2, "vocab_size": 9}

@@ -247,6 +247,27 @@ def test_a_pass_may_end_at_any_token_from_the_last_gist_token_on(family: str, co
             torch.testing.assert_close(rest.logits, expected[:, length:], atol=1e-4, rtol=1e-4)
 
 
+def test_a_packed_row_may_go_to_the_decoder_itself_and_its_bounds_end_with_the_call() -> None:
+    gist_model, _ = pair("llama", "pos_control", 2)
+    document = gist_model.encode_instruction("Sort.") + gist_model.encode_input("b, a")
+    ids, length = torch.tensor([document * 2]), len(document)
+    packed = {
+        "position_ids": torch.arange(length).repeat(2)[None],
+        "first_visible": torch.tensor([[0] * length + [length] * length]),
+    }
+    with torch.inference_mode():
+        whole = gist_model.model(input_ids=ids, **packed).logits
+        states = gist_model.model.get_decoder()(input_ids=ids, **packed).last_hidden_state
+        assert torch.equal(gist_model.model.get_output_embeddings()(states), whole)
+        torch.testing.assert_close(whole[:, length:], whole[:, :length], atol=1e-4, rtol=1e-4)
+        plain = gist_model.model(input_ids=ids).logits
+        assert float((plain - whole).abs().max()) > 0.1
+        with pytest.raises(ValueError, match="inputs_embeds alone cannot be masked"):
+            gist_model.model(inputs_embeds=torch.zeros(1, 2 * length, 32), **packed)
+        states = gist_model.model.get_decoder()(input_ids=ids).last_hidden_state
+        assert torch.equal(gist_model.model.get_output_embeddings()(states), plain)
+
+
 def test_a_mask_that_is_already_expanded_is_refused() -> None:
     gist_model, _ = pair("llama", "gist", 2)
     with pytest.raises(ValueError, match="two-dimensional"):

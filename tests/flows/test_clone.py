@@ -177,6 +177,17 @@ def test_a_clone_is_shared_by_one_commit_and_another_commit_waits(tmp_path: Path
     assert not left_over.exists(), "an out of a run that is none here would be an input of what reads the folder"
 
 
+def test_a_commit_that_was_not_pushed_is_a_message(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", str(project.root), str(clone))
+    with (
+        pytest.raises(ValueError, match=r"commit 0{40} is in no remote of this clone \(.*\); push it, and run again"),
+        prepared(clone, "0" * 40, None, lambda: dict(read_graph(clone).stages)),  # type: ignore[arg-type]
+    ):
+        pass
+
+
 def test_what_a_person_keeps_in_a_clone_is_not_discarded_for_a_worker(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
     notes = project.root / "out/model/notes.txt"

@@ -39,7 +39,7 @@ def test_a_schedule_that_was_taken_out_ends_and_a_renamed_deployment_is_named(tm
     assert on_server(server)["nightly"] == ["0 2 * * *"]
 
     said = deploy(whole.replace("- name: nightly\n", "- name: night\n"))
-    told = "which is not in prefect.yaml; prefect deployment delete nightly/nightly"
+    told = "not in prefect.yaml; prefect deployment delete nightly/nightly"
     assert [line for line in said if told in line] == [f"still on the server at 0 2 * * *: nightly/nightly, {told}"]
     assert on_server(server)["nightly"] == on_server(server)["night"] == ["0 2 * * *"]
 
@@ -47,4 +47,17 @@ def test_a_schedule_that_was_taken_out_ends_and_a_renamed_deployment_is_named(tm
     assert "removed  the schedule of nightly/nightly" in said
     assert any(line.startswith("still on the server at 0 2 * * *: nightly/night,") for line in said)
     assert on_server(server)["nightly"] == []
-    assert not any("removed" in line for line in deploy(whole.replace(schedule, "    schedules: []\n")))
+    assert not any("removed" in line for line in deploy(whole.replace(schedule, "    schedules:\n")))
+
+    both = whole.replace("- name: net\n", "- name: nightly\n")  # of another flow, without a schedule
+    assert not any("removed" in line for line in deploy(both))
+    assert (
+        "0 2 * * *"
+        in subprocess.run(
+            [sys.executable, "-m", "prefect", "deployment", "inspect", "nightly/nightly"],
+            env=server.env(),
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    )

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from cli.dvc_project import cache_of, declared_outs
+from gist_core.lineage.hashing import NOT_COUNTED
 from gist_core.lineage.runlog import LOG
 from gist_core.lineage.store import FolderStore
 from gist_core.lineage.verification import Verification
@@ -422,16 +423,21 @@ def test_a_second_clone_raises_no_alarm_before_and_after_pull(toy: Path, tmp_pat
     assert not (clone / LOG).exists()
 
 
+def test_what_a_stage_read_is_missed_though_a_stage_that_is_none_claims_to_have_made_it(toy: Path) -> None:
+    out = {"path": "tasks/rouge.py", "hash": "md5", "md5": "0" * 32, "size": 1}
+    _edit_lock(toy, lambda stages: stages.update(zghost={"cmd": "make it", "outs": [out]}))
+    (toy / "tasks/rouge.py").unlink()
+    assert any(found.path == "tasks/rouge.py" and "it is gone" in found.problem for found in _verify(toy).findings)
+
+
 def test_what_a_finder_or_an_editor_leaves_beside_a_file_counts_for_nothing(toy: Path) -> None:
-    for folder in (
-        "data/models/gist-1",
-        "data/generations",
-        "reports/judge",
-    ):  # an out, and what a stage reads as a whole
+    assert set(NOT_COUNTED) < set((toy / ".dvcignore").read_text().split())
+    for folder in ("data/models", "data/models/gist-1", "data/generations", "reports/judge"):
         for name in (".DS_Store", "._weights", ".weights.swp"):
             (toy / folder / name).write_bytes(b"1")
     assert "up to date" in project.run(toy, "dvc", "status")
-    assert _verify(toy).findings == []
+    result = _verify(toy)
+    assert (result.findings, result.notes) == ([], [])
     (toy / "data/models/gist-1/weights.swp").write_bytes(b"1")
     assert _verify(toy).findings
 
