@@ -81,8 +81,8 @@ def _schedules(deployment: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _hours(crons: Iterable[str]) -> str:
-    """ " at 0 2 * * *", or no such hours: nothing. "" among the crons: a schedule of another kind."""
-    hours = ", ".join(cron or "times of another kind" for cron in crons)
+    """The times of a deployment, as in " at 0 2 * * *"; nothing where it has none. An empty cron: a schedule without one."""
+    hours = ", ".join(cron or "other times" for cron in crons)
     return f" at {hours}" if hours else ""
 
 
