@@ -461,8 +461,10 @@ def test_options_that_read_the_prompt_are_refused_where_a_cache_has_not_its_toke
     gist_model = model(family, 2)
     cache = compress(gist_model, ["Sort."])
     if family == "t5" and "encoder" not in option and option != "prefill_chunk_size":  # of the answer alone
-        answers = gist_model.generate_masked(["Sort."], ["b"], **{option: value})
-        assert torch.equal(generate(gist_model, cache, ["b"], **{option: value}), answers)
+        asked = {option: value, "max_new_tokens": 40}
+        assert torch.equal(
+            generate(gist_model, cache, ["b"], **asked), gist_model.generate_masked(["Sort."], ["b"], **asked)
+        )
         return
     for options in ({option: value}, {"generation_config": GenerationConfig(**{option: value})}):
         with pytest.raises(ValueError, match=f"{option}={value} reads the whole prompt"):
