@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from flows.clone import without_passwords
 from gist_core.lineage.store import FolderStore, ObjectStore
 from gist_core.lineage.yaml12 import parse_yaml
 
@@ -98,5 +99,6 @@ class RemoteStore:
         except OSError as error:
             reason = error
         raise ValueError(
-            f"{self.label} ({self._odb.path}) cannot be reached: {reason}; `--no-remote` checks workspace and cache only"
+            f"{self.label} ({without_passwords(self._odb.path)}) cannot be reached: {without_passwords(str(reason))}; "
+            "`--no-remote` checks workspace and cache only"
         )

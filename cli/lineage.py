@@ -12,6 +12,7 @@ from rich.console import Console
 
 from cli.dvc_project import cache_of, declared_outs, remotes_of
 from cli.lineage_trees import diff_tree, pedigree_tree, row_tree
+from cli.terminal import printable
 from gist_core.lineage.hashing import sha256_of_path
 from gist_core.lineage.store import ObjectStore
 
@@ -42,7 +43,7 @@ def why(
     if as_json:
         _print_json(dataclasses.asdict(pedigree) | {"keys": list(pedigree.keys)})
     elif html:
-        html.write_text(page(pedigree), encoding="utf-8")
+        html.write_text(page(pedigree), encoding="utf-8", errors="backslashreplace")
         typer.echo(f"{html} written")
     else:
         from gist_core.lineage.statement import FOLDER
@@ -100,9 +101,9 @@ def verify(
         _print_json(dataclasses.asdict(result) | {"ok": result.ok})
     else:
         for finding in result.findings:
-            typer.echo(f"{finding.place}: {finding.path}: {finding.problem}")
+            typer.echo(printable(f"{finding.place}: {finding.path}: {finding.problem}"))
         for note in result.notes:
-            typer.echo(f"note: {note}", err=True)
+            typer.echo(printable(f"note: {note}"), err=True)
         state = "nothing differs" if result.ok else f"{len(result.findings)} finding(s)"
         places = ", ".join(["workspace", *(store.label for store in stores)])
         if result.unstated:
@@ -187,4 +188,7 @@ def _console() -> Console:
 
 
 def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+    text = json.dumps(value, indent=1, ensure_ascii=False, default=str)
+    typer.echo(
+        text.encode(errors="backslashreplace").decode()
+    )  # half a surrogate pair as its escape, which is JSON's too

@@ -5,6 +5,7 @@ import sys
 import typer
 
 from cli import cache, data, flow, human_eval, judge, lineage, params, plan
+from cli.terminal import printable
 from gist_core.lineage.intact import NotIntactError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -31,13 +32,14 @@ def main() -> None:
         app()
     except NotIntactError as error:
         for problem in error.problems:
-            print(f"gist: {problem}", file=sys.stderr)
+            print(f"gist: {printable(problem)}", file=sys.stderr)
         raise SystemExit(1) from None
     except ValueError as error:
-        print(f"gist: {error}", file=sys.stderr)
+        print(f"gist: {printable(error)}", file=sys.stderr)
         raise SystemExit(2) from None
     except OSError as error:
-        print(f"gist: {error.filename}: {error.strerror}" if error.filename else f"gist: {error}", file=sys.stderr)
+        said = f"{error.filename}: {error.strerror}" if error.filename else error
+        print(f"gist: {printable(said)}", file=sys.stderr)
         raise SystemExit(2) from None
 
 

@@ -108,11 +108,13 @@ def _config(params: "Params") -> "PretrainedConfig":
     """The model's config: of its folder, or as conf/model gives it under `shape`."""
     from transformers import AutoConfig
 
+    from gist_core.models.base import load_config
+
     model = params.model
     if model.source == "folder":
         if not (Path(model.location) / "config.json").is_file():
             raise ValueError(f"model.location {model.location!r} has no config.json (model.source=folder)")
-        return AutoConfig.from_pretrained(model.location)
+        return load_config(model.location)
     if params.shape is None or "model_type" not in params.shape:
         raise ValueError(
             f"the shape of {model.name} is not known: give its conf/model file a `shape:` with model_type and the sizes "

@@ -37,8 +37,14 @@ def pins(params: Params, root: Path) -> list[str]:
 
 
 def refuse_other_content(params: Params, root: Path) -> None:
-    """Raises ValueError where the user's own rows or source files are here and are not those that params.yaml was made
-    for, or it does not say: what DVC has of them could be out of date without its knowing."""
+    """Raises ValueError where the user's own rows, source files or model are here and are not those that params.yaml was
+    made for, or it does not say: what DVC has of them could be out of date without its knowing."""
+    folder, revision = root / params.model.location, params.model.revision
+    if params.model.source == "folder" and revision and folder.is_dir() and sha256_of_path(folder) != revision:
+        raise ValueError(
+            f"changed since params.yaml was made (model.revision): the model in {folder}; call `gist params` again, with the "
+            "same overrides, and what follows from it is made anew. Or put the old one back"
+        )
     found = _content_here(params.data, root)
     if found is not None and found != params.data.content:
         names = ", ".join(str(path) for path in _files(params.data, root))

@@ -19,7 +19,7 @@ from gist_core.scoring.predictions import (
     read_predictions,
     rows_answered_by_all,
 )
-from gist_core.scoring.rouge import has_words, score_pairs
+from gist_core.scoring.rouge import mostly_read, score_pairs
 from gist_core.scoring.summary import summarise_split
 from tasks import paths
 from tasks.stage import Stage, stage_main
@@ -61,9 +61,10 @@ def run(stage: Stage) -> None:
         summaries[split]["cut_predictions"] = {
             name: count_cut(folder / f"{split}.jsonl") for name, folder in folders.items()
         }
+        summaries[split]["unread_references"] = sum(not mostly_read(row.output) for row in rows)
         facts[split] = {
             "rows": len(rows),
-            "references_without_words": sum(not has_words(row.output) for row in rows),
+            "unread_references": summaries[split]["unread_references"],
             "empty_predictions": summaries[split]["empty_predictions"],
             "cut_predictions": summaries[split]["cut_predictions"],
         }

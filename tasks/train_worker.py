@@ -53,9 +53,8 @@ def run_job(job: Job) -> None:
 
 def _run_job(job: Job) -> None:
     import torch
-    from transformers import AutoConfig, AutoTokenizer
 
-    from gist_core.models.base import auto_class_of
+    from gist_core.models.base import load_config, load_pretrained
     from gist_core.models.gist_model import GistModel, GistSettings
     from gist_core.training.compiled import compile_layers
     from gist_core.training.distill import Teacher
@@ -65,7 +64,7 @@ def _run_job(job: Job) -> None:
 
     own = {key: value for key in ("steps", "learning_rate", "seed") if (value := getattr(job.run, key)) is not None}
     params, use_cpu = job.train.model_copy(update=own), not torch.cuda.is_available()
-    config = AutoConfig.from_pretrained(job.start)
+    config = load_config(job.start)
     settings = TrainSettings(
         **params.model_dump(include={field.name for field in fields(TrainSettings)}),
         freeze_embeddings="embeddings" in params.freeze,
@@ -90,14 +89,13 @@ def _run_job(job: Job) -> None:
     # Float32, or small updates are lost; in bf16 DeepSpeed has a copy of its own for the optimizer.
     with sharded_loading(deepspeed):
         in_bf16 = deepspeed is not None and settings.bf16
-        model = auto_class_of(config).from_pretrained(
+        model, tokenizer = load_pretrained(
             job.start,
             dtype=torch.bfloat16 if in_bf16 else torch.float32,
             attn_implementation=job.engine.attention,
         )
     if job.engine.torch_compile:
         compile_layers(model)
-    tokenizer = AutoTokenizer.from_pretrained(job.start)
     settings_of_gist = GistSettings(job.run.condition, job.run.num_gist_tokens, tuple(job.run.drawn_gist_tokens))
     gist_model = GistModel(model, tokenizer, settings_of_gist)
     # Rows may be packed into longer ones than the model's context: each has positions of its own.
@@ -135,7 +133,7 @@ def _run_job(job: Job) -> None:
         progress_file=Path(job.progress_file) if job.progress_file else None,
     )
     if not deepspeed:
-        model.to(config.dtype)
+        model.to(config.dtype)  # type: ignore[arg-type]
     trainer.save_model(job.output)
     if trainer.is_world_process_zero():
         tokenizer.save_pretrained(job.output)

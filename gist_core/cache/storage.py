@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -51,7 +52,8 @@ def save_cache(cache: GistCache, path: str | Path) -> None:
         temporary.chmod(usual)  # safetensors lets nobody but the owner read what it writes
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a name that is too long is no name here either
+            temporary.unlink()
         raise ValueError(f"the cache cannot be written to {path}: {error}") from None
 
 

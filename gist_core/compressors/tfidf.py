@@ -20,12 +20,14 @@ _WORD = r"(?u)\b\w+\b"
 
 def make_compressor(instructions: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> Compressor:
     """Counts words in `instructions` (distinct ones of the training split), ignoring case."""
-    vectorizer = TfidfVectorizer(token_pattern=_WORD).fit(instructions)
     unseen = math.log(1 + len(instructions)) + 1
+    known: dict[str, float] = {}
+    if any(re.search(_WORD, instruction) for instruction in instructions):
+        vectorizer = TfidfVectorizer(token_pattern=_WORD).fit(instructions)
+        known = dict(zip(vectorizer.get_feature_names_out(), map(float, vectorizer.idf_), strict=True))
 
     def weight(word: str) -> float:
-        index = vectorizer.vocabulary_.get(word)
-        return unseen if index is None else float(vectorizer.idf_[index])
+        return known.get(word, unseen)
 
     def compress(instruction: str, num_tokens: int) -> str:
         """Takes words by falling weight (the earlier of two equals first) as long as all taken so far, in the order of

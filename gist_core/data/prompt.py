@@ -4,7 +4,17 @@
 
 The Input line is left out when the input is empty; encoder-decoder models have no Output line."""
 
+from gist_core.lineage.hashing import sha256_of_json
+
 GIST_TOKEN = "<GIST>"
+BEFORE_INSTRUCTION = "Instruction: "
+
+
+def prompt_hash() -> str:
+    """What tells one template from another: the hash of each part with nothing or a letter in it. A model is trained on
+    one, and its caches hold it."""
+    inputs = [input_part(text, is_encoder_decoder=kind) for text in ("", "x") for kind in (False, True)]
+    return sha256_of_json([instruction_part("x"), *inputs])
 
 
 def instruction_part(instruction: str) -> str:
@@ -16,7 +26,7 @@ def instruction_part(instruction: str) -> str:
     if not instruction.strip():
         raise ValueError("the instruction is empty: there is nothing to compress")
     refuse_gist_token(instruction, "instruction")
-    return f"Instruction: {instruction}\n"
+    return f"{BEFORE_INSTRUCTION}{instruction}\n"
 
 
 def input_part(input_text: str, *, is_encoder_decoder: bool) -> str:

@@ -85,7 +85,8 @@ def files_under(folder: Path) -> list[str]:
     and `.gitignore`, to which DVC itself adds lines beside outs, in the order in which stages happen to end.
 
     Raises:
-        ValueError: a folder in it is a link. What is read through it would stand in no statement.
+        ValueError: a folder in it is a link, and what is read through it would stand in no statement; or a name in it is
+            not UTF-8 or holds a line break, with which two folders could have one dirHash.
         OSError: a folder in it cannot be listed.
     """
     names = []
@@ -98,7 +99,18 @@ def files_under(folder: Path) -> list[str]:
             )
         counted = (Path(parent, name) for name in files if is_counted(name))
         names += [file.relative_to(folder).as_posix() for file in counted if file.is_file()]
+    for name in names:
+        if "\n" in name or not _is_utf8(name):
+            raise ValueError(f"the name of the file {name!r} in {folder} is not UTF-8 or holds a line break; rename it")
     return sorted(names)
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_counted(name: str) -> bool:

@@ -37,7 +37,7 @@ def _rows(pedigree: Pedigree) -> str:
     again = pedigree.recounted
     if again is None:
         return ""
-    ids = " ".join(f"<code>{row_id}</code>" for row_id in again.row_ids)
+    ids = " ".join(f"<code>{_text(row_id)}</code>" for row_id in again.row_ids)
     return f"<details><summary>{len(again.row_ids)} rows of {_text(again.file)}</summary><p>{ids}</p></details>"
 
 

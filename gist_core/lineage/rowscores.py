@@ -9,7 +9,7 @@ from typing import Any
 from gist_core.scoring.summary import rounded
 
 SCORES = "data/scores/rows.parquet"
-COLUMNS = {"rouge_1": "rouge_1_pct", "rouge_2": "rouge_2_pct", "rouge_l": "rouge_l_pct", "exact_match": "exact_match"}
+KEYS = ("row_id", "split", "run")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def recount(root: Path, keys: tuple[str | int, ...], value: Any) -> Recount | No
     """
     import pyarrow as pa
 
-    if len(keys) < 3 or keys[1] not in COLUMNS or not (root / SCORES).exists():
+    if len(keys) < 3 or not (root / SCORES).exists():
         return None
     split, metric, run = (str(key) for key in keys[:3])
     try:
@@ -45,12 +45,15 @@ def recount(root: Path, keys: tuple[str | int, ...], value: Any) -> Recount | No
     if rows is None:
         return None
     ids, columns = rows
+    column = metric if metric in columns else f"{metric}_pct"
+    if column not in columns:
+        return None
     again: float | None = None
     if keys[3:] == ("n",):
         again = float(len(ids))
     elif keys[3:] == ("mean_pct",):
-        scores = columns[COLUMNS[metric]]
-        again = math.fsum(scores) / len(scores) * (100 if metric == "exact_match" else 1)
+        scores = columns[column]
+        again = math.fsum(scores) / len(scores) * (1 if column.endswith("_pct") else 100)  # a column of yes and no
     return Recount(SCORES, ids, again, again is None or _agrees(again, value))
 
 
@@ -66,10 +69,11 @@ def _scores(path: Path, changed_ns: int) -> dict[tuple[str, str], tuple[tuple[st
     again."""
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path, columns=["row_id", "split", "run", *COLUMNS.values()]).to_pydict()
+    table = pq.read_table(path).to_pydict()
+    metrics = [column for column in table if column not in KEYS]
     found: dict[tuple[str, str], tuple[list[str], dict[str, list[float]]]] = {}
     for index, key in enumerate(zip(table["split"], table["run"], strict=True)):
-        ids, columns = found.setdefault(key, ([], {column: [] for column in COLUMNS.values()}))
+        ids, columns = found.setdefault(key, ([], {column: [] for column in metrics}))
         ids.append(table["row_id"][index])
         for column, scores in columns.items():
             scores.append(float(table[column][index]))

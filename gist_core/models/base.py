@@ -1,6 +1,10 @@
 """A base model from any source, as an ordinary transformers model and tokenizer with the gist token added."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal
 
 import torch
@@ -18,6 +22,12 @@ from transformers import (
 from gist_core.data.prompt import GIST_TOKEN
 from gist_core.lineage.hashing import sha256_of_path
 from gist_core.models.wheel import file_from_wheel
+from gist_core.out_of_memory import is_out_of_memory
+
+logger = logging.getLogger(__name__)
+
+# What transformers raises where a folder holds no model, or a damaged one.
+LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError, UnpicklingError)
 
 
 def auto_class_of(config: PretrainedConfig) -> type[AutoModelForCausalLM] | type[AutoModelForSeq2SeqLM]:
@@ -68,32 +78,92 @@ def load_base_model(
     if revision is not None and (found := sha256_of_path(Path(location))) != revision:
         raise ValueError(
             f"model.location {location!r} has the SHA-256 {found}, not model.revision {revision}; with model.source=folder "
-            "that is the hash of all its files, or null to take the folder as it is (model=own)"
+            "that is the hash of all its files: `gist params` with the same overrides as before notes that of today"
         )
     return _from_pretrained(Path(location), dtype)
 
 
-def _from_pretrained(
-    where: str | Path, dtype: torch.dtype, *, gguf_file: str | None = None, revision: str | None = None
+def load_config(where: str | Path, **kwargs: Any) -> PretrainedConfig:
+    """The configuration of the model in a folder or on the hub. Raises ValueError, beside what transformers raises, where
+    the model is none of transformers' own."""
+    with _no_code_of_its_own(where):
+        return AutoConfig.from_pretrained(where, trust_remote_code=False, **kwargs)
+
+
+def load_pretrained(
+    where: str | Path,
+    *,
+    dtype: torch.dtype,
+    attn_implementation: str | None = None,
+    gguf_file: str | None = None,
+    revision: str | None = None,
+    surplus: Literal["refused", "told"] = "refused",
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    kwargs: dict[str, Any] = {"revision": revision} if revision else {}
+    """A model and its tokenizer from a folder or the hub, with all of its weights: transformers itself draws at random
+    what is missing. Code that comes with a model is never run.
+
+    surplus: what becomes of weights that the model has no place for, as a base model with more than a language model in
+        it has; in one that was saved here they are damage.
+
+    Raises:
+        ValueError: weights are missing or surplus.
+        LOADING_ERRORS: whatever transformers raises.
+    """
+    kwargs: dict[str, Any] = {
+        name: value for name, value in (("revision", revision), ("gguf_file", gguf_file)) if value
+    }
+    config = load_config(where, **kwargs)
+    with _no_code_of_its_own(where):
+        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **kwargs)
     if gguf_file:
         from transformers import GgufConfig
 
-        kwargs["gguf_file"] = gguf_file
+        kwargs["quantization_config"] = GgufConfig(dequantize=True)
+    loaded: Any = auto_class_of(config).from_pretrained(
+        where,
+        dtype=dtype,
+        attn_implementation=attn_implementation,
+        output_loading_info=True,
+        trust_remote_code=False,
+        **kwargs,
+    )
+    model, found = loaded
+    if missing := sorted(found["missing_keys"]):
+        raise ValueError(f"{where} lacks {_some(missing)} of its weights, which would be random")
+    if unused := sorted(found["unexpected_keys"]):
+        message = f"{where} has {_some(unused)} weights that {type(model).__name__} as configured there does not take"
+        if surplus == "refused":
+            raise ValueError(message)
+        logger.warning("%s; they are left out", message)
+    return model, tokenizer
+
+
+@contextmanager
+def _no_code_of_its_own(where: str | Path) -> Iterator[None]:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(where, **kwargs)
-        config = AutoConfig.from_pretrained(where, **kwargs)
-        auto_class = auto_class_of(config)
-        if gguf_file:
-            kwargs["quantization_config"] = GgufConfig(dequantize=True)
-        model = auto_class.from_pretrained(where, dtype=dtype, **kwargs)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        yield
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise ValueError(f"{where} needs code of its own (auto_map), which is not run here") from None
+
+
+def _some(names: list[str]) -> str:
+    return f"{len(names)} ({', '.join(names[:3])}{', ...' * (len(names) > 3)})"
+
+
+def _from_pretrained(
+    where: str | Path, dtype: torch.dtype, **kwargs: Any
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    try:
+        return load_pretrained(where, dtype=dtype, surplus="told", **kwargs)
+    except LOADING_ERRORS as error:
+        if is_out_of_memory(error):
+            raise
         unreached = "couldn't connect" in str(error)
         raise (ConnectionError if unreached else ValueError)(
             f"no model and tokenizer could be loaded from {where}: {type(error).__name__}: {error}"
         ) from None
-    return model, tokenizer
 
 
 def add_gist_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, init: str | None = None) -> int:
@@ -113,7 +183,9 @@ def add_gist_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, i
     """
     vocabulary = tokenizer.get_vocab()
     if GIST_TOKEN in vocabulary:
-        raise ValueError(f"the tokenizer already has a token {GIST_TOKEN!r}; this model was prepared before")
+        raise ValueError(
+            f"the tokenizer already has a token {GIST_TOKEN!r}: this model was prepared before; give the one that it was made of"
+        )
     known = len(_token_matrices(model)[0])
     special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
     if unknown := sorted(index for index in vocabulary.values() if index >= known and index not in special):

@@ -5,25 +5,19 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
-from safetensors import SafetensorError
-from transformers import (
-    AutoConfig,
-    AutoTokenizer,
-    GenerationConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from gist_core.data.prompt import GIST_TOKEN
+from gist_core.data.prompt import GIST_TOKEN, input_part, prompt_hash
 from gist_core.lineage.hashing import sha256_of_json
 from gist_core.masks import Condition
 from gist_core.models.attention import attach_gist_attention
-from gist_core.models.base import auto_class_of
+from gist_core.models.base import LOADING_ERRORS, load_pretrained
 from gist_core.models.fingerprint import sha256_of_model, sha256_of_tensors
 from gist_core.models.tokens import PaddedBatch, as_texts, encode_inputs, encode_instructions, pad_rows, prefix_of
+from gist_core.out_of_memory import is_out_of_memory
 
 GIST_FILE = "gist.json"
 NEW_TOKENS = 20  # of an answer, as transformers has it where nothing is asked
@@ -35,25 +29,42 @@ class GistSettings:
 
     condition: the attention mask it was trained under. num_gist_tokens: k.
     drawn_gist_tokens: every k that it was trained for, where it was for several.
+
+    Raises:
+        ValueError: there is no such condition, or a k is not a whole number from 1.
     """
 
     condition: Condition
     num_gist_tokens: int
     drawn_gist_tokens: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.condition not in get_args(Condition):
+            raise ValueError(f"condition is {self.condition!r}; it is one of {', '.join(get_args(Condition))}")
+        for k in (self.num_gist_tokens, *self.drawn_gist_tokens):
+            if type(k) is not int or k < 1:
+                raise ValueError(f"a number of gist tokens is {k!r}; it is a whole number from 1")
+
     def save(self, folder: Path) -> None:
-        known = {key: value for key, value in asdict(self).items() if value != ()}
+        known = {key: value for key, value in asdict(self).items() if value != ()} | {"prompt": prompt_hash()}
         (folder / GIST_FILE).write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> "GistSettings":
         try:
             known = json.loads((folder / GIST_FILE).read_text(encoding="utf-8"))
-            return cls(**known | {"drawn_gist_tokens": tuple(known.get("drawn_gist_tokens", ()))})
+            prompt = known.pop("prompt", None)  # not in models from before it was written down
+            settings = cls(**known | {"drawn_gist_tokens": tuple(known.get("drawn_gist_tokens", ()))})
         except FileNotFoundError:
             raise ValueError(f"{folder} has no {GIST_FILE}: it is not a model that the train stage made") from None
         except (ValueError, TypeError, AttributeError) as error:
             raise _damaged(folder / GIST_FILE, error) from None
+        if prompt not in (None, prompt_hash()):
+            raise ValueError(
+                f"{folder} was trained on prompts of another template than {input_part.__module__} has now; put that one back, "
+                "or train it on this"
+            )
+        return settings
 
 
 class GistModel:
@@ -76,6 +87,8 @@ class GistModel:
         self.tokenizer = tokenizer
         self.settings = settings
         self.folder = folder
+        if GIST_TOKEN not in tokenizer.get_vocab():
+            raise ValueError(f"the tokenizer has no token {GIST_TOKEN!r}; `add_gist_token` adds it, and its embedding")
         self.gist_token_id = tokenizer.get_vocab()[GIST_TOKEN]
         self._prefix_ids = prefix_of(tokenizer, is_encoder_decoder=self.is_encoder_decoder)
         attach_gist_attention(
@@ -121,13 +134,10 @@ class GistModel:
                 )
             settings = replace(settings, num_gist_tokens=num_gist_tokens)
         try:
-            config = AutoConfig.from_pretrained(folder)
-            model = auto_class_of(config).from_pretrained(folder, dtype=dtype, attn_implementation=attn_implementation)
-        except (OSError, SafetensorError) as error:
-            raise _damaged(folder, error) from None
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError) as error:
+            model, tokenizer = load_pretrained(folder, dtype=dtype, attn_implementation=attn_implementation)
+        except LOADING_ERRORS as error:
+            if is_out_of_memory(error):
+                raise
             raise _damaged(folder, error) from None
         model.to(torch.device(device))  # type: ignore[arg-type]
         return cls(model.eval(), tokenizer, settings, folder)
@@ -270,7 +280,9 @@ class GistModel:
 
 
 def _damaged(path: Path, error: Exception) -> ValueError:
-    return ValueError(f"{path} is damaged or incomplete; `dvc checkout` or another copy brings it back ({error})")
+    return ValueError(
+        f"{path} cannot be loaded: {error}; if it is damaged or incomplete, `dvc checkout` or another copy brings it back"
+    )
 
 
 def without_unset(generate_kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from gist_core.data.prompt import GIST_TOKEN, input_part, instruction_part
+from gist_core.data.prompt import BEFORE_INSTRUCTION, GIST_TOKEN, input_part, instruction_part
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,10 @@ def encode_instructions(
 
 
 def tokens_in_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of an instruction's text where a prompt has it, behind a space: there a word is often one token that is
-    two at the beginning of a text."""
-    return _token_ids(tokenizer, [f" {text}"])[0]
+    """Token ids of an instruction's text where a prompt has it, behind the template's space: there a word is often one
+    token that is two at the beginning of a text or line."""
+    space = BEFORE_INSTRUCTION[len(BEFORE_INSTRUCTION.rstrip(" ")) :]
+    return _token_ids(tokenizer, [f"{space}{text}"])[0]
 
 
 def encode_inputs(

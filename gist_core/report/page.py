@@ -12,7 +12,7 @@ from gist_core.report.table import Cell, Table, estimate
 
 _BACKTICKS = re.compile(r"`+")
 # What Markdown would read as markup; an underscore inside a word, or a bracket that makes no link, is none.
-_MARKDOWN = re.compile(r"([\\`*<>|#]|(?<!\w)_|_(?!\w)|\](?=[(\[:])|!(?=\[))")
+_MARKDOWN = re.compile(r"([\\`*<>|#~]|&(?=#?\w+;)|(?<!\w)_|_(?!\w)|\](?=[(\[:])|!(?=\[))")
 
 
 @dataclass(frozen=True)

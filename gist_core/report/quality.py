@@ -29,7 +29,7 @@ def score_table(inputs: ReportInputs) -> Table:
         groups=[("", 1), *((split.capitalize(), 3) for split in SPLITS)],
         columns=["Run", *("ROUGE-L", "Exact", "Win") * len(SPLITS)],
         rows=rows,
-        notes=[*notes, *_few_rows(inputs), *_cut_and_empty(inputs), *_missing_splits(inputs)],
+        notes=[*notes, *_few_rows(inputs), *_cut_and_empty(inputs), *_unread(inputs), *_missing_splits(inputs)],
     )
 
 
@@ -268,6 +268,16 @@ def _cut_and_empty(inputs: ReportInputs) -> list[str]:
         )
         if any((counts := inputs.metrics[split].get(key, {})).values())
     ]
+
+
+def _unread(inputs: ReportInputs) -> list[str]:
+    """Splits with references in which ROUGE does not see most of the words."""
+    counts = {split.capitalize(): inputs.metrics[split].get("unread_references", 0) for split in inputs.splits}
+    found = ", ".join(f"{split} {count}" for split, count in counts.items() if count)
+    return [
+        f"References that ROUGE reads less than half of, since it knows the letters a to z and digits alone: {found}. "
+        "Its scores say little about them."
+    ] * bool(found)
 
 
 def _few_rows(inputs: ReportInputs) -> list[str]:

@@ -40,6 +40,14 @@ def has_words(text: str) -> bool:
     return any(character in _WORD_CHARACTERS for character in text.lower())
 
 
+def mostly_read(text: str) -> bool:
+    """Whether ROUGE sees at least half of the text's letters and digits, and any at all. A text of another script may
+    share a number with a quite different one, and would be equal to it."""
+    lower = text.lower()
+    seen = sum(character in _WORD_CHARACTERS for character in lower)
+    return seen > 0 and 2 * seen >= sum(character.isalnum() for character in lower)
+
+
 def score_pairs(references: Sequence[str], predictions: Sequence[str], *, processes: int = 1) -> list[RougeScores]:
     """Scores many rows; the result is in the order given and does not depend on the number of processes.
 

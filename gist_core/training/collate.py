@@ -87,7 +87,7 @@ class Collator:
                 labels[row, offset + len(example.prompt) - 1 : offset + length - 1] = torch.tensor(example.answer)
                 position_ids[row, here] = example.position + torch.arange(length)
                 bounds = decoder_bounds(self.condition, _span(example), torch.arange(length)[None])
-                first_visible[row, here] = offset + bounds.first[0]
+                first_visible[row, here] = offset + bounds.first[0].clamp(min=0)
                 offset += length
         return {"input_ids": input_ids, "position_ids": position_ids, "first_visible": first_visible, "labels": labels}
 
@@ -126,13 +126,15 @@ class Collator:
                 bounds = encoder_bounds(self.condition, _span(example), n)
                 assert bounds.end is not None
                 batch["input_ids"][row, s : s + n] = torch.tensor(example.prompt)
-                batch["encoder_first"][row, s : s + n] = s + bounds.first[0]
-                batch["encoder_end"][row, s : s + n] = s + bounds.end[0]
+                batch["encoder_first"][row, s : s + n] = s + bounds.first[0].clamp(min=0)
+                batch["encoder_end"][row, s : s + n] = s + bounds.end[0].clamp(max=n)
                 answer = torch.tensor(example.answer)
                 batch["labels"][row, t : t + m] = answer
                 batch["decoder_input_ids"][row, t : t + m] = self._shifted(answer[None])[0]
                 batch["decoder_first"][row, t : t + m] = t
-                batch["cross_first"][row, t : t + m] = s + cross_bounds(self.condition, _span(example)).first[0]
+                batch["cross_first"][row, t : t + m] = s + cross_bounds(self.condition, _span(example)).first[0].clamp(
+                    min=0
+                )
                 batch["cross_end"][row, t : t + m] = s + n
                 s, t = s + n, t + m
         return batch

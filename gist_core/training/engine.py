@@ -42,8 +42,11 @@ def init_processes(*, use_cpu: bool) -> None:
     """Joins the processes that `launch_command` started; must come before the model and the training arguments are made.
 
     DeepSpeed's shared-memory operator is marked as not compatible, since it would be compiled for minutes at first use;
-    gloo does its work.
+    gloo does its work. Nor may it choose an accelerator by itself where the training is on the CPU (on Apple's machines it
+    would be MPS).
     """
+    if use_cpu:
+        os.environ["DS_ACCELERATOR"] = "cpu"  # read when deepspeed is imported
     import deepspeed
     import deepspeed.ops
 

@@ -38,6 +38,11 @@ def test_a_word_that_training_never_saw_weighs_most(tokenizer) -> None:
     assert compress("List the zebras", length(tokenizer, "zebras")) == "zebras"
 
 
+def test_training_without_a_word_makes_all_words_equal(tokenizer) -> None:
+    compress = make_compressor("tfidf", ["!!!", "\N{PILE OF POO}"], tokenizer)
+    assert compress("all any", length(tokenizer, "all")) == "all"
+
+
 def test_a_word_that_does_not_fit_is_passed_over(tokenizer) -> None:
     compress = make_compressor("tfidf", INSTRUCTIONS, tokenizer)
     assert compress("Shorten the incomprehensibilities", length(tokenizer, "Shorten")) == "Shorten"

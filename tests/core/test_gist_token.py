@@ -1,15 +1,19 @@
 """What a base model and its tokenizer must be, what the gist token starts with, and what is a token in a text."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers.processors import TemplateProcessing
 
 from gist_core.cache import compress, generate
 from gist_core.lineage.hashing import sha256_of_path
 from gist_core.models.base import add_gist_token, load_base_model
+from gist_core.models.gist_model import GistModel, GistSettings
 from gist_core.models.tokens import encode_answers, prefix_of, tokens_in_prompt
 from tests.tiny import FAMILIES, byte_tokenizer, tiny_gist_model, tiny_model
 
@@ -109,6 +113,81 @@ def test_a_damaged_folder_is_one_message(tmp_path: Path, file: str, damage: Call
     assert damage(before) != before
     with pytest.raises(ValueError, match=f"no model and tokenizer could be loaded from {tmp_path}"):
         load_base_model("folder", str(tmp_path), file=None, revision=None, dtype=torch.float32, scratch=tmp_path)
+
+
+def _without(folder: Path, part: str) -> None:
+    weights = {name: tensor for name, tensor in load_file(folder / "model.safetensors").items() if part not in name}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_a_model_that_lacks_weights_is_refused_and_none_is_drawn_at_random(tmp_path: Path) -> None:
+    gist_model = tiny_gist_model("llama")
+    for part in (gist_model.model, gist_model.tokenizer):
+        part.save_pretrained(tmp_path)
+    gist_model.settings.save(tmp_path)
+    _without(tmp_path, "layers.1.mlp.")
+    with pytest.raises(ValueError, match=r"lacks 3 \(model.layers.1.mlp.down_proj.weight, .*\) of its weights"):
+        load_base_model("folder", str(tmp_path), file=None, revision=None, dtype=torch.float32, scratch=tmp_path)
+    with pytest.raises(ValueError, match=r"cannot be loaded: .* lacks 3"):
+        GistModel.from_pretrained(tmp_path)
+
+
+def test_weights_that_a_model_has_no_place_for_are_told_of_a_base_and_refused_in_what_was_saved_here(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gist_model = tiny_gist_model("llama")
+    for part in (gist_model.model, gist_model.tokenizer):
+        part.save_pretrained(tmp_path)
+    gist_model.settings.save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 1, "layer_types": None}))
+    load_base_model("folder", str(tmp_path), file=None, revision=None, dtype=torch.float32, scratch=tmp_path)
+    assert "has 18 (model.layers.1." in caplog.text
+    with pytest.raises(ValueError, match="LlamaForCausalLM as configured there does not take"):
+        GistModel.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_code_of_a_model_is_neither_run_nor_asked_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    gist_model = tiny_gist_model("llama")
+    for part in (gist_model.model, gist_model.tokenizer):
+        part.save_pretrained(tmp_path)
+    kind = {"config.json": {"model_type": "unheard", "auto_map": {"AutoConfig": "evil.Evil"}}}
+    kind["tokenizer_config.json"] = {"tokenizer_class": "Evil", "auto_map": {"AutoTokenizer": ["evil.Evil", None]}}
+    (tmp_path / file).write_text(json.dumps(json.loads((tmp_path / file).read_text()) | kind[file]))
+    if file == "tokenizer_config.json":
+        (tmp_path / "tokenizer.json").unlink()
+    (tmp_path / "evil.py").write_text("raise SystemExit('it ran')")
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a question"))
+    with pytest.raises(ValueError, match=r"needs code of its own \(auto_map\), which is not run here"):
+        load_base_model("folder", str(tmp_path), file=None, revision=None, dtype=torch.float32, scratch=tmp_path)
+
+
+def test_a_model_is_not_asked_with_another_template_than_it_was_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = GistSettings("gist", 2)
+    settings.save(tmp_path)
+    assert GistSettings.load(tmp_path) == settings
+    monkeypatch.setattr("gist_core.data.prompt.BEFORE_INSTRUCTION", "Task: ")
+    with pytest.raises(ValueError, match=r"trained on prompts of another template than gist_core.data.prompt has now"):
+        GistSettings.load(tmp_path)
+
+
+def test_tokens_are_counted_behind_what_the_template_has_before_an_instruction(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = byte_tokenizer(merges=[("a", "b"), ("\u0120", "ab")])  # " ab" is one token, and so is "ab"
+    assert tokenizer.convert_ids_to_tokens(tokens_in_prompt(tokenizer, "ab")) == ["\u0120ab"]
+    monkeypatch.setattr("gist_core.models.tokens.BEFORE_INSTRUCTION", "### Task\n")
+    assert tokenizer.convert_ids_to_tokens(tokens_in_prompt(tokenizer, "ab")) == ["ab"]
+
+
+@pytest.mark.parametrize("wrong", [{"condition": "zzz"}, {"num_gist_tokens": 0}, {"num_gist_tokens": "3"}])
+def test_settings_that_are_none_are_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    (tmp_path / "gist.json").write_text(json.dumps({"condition": "gist", "num_gist_tokens": 1} | wrong))
+    with pytest.raises(ValueError, match=f"gist.json cannot be loaded: .*{next(iter(wrong.values()))!r}"):
+        GistSettings.load(tmp_path)
 
 
 @pytest.mark.parametrize("family", ["llama", "t5"])

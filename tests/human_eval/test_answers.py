@@ -331,7 +331,16 @@ def test_answers_to_a_package_with_fewer_items_and_annotators_count_for_the_larg
     assert other_packages(small, annotations) == {large.id: 41}
 
 
-@pytest.mark.parametrize("edit", ["not json\n", "[]\n", '{"package": "p"}\n', None])
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "not json\n",
+        "[]\n",
+        '{"package": "p"}\n',
+        '{"package": "p", "annotator": "a", "row_id": [1], "choice": "A"}\n',
+        None,
+    ],
+)
 def test_a_stored_file_that_was_edited_by_hand_is_refused_with_its_line(tmp_path, drawn, edit):
     annotations = tmp_path / "annotations"
     import_answers(drawn, [write_page_export(tmp_path / "p.json", drawn, ONE, choices_for(drawn))], annotations)

@@ -1,6 +1,7 @@
 """`gist lineage ...`: what a person sees, and the exit codes."""
 
 import json
+import os
 import random
 from pathlib import Path
 
@@ -50,9 +51,11 @@ def test_row_shows_its_generations_and_scores(built: Path, monkeypatch: pytest.M
 
 
 def test_texts_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    event = RowEvent("generate@gist-1", "data/x.jsonl", 1, {"prediction": "rate it :star: [b]now[/b] \x1b[31mred"})
+    told = "rate it :star: [b]now[/b] \x1b[31mred \x9b2J \u202ethgir \ud83d \0"
+    event = RowEvent("generate@gist-1", "data/x.jsonl", 1, {"prediction": told})
     _console().print(row_tree(RowHistory("0" * 32, {}, {}, (event,), ())))
-    assert "rate it :star: [b]now[/b] \\x1b[31mred" in capsys.readouterr().out
+    shown = "rate it :star: [b]now[/b] \\x1b[31mred \\x9b2J \\u202ethgir \\ud83d \\x00"
+    assert shown in capsys.readouterr().out
 
 
 def test_verify_reads_the_remote_and_names_what_differs(
@@ -89,6 +92,26 @@ def test_verify_refuses_a_remote_that_cannot_be_reached(
     project.run(toy, "dvc", "remote", "add", "-q", "-d", "store", url)
     with pytest.raises(ValueError, match=r"remote store .*(cannot be reached|does not exist).*--no-remote"):
         _gist(toy, monkeypatch, "verify")
+
+
+def test_the_password_of_a_remote_is_not_shown(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.run(toy, "dvc", "remote", "add", "-q", "--local", "far", "http://alice:secret@127.0.0.1:9/dvc")
+    with pytest.raises(ValueError, match=r"remote far \(http://127.0.0.1:9/dvc") as told:
+        _gist(toy, monkeypatch, "verify", "--remote", "far")
+    assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize("name", ["z\x1b[2K.jsonl", os.fsdecode(b"\xff.jsonl"), "a\nb.jsonl"])
+def test_a_name_that_would_steer_a_terminal_hides_no_finding(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (toy / "data/generations/gist-1" / name).touch()
+    (toy / "reports/metrics.json").write_text("{}")
+    shown = _gist(toy, monkeypatch, "verify")
+    assert shown.exit_code == 1
+    assert "workspace: reports/metrics.json: it is not the file that rouge made" in shown.output
+    assert all(line.isprintable() for line in shown.output.splitlines())
+    assert "jsonl" in shown.output
 
 
 def test_diff_with_itself_finds_nothing(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,6 +108,17 @@ def test_a_folder_hash_changes_with_a_name_a_content_or_a_missing_file(files: di
     assert dir_hash(digests) not in {dir_hash(other) for other in others}
 
 
+def test_a_name_with_a_line_break_is_refused_with_which_two_folders_would_have_one_hash(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "one" / name).write_text(name)
+    hash_of_b = sha256_of_path(tmp_path / "one/b")
+    (tmp_path / "other").mkdir()
+    (tmp_path / f"other/a\n{hash_of_b}  b").write_text("a")
+    with pytest.raises(ValueError, match="holds a line break"):
+        sha256_of_path(tmp_path / "other")
+
+
 def test_a_file_and_a_folder_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "a.txt").write_bytes(b"abc")

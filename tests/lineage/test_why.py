@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -125,6 +126,19 @@ def test_a_mean_is_counted_again_from_its_rows(toy: Path) -> None:
     problems = Tracer(toy).why("reports/metrics.json:seen.rouge_l.pos_control.mean_pct").problems
     assert any("counted again" in problem for problem in problems)
     assert any("is not the file that rouge made" in problem for problem in problems)
+
+
+def test_a_metric_of_ones_own_is_counted_again_as_well(toy: Path) -> None:
+    scores, path = toy / "data/scores/rows.parquet", toy / "reports/metrics.json"
+    table = pd.read_parquet(scores).assign(chrf_pct=[float(number) for number in range(len(pd.read_parquet(scores)))])
+    table.to_parquet(scores, index=False)
+    mean = table[(table["split"] == "seen") & (table["run"] == "gist-1")]["chrf_pct"].mean()
+    metrics = json.loads(path.read_text())
+    metrics["seen"]["chrf"] = {"gist-1": {"mean_pct": mean}}
+    path.write_text(json.dumps(metrics))
+    recounted = Tracer(toy).why("reports/metrics.json:seen.chrf.gist-1.mean_pct").recounted
+    assert recounted is not None
+    assert (recounted.value, recounted.agrees) == (pytest.approx(mean), True)
 
 
 @pytest.mark.parametrize("text", [None, "{}"])

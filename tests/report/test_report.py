@@ -240,6 +240,12 @@ def test_answers_that_were_cut_or_empty_are_said(inputs, markdown):
     assert "Empty answers, Human: gist-5 1." in page
 
 
+def test_references_that_rouge_cannot_read_are_said(inputs, markdown):
+    assert "ROUGE reads less than half of" not in markdown
+    metrics = inputs.metrics | {"human": inputs.metrics["human"] | {"unread_references": 3}}
+    assert "the letters a to z and digits alone: Human 3." in to_markdown(Page("t", replace(inputs, metrics=metrics)))
+
+
 def test_each_interval_says_how_it_was_drawn(inputs, markdown):
     assert "; judge: 500 resamples, seed 3)" in markdown
 
@@ -433,11 +439,12 @@ def test_without_held_out_rows_there_is_no_table_of_their_loss(inputs) -> None:
     assert "held-out" not in Page("t", inputs).tables
 
 
-def test_another_control_compresses_nothing(inputs) -> None:
+def test_what_no_gist_mask_was_trained_under_compresses_nothing(inputs) -> None:
     control = {"condition": "pos_control", "num_gist_tokens": 1, "start": "data/base_model", "seed": 1}
-    runs = inputs.params["runs"] | {"pos-seed1": control}
-    answers = inputs.generations | {"pos-seed1": inputs.generations["pos_control"]}
+    another = {"condition": "a mask of one's own", "num_gist_tokens": 1, "start": "data/base_model"}
+    runs = inputs.params["runs"] | {"pos-seed1": control, "tail-1": another}
+    answers = inputs.generations | dict.fromkeys(("pos-seed1", "tail-1"), inputs.generations["pos_control"])
     table = compression_table(replace(inputs, params=inputs.params | {"runs": runs}, generations=answers))
     shown = {row.cells[0].text for row in table.rows}
     assert "gist-1" in shown
-    assert "pos-seed1" not in shown
+    assert not {"pos-seed1", "tail-1"} & shown

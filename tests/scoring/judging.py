@@ -25,8 +25,9 @@ def judge(
     store: Path,
     pairs: Sequence[Pair],
     protocol: Protocol = "paper",
+    api_key: str = "any",
     **changes: Any,
 ) -> list[Verdict]:
     settings = OpenAISettings(model="judge", base_url=server.base_url, **{"timeout_s": 2.0, "poll_s": 0.01} | changes)
     with CallStore(store) as calls:
-        return judge_with_openai({"human": pairs}, protocol, 0, settings, calls, api_key="any")["human"]
+        return judge_with_openai({"human": pairs}, protocol, 0, settings, calls, api_key=api_key)["human"]

@@ -38,6 +38,7 @@ class Fail:
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     code: str | None = None
+    message: str = "scripted"
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,7 @@ class _Handler(BaseHTTPRequestHandler):
                 with owner.lock:
                     owner.answered[identity] += 1
             elif isinstance(action, Fail):
-                self._json(action.status, {"error": {"message": "scripted", "code": action.code}}, action.headers)
+                self._json(action.status, {"error": {"message": action.message, "code": action.code}}, action.headers)
             elif isinstance(action, Page):
                 self._send(200, action.body.encode(), "text/html")
             elif isinstance(action, Hang):

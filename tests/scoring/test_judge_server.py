@@ -5,6 +5,7 @@ import re
 import sqlite3
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -279,6 +280,48 @@ def test_what_no_retry_can_mend_stops_the_run_at_once(store: Path, failure: Fail
         with pytest.raises(ValueError, match=message):
             judge(server, store, make_pairs(50), concurrency=2)
         assert sum(server.asked.values()) <= 7
+
+
+def test_calls_are_not_sent_on_to_another_server(store: Path) -> None:
+    with ScriptedServer() as other:
+        moved = Fail(307, {"Location": f"{other.base_url}/chat/completions"})
+        with ScriptedServer(lambda m, n: moved) as server:
+            with pytest.raises(
+                ValueError, match=rf"sends calls on to {other.base_url}.*; give judge.base_url the address"
+            ):
+                judge(server, store, make_pairs(2))
+            server.breaks, server.broken = lambda method, path: method == "POST", (307, {"error": {"message": "moved"}})
+            with pytest.raises(ValueError, match=r"\(HTTP 307\); give judge.base_url the address"):
+                judge(server, store, make_pairs(2), mode="batch")
+        assert not other.asked
+
+
+@pytest.mark.parametrize("repeated", [Fail(400), Page("<html>"), Fail(401)], ids=repr)
+def test_a_key_that_a_server_repeats_is_neither_kept_nor_shown(store: Path, repeated: Fail | Page) -> None:
+    secret = "sk-any-key-of-someone"
+    pairs = make_pairs(2)
+
+    def script(material: dict[str, Any], attempt: int) -> Action:
+        if material["instruction"] == "task 1":
+            return choose("A")
+        said = f"you sent: Bearer {secret}"
+        return replace(repeated, message=said) if isinstance(repeated, Fail) else Page(said)
+
+    with ScriptedServer(script) as server:
+        try:
+            told = str(judge(server, store, pairs, concurrency=1, max_attempts=1, api_key=secret))
+        except ValueError as error:
+            told = str(error)
+    assert "you sent: Bearer [the key]" in told
+    assert secret not in told
+    assert secret.encode() not in store.read_bytes()
+
+
+def test_half_a_surrogate_pair_in_an_answer_can_be_written(store: Path) -> None:
+    with ScriptedServer(lambda m, n: choose("A", "nice \ud83d")) as server:
+        (verdict,) = judge(server, store, make_pairs(1))
+    assert verdict.winner is not None
+    assert "nice ?" in str(verdict).encode().decode()
 
 
 def test_credit_that_runs_out_on_the_way_stops_the_run_and_the_answers_are_kept(store: Path) -> None:

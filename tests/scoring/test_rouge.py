@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from gist_core.scoring.predictions import exactly_equal
-from gist_core.scoring.rouge import RougeScores, has_words, rouge_l_pct, rouge_scores, score_pairs
+from gist_core.scoring.rouge import RougeScores, has_words, mostly_read, rouge_l_pct, rouge_scores, score_pairs
 from gist_core.scoring.summary import summarise_split
 
 from .made_rows import AWKWARD, RELEASE, ROOT
@@ -35,6 +35,14 @@ def test_a_text_without_words_scores_zero_and_is_known(text: str) -> None:
     assert rouge_scores(text, "some words") == (0.0, 0.0, 0.0)
     assert not has_words(text)
     assert has_words("Z 1")
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [("Plain words, 30.", True), ("価格は 30 円です", False), ("Größe", True), ("Привет, abc", False), ("???", False)],
+)
+def test_a_text_that_rouge_reads_less_than_half_of_is_known(text: str, read: bool) -> None:
+    assert mostly_read(text) is read
 
 
 def test_the_number_of_processes_does_not_change_a_score() -> None:

@@ -8,21 +8,10 @@ import pytest
 import yaml
 
 from tasks import sections
+from tasks.stage import NO_RESULT
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-# What runs every stage, checks its parameters and says what it did or why not changes no result; nor does what that imports.
-NO_RESULT = (
-    "gist_core/lineage/",
-    "gist_core/out_of_memory.py",
-    "tasks/locks.py",
-    "tasks/paths.py",
-    "tasks/params.py",
-    "tasks/pins.py",
-    "tasks/sections.py",
-    "tasks/parent.py",
-    "tasks/stage.py",
-)
 
 
 def imported(file: Path) -> set[Path]:

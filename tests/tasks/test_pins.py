@@ -69,6 +69,11 @@ def test_the_folder_of_a_model_is_pinned_and_a_pin_that_is_given_stays(root: Pat
     own.write_text("".join(line for line in own.read_text().splitlines(keepends=True) if "revision:" not in line))
     known = composed(root, *given).model.revision
     assert known == sha256_of_path(root / "model")
+    (root / "model/weights").write_bytes(b"124")
+    with pytest.raises(ValueError, match=r"\(model.revision\): the model in .*model; call `gist params` again"):
+        refuse_other_content(load_params(root / "params.yaml"), root)
+    (root / "model/weights").write_bytes(b"123")
+    refuse_other_content(load_params(root / "params.yaml"), root)
     (root / "model").rename(root / "elsewhere")
     assert composed(root, *given, "train.steps=7").model.revision == known
     assert composed(root, *given[:2], "model.location=elsewhere").model.revision == known, "the same model"

@@ -1,6 +1,8 @@
 """Padded, grouped and packed batches are the same training; the plan of batches depends on content only."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import TrainingArguments
 
-from gist_core.masks import CONDITIONS
+from gist_core.masks import CONDITIONS, Bounds
 from gist_core.models.gist_model import GistModel
+from gist_core.training import collate
 from gist_core.training.collate import IGNORED, Collator
 from gist_core.training.examples import Batching, Example, Limits, make_examples, plan_micro_batches
 from gist_core.training.trainer import GistTrainer
@@ -63,6 +66,30 @@ def loss_and_gradients(
         (loss / num_labelled).backward()
         total += loss.item() / num_labelled
     return total, {n: p.grad.clone() for n, p in gist_model.model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize(("family", "first"), [("llama", "first_visible"), ("t5", "encoder_first")])
+def test_whatever_bounds_a_condition_has_no_row_reaches_into_its_neighbour(
+    family: str, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("decoder_bounds", "encoder_bounds", "cross_bounds"):
+        monkeypatch.setattr(collate, name, _wider(getattr(collate, name)))
+    batch = Collator("gist", "packed", 0, 150, 0 if family == "t5" else None)(examples_for(tiny_gist_model(family)))
+    seen = batch[first]
+    assert len(seen.unique()) > 2, "several rows in a packed one"
+    assert torch.equal(seen.gather(1, seen), seen)  # the first slot that is seen is the first of the row
+    if family == "t5":
+        ends = batch["encoder_end"]
+        assert torch.equal(ends.gather(1, ends - 1), ends)
+        assert torch.equal(seen.gather(1, batch["cross_first"]), batch["cross_first"])
+
+
+def _wider(bounds: Callable[..., Bounds]) -> Callable[..., Bounds]:
+    def wide(*args: Any) -> Bounds:
+        narrow = bounds(*args)
+        return Bounds(narrow.first - 999, None if narrow.end is None else narrow.end + 999)
+
+    return wide
 
 
 def test_rows_tokenised_together_are_those_tokenised_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,13 +99,19 @@ def _stored_ids(package: Package, annotations: Path) -> list[str]:
 
 def _read(file: Path) -> list[Entry]:
     entries = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not as an import wrote it ({error})") from None
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line:
             continue
         try:
             value = json.loads(line)
             package, annotator, row_id, choice = (value[k] for k in ("package", "annotator", "row_id", "choice"))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            if not all(isinstance(field, str) for field in (package, annotator, row_id)):
+                raise TypeError("not a text")
+        except (json.JSONDecodeError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{file}, line {number} is not a stored answer ({error!r})") from None
         if choice not in CHOICES:
             raise ValueError(f"{file}, line {number}: the choice is {choice!r}; it must be one of {', '.join(CHOICES)}")

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import openai
 
 NO_CREDIT = ("insufficient_quota", "insufficient_balance")  # codes of an error, whatever its HTTP status
+REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_TOKENS = 2**31  # far more than any model reads; a higher count is no count, and SQLite could not hold every one
 
 
@@ -17,6 +18,8 @@ def completion_body(text: str) -> dict[str, Any] | None:
     """The chat completion in a response, or None if it is something else: HTML of a proxy, an empty body, cut JSON."""
     try:
         body = json.loads(text)
+        # Half a surrogate pair, which JSON may hold and no file can, becomes a question mark.
+        body = json.loads(json.dumps(body, ensure_ascii=False).encode(errors="replace"))
     except (ValueError, RecursionError):  # no JSON, a number of more digits than Python reads, or too deep
         return None
     if not isinstance(body, dict) or not isinstance(body.get("choices"), list) or not body["choices"]:
@@ -28,6 +31,12 @@ def completion_body(text: str) -> dict[str, Any] | None:
 def is_passing(error: "openai.APIStatusError") -> bool:
     """Whether the server may answer the same request a little later: it is busy, or out of order."""
     return error.code not in NO_CREDIT and (error.status_code in (408, 409, 429) or error.status_code >= 500)
+
+
+def redirected(error: "openai.APIStatusError") -> str:
+    """What to say of a server that sends calls elsewhere, which are not followed: another would have judged."""
+    location = error.response.headers.get("location", "an address that it does not name")
+    return f"sends calls on to {location} (HTTP {error.status_code}); give judge.base_url the address that answers them"
 
 
 def stored_answer(key: str, body: dict[str, Any], prices: Prices | None, *, latency_ms: float | None) -> StoredAnswer:
@@ -47,5 +56,4 @@ def _count(value: object) -> int | None:
 
 
 def _name(value: object) -> str | None:
-    """A text that SQLite takes: half a surrogate pair, which JSON may hold, is written out as its escape."""
-    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else None
+    return value if isinstance(value, str) else None

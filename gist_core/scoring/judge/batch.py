@@ -14,10 +14,10 @@ from typing import Any
 import openai
 from tqdm import tqdm
 
-from gist_core.scoring.judge.answer import completion_body, is_passing, stored_answer
+from gist_core.scoring.judge.answer import REDIRECTS, completion_body, is_passing, redirected, stored_answer
 from gist_core.scoring.judge.budget import Budget
 from gist_core.scoring.judge.request import JudgeRequest
-from gist_core.scoring.judge.settings import OpenAISettings
+from gist_core.scoring.judge.settings import OpenAISettings, without_key
 from gist_core.scoring.judge.store import LOST, CallStore
 
 REQUESTS_PER_BATCH = 50_000  # OpenAI's limit
@@ -49,10 +49,17 @@ def answer_in_batch(
     where = settings.base_url or "OpenAI"
     kept = "what has been submitted is kept, the same command goes on with it"
     try:
-        with openai.OpenAI(api_key=api_key, base_url=settings.endpoint, timeout=settings.timeout_s) as client:
+        with openai.OpenAI(
+            api_key=api_key,
+            base_url=settings.endpoint,
+            timeout=settings.timeout_s,
+            http_client=openai.DefaultHttpxClient(follow_redirects=False),
+        ) as client:
             return _answer_all(client, requests, settings, store, budget)
     except openai.APIStatusError as error:
-        said = f"HTTP {error.status_code}: {error.message:.300}"
+        said = f"HTTP {error.status_code}: {without_key(error.message, api_key):.300}"
+        if error.status_code in REDIRECTS:
+            raise ValueError(f"{where} {redirected(error)}") from None
         if is_passing(error):
             raise ConnectionError(f"{where} does not answer now ({said}); {kept}") from None
         raise ValueError(

@@ -20,10 +20,17 @@ from typing import Any
 import openai
 from tqdm import tqdm
 
-from gist_core.scoring.judge.answer import NO_CREDIT, completion_body, is_passing, stored_answer
+from gist_core.scoring.judge.answer import (
+    NO_CREDIT,
+    REDIRECTS,
+    completion_body,
+    is_passing,
+    redirected,
+    stored_answer,
+)
 from gist_core.scoring.judge.budget import Budget
 from gist_core.scoring.judge.request import JudgeRequest
-from gist_core.scoring.judge.settings import OpenAISettings
+from gist_core.scoring.judge.settings import OpenAISettings, without_key
 from gist_core.scoring.judge.store import BILLED, LOST, LOST_ERROR, CallStore
 
 _FIRST_WAIT_S = 1.0
@@ -98,7 +105,12 @@ class _Live:
         settings = self.settings
         unusable: Exception | None = None
         async with openai.AsyncOpenAI(
-            api_key=self.api_key, base_url=settings.endpoint, timeout=settings.timeout_s, max_retries=0
+            api_key=self.api_key,
+            base_url=settings.endpoint,
+            timeout=settings.timeout_s,
+            max_retries=0,
+            # The verdicts name this server as their judge.
+            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),
         ) as client:
             with tqdm(total=self.total, desc="judge", unit="call", disable=None) as progress:
                 try:
@@ -146,7 +158,7 @@ class _Live:
                 return None
             except openai.APIStatusError as failed:
                 outcome = str(failed.status_code)
-                error = f"HTTP {failed.status_code}: {failed.message:.300}"
+                error = f"HTTP {failed.status_code}: {without_key(failed.message, self.api_key):.300}"
                 if self._give_up(failed, request.key, error):
                     return None
                 wait = _retry_after_s(failed)
@@ -195,7 +207,8 @@ class _Live:
                 **request.body, extra_headers={"Idempotency-Key": request.key}
             )
         latency_ms = 1000 * (time.perf_counter() - begun)
-        text = response.text
+        # By RFC 8259 JSON is UTF-8, whatever a header says.
+        text = without_key(response.content.decode(errors="replace"), self.api_key)
         body = completion_body(text)
         if body is None:
             raise _NotACompletion(f"the server answered 200 with something that is no chat completion: {text[:200]!r}")
@@ -212,6 +225,8 @@ class _Live:
             self._halt(f"{where} refuses the key in OPENAI_API_KEY: {error}")
         elif failed.status_code == 404:
             self._halt(f"{where} does not know the model {self.settings.model!r} or the address is wrong: {error}")
+        elif failed.status_code in REDIRECTS:
+            self._halt(f"{where} {redirected(failed)}")
         elif is_passing(failed):
             return False
         else:

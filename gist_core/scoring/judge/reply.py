@@ -48,7 +48,8 @@ def parse_content(content: object) -> Reply:
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+    """A text that a file can hold: half a surrogate pair, which JSON may hold, becomes a question mark."""
+    return value.encode(errors="replace").decode() if isinstance(value, str) else None
 
 
 def _objects(text: str) -> list[dict[str, Any]]:

@@ -77,6 +77,11 @@ def usable_key(api_key: str) -> str:
     return key
 
 
+def without_key(text: str, api_key: str) -> str:
+    """What a server said, fit to be kept and shown: some repeat the headers that they were sent."""
+    return text.replace(api_key, "[the key]") if api_key else text
+
+
 def _is_http_address(text: str) -> bool:
     if not text.isprintable() or " " in text:
         return False
