@@ -16,7 +16,7 @@ from gist_core.scoring.judge.pair import Pair, Protocol, orders
 from gist_core.scoring.judge.prices import Prices
 from gist_core.scoring.judge.reference_rule import JUDGE, judge_by_reference
 from gist_core.scoring.judge.reply import parse_completion, parse_content
-from gist_core.scoring.judge.settings import OpenAISettings
+from gist_core.scoring.judge.settings import OpenAISettings, without_key
 from gist_core.scoring.judge.store import CallStore, StoredAnswer
 from gist_core.scoring.judge.summary import length_controlled_win_rate_pct, summarise_verdicts
 from gist_core.scoring.judge.verdict import Call, Verdict, verdict_of, verdict_record
@@ -350,3 +350,8 @@ def test_an_experiment_in_a_folder_of_its_own_has_the_answers_of_its_project(tmp
     for folder in ("tmpk3o", "standalone/tmp9x"):
         assert store_of(tmp_path / ".dvc/tmp/exps" / folder) == answers
     assert store_of(tmp_path / "exps") == tmp_path / "exps/.work/judge/calls.sqlite"
+
+
+def test_a_secret_key_is_left_out_of_what_a_server_says_and_a_word_that_serves_as_one_is_not() -> None:
+    assert without_key("Bearer sk-1234567890abc!", "sk-1234567890abc") == "Bearer [the key]!"
+    assert without_key("any of them", "any") == "any of them"

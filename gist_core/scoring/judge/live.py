@@ -207,11 +207,11 @@ class _Live:
                 **request.body, extra_headers={"Idempotency-Key": request.key}
             )
         latency_ms = 1000 * (time.perf_counter() - begun)
-        # By RFC 8259 JSON is UTF-8, whatever a header says.
-        text = without_key(response.content.decode(errors="replace"), self.api_key)
+        text = response.content.decode(errors="replace")  # by RFC 8259 JSON is UTF-8, whatever a header says
         body = completion_body(text)
         if body is None:
-            raise _NotACompletion(f"the server answered 200 with something that is no chat completion: {text[:200]!r}")
+            shown = without_key(text, self.api_key)[:200]
+            raise _NotACompletion(f"the server answered 200 with something that is no chat completion: {shown!r}")
         answer = stored_answer(request.key, body, self.settings.prices, latency_ms=round(latency_ms, 1))
         self.store.keep(answer)
         return answer.cost_usd

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from gist_core.scoring.judge.prices import Prices
 
+_LEAST_KEY = 12  # characters of a key that is a secret
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
 
@@ -78,8 +79,9 @@ def usable_key(api_key: str) -> str:
 
 
 def without_key(text: str, api_key: str) -> str:
-    """What a server said, fit to be kept and shown: some repeat the headers that they were sent."""
-    return text.replace(api_key, "[the key]") if api_key else text
+    """What a server said of an error, fit to be kept and shown: some repeat the headers that they were sent. A key of a
+    few letters is a server's of one's own that wants none, and a word like others."""
+    return text.replace(api_key, "[the key]") if len(api_key) >= _LEAST_KEY else text
 
 
 def _is_http_address(text: str) -> bool:
