@@ -33,6 +33,7 @@ from gist_core.lineage.runlog import Stopwatch, append_run
 from gist_core.lineage.source import source_state
 from gist_core.lineage.statement import write_statement
 from tasks import paths
+from tasks.code import undeclared_code
 from tasks.locks import held
 from tasks.params import Params, load_params
 from tasks.parent import die_with_parent
@@ -57,19 +58,6 @@ RUN_VARIABLES = (
 
 TRY_LATER = 75  # EX_TEMPFAIL of sysexits.h; flows/failures.py has such a stage tried again
 _MADE = "made.md5"  # in a work folder: the MD5 of the statement that its work ended in, as dvc.lock will name it
-
-# What runs every stage, checks its parameters and says what it did or why not changes no result; nor does what that imports.
-NO_RESULT = (
-    "gist_core/lineage/",
-    "gist_core/out_of_memory.py",
-    "tasks/locks.py",
-    "tasks/paths.py",
-    "tasks/params.py",
-    "tasks/pins.py",
-    "tasks/sections.py",
-    "tasks/parent.py",
-    "tasks/stage.py",
-)
 
 
 class Stage:
@@ -189,6 +177,7 @@ class Stage:
     def _execute(self, run: Callable[["Stage"], None]) -> None:
         busy = f"stage {self.name} is already running in process {{}}; wait for it or stop it"
         with held(self.root / paths.WORK / "locks", self.name, busy):
+            self._refuse_undeclared_code()
             self._remove_recorded_work()
             watch = Stopwatch.start()
             as_they_are = self._parameter_files | self._stamps(*self._declared["deps"])
@@ -197,7 +186,6 @@ class Stage:
             variables = {name: os.environ[name] for name in RESULT_VARIABLES if name in os.environ}
             around = environment(self.root, variables)
             run(self)
-            self._name_undeclared_code()
             self._refuse_changes(as_they_are)
             self._state(inputs, source, around)
             self._log(watch, source)
@@ -236,19 +224,15 @@ class Stage:
                 "that. Put it back and start again, and finished work is taken up; or start again with it as it is now"
             )
 
-    def _name_undeclared_code(self) -> None:
-        """DVC runs a stage again when its deps change, and of other code it knows nothing. No error: declared, it is another
-        input, and what was made would be lost."""
-        loaded = {Path(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))}
-        own = [file.relative_to(self.root) for file in loaded if file.is_relative_to(self.root)]
-        for path in sorted(path for path in own if path.parts[0] in ("gist_core", "tasks") and path.stem != "__init__"):
-            declared = any(path.is_relative_to(dep) for dep in self._declared["deps"])
-            if not declared and not path.as_posix().startswith(NO_RESULT):
-                print(
-                    f"tasks.{self.name}: it used {path}, which dvc.yaml does not name among its deps: a change there will not "
-                    "run it again. Add it",
-                    file=sys.stderr,
-                )
+    def _refuse_undeclared_code(self) -> None:
+        task = self.name.partition("@")[0]
+        if (self.root / "tasks" / f"{task}.py").is_file() and (
+            code := undeclared_code(self.root, task, self._declared["deps"])
+        ):
+            raise ValueError(
+                f"stage {self.name} runs {', '.join(code)}, which dvc.yaml does not name among its deps: a change there would "
+                "not run it again. Add it there"
+            )
 
     def _remove_recorded_work(self) -> None:
         """Removes work, of any stage, whose outs DVC has recorded. Not sooner: of a stage that is killed between its last

@@ -1,6 +1,5 @@
 """A stage runs again when code that makes its result changes: dvc.yaml names every module that the stage imports."""
 
-import ast
 import inspect
 from pathlib import Path
 
@@ -8,40 +7,30 @@ import pytest
 import yaml
 
 from tasks import sections
-from tasks.stage import NO_RESULT
+from tasks.code import undeclared_code
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
 
-def imported(file: Path) -> set[Path]:
-    """Modules of this project that a file imports, in functions too."""
-    names = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-    paths = [ROOT / name.replace(".", "/") for name in names if name.split(".")[0] in ("gist_core", "tasks")]
-    return {module for path in paths if (module := path.with_suffix(".py")).is_file()}
-
-
-def closure(file: Path) -> set[str]:
-    seen: set[Path] = set()
-    ahead = [file]
-    while ahead:
-        if (here := ahead.pop()) not in seen:
-            seen.add(here)
-            if not here.relative_to(ROOT).as_posix().startswith(NO_RESULT):
-                ahead += imported(here)
-    return {path.relative_to(ROOT).as_posix() for path in seen}
-
-
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_module_that_a_stage_imports_is_among_its_dependencies(stage: str) -> None:
-    declared = [dep for dep in STAGES[stage].get("do", STAGES[stage])["deps"] if dep.startswith(("gist_core", "tasks"))]
-    code = {path for path in closure(ROOT / f"tasks/{stage}.py") if not path.startswith(NO_RESULT)}
-    assert not {path for path in code if not any(path == dep or path.startswith(f"{dep}/") for dep in declared)}
+    assert not undeclared_code(ROOT, stage, STAGES[stage].get("do", STAGES[stage])["deps"])
+
+
+def test_what_an_imported_module_imports_is_code_of_the_stage_too(tmp_path: Path) -> None:
+    for name, text in {
+        "tasks/score.py": "from gist_core.scoring import rouge\nfrom tasks.stage import stage_main",
+        "tasks/stage.py": "import gist_core.unseen",
+        "gist_core/unseen.py": "",
+        "gist_core/scoring/rouge.py": "def run():\n    from gist_core.chrf import chrf",
+        "gist_core/chrf.py": "",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    deps = ["tasks/score.py", "gist_core/scoring"]
+    assert undeclared_code(tmp_path, "score", deps) == ["gist_core/chrf.py"]
+    assert not undeclared_code(tmp_path, "score", [*deps, "gist_core/chrf.py"])
 
 
 # A parameter that is not in params.yaml has the default of its section, and of that DVC knows nothing.

@@ -1,0 +1,48 @@
+"""Which code a stage runs: DVC runs a stage again when its deps change, and of other code it knows nothing."""
+
+import ast
+from collections.abc import Collection
+from pathlib import Path
+
+# What runs every stage, checks its parameters and says what it did or why not changes no result; nor does what that imports.
+NO_RESULT = (
+    "gist_core/lineage/",
+    "gist_core/out_of_memory.py",
+    "tasks/__init__.py",
+    "tasks/code.py",
+    "tasks/locks.py",
+    "tasks/paths.py",
+    "tasks/params.py",
+    "tasks/pins.py",
+    "tasks/sections.py",
+    "tasks/parent.py",
+    "tasks/stage.py",
+)
+
+
+def undeclared_code(root: Path, stage: str, deps: Collection[str]) -> list[str]:
+    """Modules of the project that tasks/STAGE.py imports, in functions and by way of others too, and no dep covers."""
+    seen: set[Path] = set()
+    ahead = [root / "tasks" / f"{stage}.py"]
+    while ahead:
+        if (here := ahead.pop()) not in seen:
+            seen.add(here)
+            if not _relative(here, root).startswith(NO_RESULT):
+                ahead += _imported(here, root)
+    code = sorted(path for module in seen if not (path := _relative(module, root)).startswith(NO_RESULT))
+    return [path for path in code if not any(path == dep or path.startswith(f"{dep}/") for dep in deps)]
+
+
+def _imported(file: Path, root: Path) -> set[Path]:
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    paths = [root / name.replace(".", "/") for name in names if name.split(".")[0] in ("gist_core", "tasks")]
+    return {file for path in paths for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()}
+
+
+def _relative(file: Path, root: Path) -> str:
+    return file.relative_to(root).as_posix()
