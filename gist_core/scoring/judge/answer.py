@@ -18,8 +18,6 @@ def completion_body(text: str) -> dict[str, Any] | None:
     """The chat completion in a response, or None if it is something else: HTML of a proxy, an empty body, cut JSON."""
     try:
         body = json.loads(text)
-        # Half a surrogate pair, which JSON may hold and no file can, becomes a question mark.
-        body = json.loads(json.dumps(body, ensure_ascii=False).encode(errors="replace"))
     except (ValueError, RecursionError):  # no JSON, a number of more digits than Python reads, or too deep
         return None
     if not isinstance(body, dict) or not isinstance(body.get("choices"), list) or not body["choices"]:
@@ -56,4 +54,5 @@ def _count(value: object) -> int | None:
 
 
 def _name(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+    """A text that SQLite takes: half a surrogate pair, which JSON may hold, is written out as its escape."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else None

@@ -48,7 +48,7 @@ def parse_content(content: object) -> Reply:
 
 
 def _text(value: object) -> str | None:
-    """A text that a file can hold: half a surrogate pair, which JSON may hold, becomes a question mark."""
+    """A text that a file can hold: half a surrogate pair, which JSON may hold, becomes a question mark (not in `raw`)."""
     return value.encode(errors="replace").decode() if isinstance(value, str) else None
 
 
