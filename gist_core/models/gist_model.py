@@ -122,7 +122,8 @@ class GistModel:
         num_gist_tokens: another k than its `gist.json` names, for a model that was trained for several.
 
         Raises:
-            ValueError: the folder holds no such model, or a damaged one, or the model was not trained for that k.
+            ValueError: the folder holds no such model, or a damaged one, or the model was not trained for that k, or on
+                prompts of another template.
         """
         folder = Path(folder)
         settings = GistSettings.load(folder)
