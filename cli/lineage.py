@@ -189,6 +189,5 @@ def _console() -> Console:
 
 def _print_json(value: Any) -> None:
     text = json.dumps(value, indent=1, ensure_ascii=False, default=str)
-    typer.echo(
-        text.encode(errors="backslashreplace").decode()
-    )  # half a surrogate pair as its escape, which is JSON's too
+    # Half a surrogate pair as its escape, which is JSON's too.
+    typer.echo(text.encode(errors="backslashreplace").decode())

@@ -9,7 +9,6 @@ from typing import Any
 from gist_core.scoring.summary import rounded
 
 SCORES = "data/scores/rows.parquet"
-KEYS = ("row_id", "split", "run")
 
 
 @dataclass(frozen=True)
@@ -68,9 +67,13 @@ def _scores(path: Path, changed_ns: int) -> dict[tuple[str, str], tuple[tuple[st
     """(row ids, scores by column) by (split, run). changed_ns: the file's time, so that a changed file is read
     again."""
     import pyarrow.parquet as pq
+    from pyarrow.types import is_boolean, is_floating, is_integer
 
-    table = pq.read_table(path).to_pydict()
-    metrics = [column for column in table if column not in KEYS]
+    read = pq.read_table(path)
+    metrics = [
+        field.name for field in read.schema if any(of(field.type) for of in (is_boolean, is_floating, is_integer))
+    ]
+    table = read.to_pydict()
     found: dict[tuple[str, str], tuple[list[str], dict[str, list[float]]]] = {}
     for index, key in enumerate(zip(table["split"], table["run"], strict=True)):
         ids, columns = found.setdefault(key, ([], {column: [] for column in metrics}))

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from gist_core.data.prompt import GIST_TOKEN, input_part, prompt_hash
 from gist_core.lineage.hashing import sha256_of_json
-from gist_core.masks import Condition
+from gist_core.masks import CONDITIONS, Condition
 from gist_core.models.attention import attach_gist_attention
 from gist_core.models.base import LOADING_ERRORS, load_pretrained
 from gist_core.models.fingerprint import sha256_of_model, sha256_of_tensors
@@ -39,8 +39,8 @@ class GistSettings:
     drawn_gist_tokens: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.condition not in get_args(Condition):
-            raise ValueError(f"condition is {self.condition!r}; it is one of {', '.join(get_args(Condition))}")
+        if self.condition not in CONDITIONS:
+            raise ValueError(f"condition is {self.condition!r}; it is one of {', '.join(CONDITIONS)}")
         for k in (self.num_gist_tokens, *self.drawn_gist_tokens):
             if type(k) is not int or k < 1:
                 raise ValueError(f"a number of gist tokens is {k!r}; it is a whole number from 1")

@@ -131,7 +131,7 @@ def test_a_mean_is_counted_again_from_its_rows(toy: Path) -> None:
 def test_a_metric_of_ones_own_is_counted_again_as_well(toy: Path) -> None:
     scores, path = toy / "data/scores/rows.parquet", toy / "reports/metrics.json"
     table = pd.read_parquet(scores).assign(chrf_pct=[float(number) for number in range(len(pd.read_parquet(scores)))])
-    table.to_parquet(scores, index=False)
+    table.assign(comment="a column of texts is no metric").to_parquet(scores, index=False)
     mean = table[(table["split"] == "seen") & (table["run"] == "gist-1")]["chrf_pct"].mean()
     metrics = json.loads(path.read_text())
     metrics["seen"]["chrf"] = {"gist-1": {"mean_pct": mean}}
