@@ -1,16 +1,17 @@
 """What a training step costs: gist against pos_control, and ours against the recipe of the paper's release.
 
     python benchmarks/training_speed.py --alpaca alpaca_data.json [--model data/base_model]
-    ... --device cuda --bf16 --batch-size 64 --peak-tflops 989 [--attention flex_attention] [--compile]    # on an H100
+    ... --device cuda --bf16 --batch-size 128 --peak-tflops 989 --in-a-row 4 [--attention ...] [--compile ours]    # on an H100
 
 Rows are real ones, taken in the order of the SHA-256 of their content. All ways train on the same rows, in turn and in
 alternating order, and the fastest of a few runs on each batch counts. A step is collation, forward, backward and (fused)
-AdamW, with weights in float32. The released recipe, rebuilt here: rows in random batches padded on the left, a dense additive
-(batch, 1, seq, seq) mask under sdpa, logits at every position. It must give the same loss as ours, or the benchmark ends. Peak
-memory is of two steps of the batch with the longest row: allocated on the GPU, or resident, of a process of its own. The
-recipe's logits fill a GPU long before ours do: for larger batches leave it out (`--ways gist pos_control padded`).
-Utilisation is the FLOPs by formula of forward and backward of each row by itself, without padding, over the peak that
-`--peak-tflops` names; a row counts whole, even in neg_control, which leaves out what nothing with a label sees.
+AdamW, with weights in float32; with `--in-a-row` a GPU may work on one while the host prepares the next, as in a training.
+The released recipe, rebuilt here: rows in random batches padded on the left, a dense additive (batch, 1, seq, seq) mask under
+sdpa, logits at every position. It must give the same loss as ours, or the benchmark ends. Peak memory is of two steps of the
+batch with the longest row: allocated on the GPU, or resident, of a process of its own. The recipe's logits fill a GPU long
+before ours do: for larger batches leave it out (`--ways gist pos_control padded`). Utilisation is the FLOPs by formula of
+forward and backward of each row by itself, without padding, over the peak that `--peak-tflops` names; a row counts whole, even
+in neg_control, which leaves out what nothing with a label sees.
 """
 
 import argparse
@@ -23,6 +24,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
@@ -36,6 +38,7 @@ from gist_core.models.tokens import pad_rows
 from gist_core.training.collate import IGNORED, Collator
 from gist_core.training.compiled import compile_layers
 from gist_core.training.examples import Batching, Example, Limits, make_examples
+from gist_core.training.head import TrainingHead, cross_entropy, labelled_slots
 
 WAYS = ("gist", "pos_control", "neg_control", "padded", "recipe")
 
@@ -44,13 +47,25 @@ class Bench:
     """One model and optimizer that every way trains in turn. Row capacity is the longest row allowed, as in training."""
 
     def __init__(
-        self, folder: Path, max_length: int, *, device: str, bf16: bool, attention: str, compiled: bool = False
+        self,
+        folder: Path,
+        max_length: int,
+        *,
+        device: str,
+        bf16: bool,
+        attention: str,
+        compiled: Literal["ours", "all"] | None = None,
+        in_a_row: int = 1,
     ) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.compiled, self.in_a_row = compiled, in_a_row
         self.device, self.bf16, self.attention = torch.device(device), bf16, attention
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
         self.model: PreTrainedModel = model.to(self.device).train()
         self.model.get_input_embeddings().requires_grad_(False)  # as the default run
+        self.gist_token_id = self.tokenizer.get_vocab()[GIST_TOKEN]
+        self.head = TrainingHead(self.model, self.gist_token_id)
+        self.cross_entropy = torch.compile(cross_entropy, dynamic=True) if compiled else cross_entropy
         if compiled:
             compile_layers(self.model)
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
@@ -60,25 +75,28 @@ class Bench:
     def loss(self, way: str, examples: Sequence[Example]) -> torch.Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             if way == "recipe":
-                return self.recipe(examples)
+                with torch.compiler.set_stance("default" if self.compiled == "all" else "force_eager"):
+                    return self.recipe(examples)
             return self.ours("gist", examples, "padded") if way == "padded" else self.ours(way, examples)  # type: ignore[arg-type]
 
     def ours(self, condition: Condition, examples: Sequence[Example], batching: Batching = "packed") -> torch.Tensor:
         """Packed or padded rows, bounds in place of a mask, logits only where there is a label: what the train stage does."""
         rows = Collator(condition, batching, self.tokenizer.pad_token_id, self.max_length)(examples)
-        batch = {name: tensor.to(self.device) for name, tensor in rows.items()}
-        labels = batch.pop("labels")
-        labelled = labels != IGNORED
-        gist = self.tokenizer.get_vocab()[GIST_TOKEN]
-        hooks = attach_gist_attention(self.model, condition=condition, gist_token_id=gist, num_gist_tokens=1)
-        head = self.model.get_output_embeddings()
-        hooks.append(head.register_forward_pre_hook(lambda module, args: (args[0][labelled],)))
+        rows["slots"] = labelled_slots(rows["labels"])
+        if self.device.type == "cuda":
+            rows = {name: tensor.pin_memory() for name, tensor in rows.items()}
+        batch = {name: tensor.to(self.device, non_blocking=True) for name, tensor in rows.items()}
+        slots, labels = batch.pop("slots"), batch.pop("labels")
+        hooks = attach_gist_attention(
+            self.model, condition=condition, gist_token_id=self.gist_token_id, num_gist_tokens=1
+        )
         try:
-            logits = self.model(**batch, use_cache=False).logits
+            with self.head.only(slots):
+                logits = self.model(**batch, use_cache=False).logits
         finally:
             for hook in hooks:
                 hook.remove()
-        return nn.functional.cross_entropy(logits.float(), labels[labelled])
+        return self.cross_entropy(logits, labels.flatten().index_select(0, slots)) / len(slots)
 
     def recipe(self, examples: Sequence[Example]) -> torch.Tensor:
         """The release's: left padding, a dense mask of the gist condition, cross-entropy over all positions."""
@@ -106,14 +124,15 @@ class Bench:
         return nn.functional.cross_entropy(shifted, labels[:, 1:].reshape(-1), ignore_index=IGNORED)
 
     def step_s(self, way: str, examples: Sequence[Example]) -> float:
-        """Seconds of one optimizer step."""
+        """Seconds of an optimizer step, the mean of as many in a row as were asked for."""
         self._synchronise()
         started = time.perf_counter()
-        self.loss(way, examples).backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        for _ in range(self.in_a_row):
+            self.loss(way, examples).backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
         self._synchronise()
-        return time.perf_counter() - started
+        return (time.perf_counter() - started) / self.in_a_row
 
     def flops(self, examples: Sequence[Example]) -> float:
         """Of the forward and backward pass of each row by itself, with logits where there is a label. The backward pass is
@@ -134,7 +153,13 @@ class Bench:
             torch.cuda.synchronize()
 
     def check_same_loss(self, examples: Sequence[Example]) -> None:
-        with torch.no_grad():
+        """Ours never predicts the gist token; the release's could, so that for this look it is kept from it too."""
+        head = self.model.get_output_embeddings()
+
+        def exclude(module: nn.Module, args: tuple[torch.Tensor, ...], logits: torch.Tensor) -> None:
+            logits[..., self.gist_token_id] = torch.finfo(logits.dtype).min
+
+        with torch.no_grad(), head.register_forward_hook(exclude):
             ours, recipe = (float(self.loss(way, examples)) for way in ("gist", "recipe"))
         if abs(ours - recipe) > (2e-2 if self.bf16 else 1e-4):
             raise SystemExit(f"the rebuilt recipe's loss is {recipe}, ours {ours}: they do not train the same thing")
@@ -182,7 +207,17 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 where autocast does")
     parser.add_argument("--attention", default="sdpa", choices=("sdpa", "eager", "flex_attention"), help="of our ways")
-    parser.add_argument("--compile", action="store_true", help="torch.compile each layer, for all ways")
+    parser.add_argument(
+        "--compile",
+        choices=("ours", "all"),
+        help="torch.compile layers and loss: of our ways, or the recipe's layers too",
+    )
+    parser.add_argument(
+        "--in-a-row",
+        type=int,
+        default=1,
+        help="steps between two looks at the clock: a GPU may lag behind its host in them",
+    )
     parser.add_argument("--peak-tflops", type=float, help="of the device, for its utilisation")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="which to run")
     parser.add_argument("--peak-of", choices=WAYS, help=argparse.SUPPRESS)
@@ -194,6 +229,7 @@ def main() -> None:
         bf16=args.bf16,
         attention=args.attention,
         compiled=args.compile,
+        in_a_row=args.in_a_row,
     )
     batches = batches_of(bench, args.alpaca, args.batch_size, args.steps)
     longest = max(batches, key=lambda batch: max(example.num_tokens for example in batch))
@@ -207,7 +243,7 @@ def main() -> None:
         _device(args.device),
         "bf16" if args.bf16 else "fp32",
         args.attention,
-        *(["compiled"] if args.compile else []),
+        *([f"compiled: {args.compile}"] if args.compile else []),
     ]
     print(
         f"{args.model}, {', '.join(how)}; {args.steps} steps of {args.batch_size} rows, "

@@ -56,7 +56,6 @@ def _run_job(job: Job) -> None:
 
     from gist_core.models.base import load_config, load_pretrained
     from gist_core.models.gist_model import GistModel, GistSettings
-    from gist_core.training.compiled import compile_layers
     from gist_core.training.distill import Teacher
     from gist_core.training.engine import deepspeed_config, init_processes, sharded_loading, world_size
     from gist_core.training.examples import Limits
@@ -71,6 +70,7 @@ def _run_job(job: Job) -> None:
         row_capacity=params.max_length,
         lora_rank=job.run.lora_rank,
         frozen_layers=job.run.frozen_layers or 0,
+        torch_compile=job.engine.torch_compile,
     )
     if use_cpu and job.engine.attention == "flex_attention":
         raise ValueError("engine.attention: flex_attention has no backward pass without a GPU; leave it at sdpa")
@@ -94,8 +94,6 @@ def _run_job(job: Job) -> None:
             dtype=torch.bfloat16 if in_bf16 else torch.float32,
             attn_implementation=job.engine.attention,
         )
-    if job.engine.torch_compile:
-        compile_layers(model)
     settings_of_gist = GistSettings(job.run.condition, job.run.num_gist_tokens, tuple(job.run.drawn_gist_tokens))
     gist_model = GistModel(model, tokenizer, settings_of_gist)
     # Rows may be packed into longer ones than the model's context: each has positions of its own.

@@ -7,6 +7,7 @@ that stand where they are predicted (shifted already), so that a decoder and a T
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from gist_core.masks import Condition, GistSpan, cross_bounds, decoder_bounds, encoder_bounds
@@ -70,26 +71,34 @@ class Collator:
         }
 
     def _packed_decoder(self, examples: Sequence[Example]) -> Batch:
-        bins = _fill_bins([example.num_tokens for example in examples], self.row_capacity)
-        width = max(sum(examples[i].num_tokens for i in row) for row in bins)
-        shape = (len(bins), width)
-        input_ids = torch.full(shape, self.pad_token_id)
-        labels = torch.full(shape, IGNORED)
-        position_ids = torch.zeros(shape, dtype=torch.long)
-        first_visible = torch.arange(width).repeat(len(bins), 1)  # padding sees itself only
-        for row, members in enumerate(bins):
-            offset = 0
+        lengths = [example.num_tokens for example in examples]
+        bins = _fill_bins(lengths, self.row_capacity)
+        width = max(sum(lengths[i] for i in row) for row in bins)
+        spans = GistSpan(
+            torch.tensor([example.gist_start for example in examples]),
+            torch.tensor([example.gist_end for example in examples]),
+        )
+        bounds = decoder_bounds(self.condition, spans, torch.arange(max(lengths))[None])
+        first = bounds.first.clamp(min=0).tolist()
+        # In lists: a tensor for each of hundreds of short rows takes three times as long, and a GPU may wait for it.
+        batch: dict[str, list[list[int]]] = {"input_ids": [], "position_ids": [], "first_visible": [], "labels": []}
+        for members in bins:
+            ids: list[int] = []
+            positions: list[int] = []
+            visible: list[int] = []
+            labels: list[int] = []
             for index in members:
-                example = examples[index]
-                length = example.num_tokens
-                here = slice(offset, offset + length)
-                input_ids[row, here] = torch.tensor(example.prompt + example.answer)
-                labels[row, offset + len(example.prompt) - 1 : offset + length - 1] = torch.tensor(example.answer)
-                position_ids[row, here] = example.position + torch.arange(length)
-                bounds = decoder_bounds(self.condition, _span(example), torch.arange(length)[None])
-                first_visible[row, here] = offset + bounds.first[0].clamp(min=0)
-                offset += length
-        return {"input_ids": input_ids, "position_ids": position_ids, "first_visible": first_visible, "labels": labels}
+                example, length, offset = examples[index], lengths[index], len(ids)
+                visible += [offset + slot for slot in first[index][:length]]
+                ids += example.prompt + example.answer
+                positions += range(example.position, example.position + length)
+                labels += [IGNORED] * (len(example.prompt) - 1) + example.answer + [IGNORED]
+            filled, padding = len(ids), width - len(ids)
+            batch["input_ids"].append(ids + [self.pad_token_id] * padding)
+            batch["position_ids"].append(positions + [0] * padding)
+            batch["first_visible"].append([*visible, *range(filled, width)])  # padding sees itself only
+            batch["labels"].append(labels + [IGNORED] * padding)
+        return {name: torch.from_numpy(np.array(rows)) for name, rows in batch.items()}
 
     def _padded_encoder_decoder(self, examples: Sequence[Example]) -> Batch:
         source = pad_rows([example.prompt for example in examples], self.pad_token_id, "right")

@@ -6,14 +6,16 @@ gives over each of them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from gist_core.models.gist_model import GistModel
-from gist_core.training.collate import IGNORED, Batch, Collator
+from gist_core.training.collate import Batch, Collator
 from gist_core.training.examples import Example
+from gist_core.training.head import TrainingHead, labelled_slots
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,10 @@ class Teacher:
             )
         gist_model.model.requires_grad_(False)
         return cls(gist_model, weight, bf16)
+
+    @cached_property
+    def _head(self) -> TrainingHead:
+        return TrainingHead(self.gist_model.model, self.gist_model.gist_token_id)
 
     def batch(self, examples: Sequence[Example]) -> Batch:
         """The examples as the teacher was trained to see them, with its own number of gist tokens; padded."""
@@ -62,15 +68,9 @@ class Teacher:
     @torch.no_grad()
     def log_probabilities(self, batch: Batch) -> torch.Tensor:
         """Of every token of the vocabulary where there is a label, shape (labelled tokens, vocabulary)."""
-        labelled = batch["labels"] != IGNORED
         inputs = {key: value for key, value in batch.items() if key != "labels"}
-        head = self.gist_model.model.get_output_embeddings()
-        hook = head.register_forward_pre_hook(lambda module, args: (args[0][labelled],))
-        try:
-            # Trainer's autocast is inside the student's forward pass, and does not reach this one.
-            with torch.autocast(self.gist_model.device.type, torch.bfloat16, enabled=self.bf16):
-                logits = self.gist_model.model(**inputs, use_cache=False).logits
-        finally:
-            hook.remove()
-        logits[:, self.gist_model.gist_token_id] = torch.finfo(logits.dtype).min
+        # Trainer's autocast is inside the student's forward pass, and does not reach this one.
+        autocast = torch.autocast(self.gist_model.device.type, torch.bfloat16, enabled=self.bf16)
+        with autocast, self._head.only(labelled_slots(batch["labels"])):
+            logits = self.gist_model.model(**inputs, use_cache=False).logits
         return nn.functional.log_softmax(logits.float(), dim=-1)

@@ -26,12 +26,13 @@ from transformers import (
 from gist_core.models.gist_model import GistModel
 from gist_core.training.checkpoints import MarkComplete, Select, checkpoint_bytes, kept, last_complete_checkpoint
 from gist_core.training.collate import Collator
-from gist_core.training.compiled import decoder_layers
+from gist_core.training.compiled import compile_layers, decoder_layers
 from gist_core.training.curve import WriteCurve
 from gist_core.training.distill import Teacher
 from gist_core.training.engine import world_size
 from gist_core.training.examples import Batching, Example, plan_micro_batches
 from gist_core.training.failures import check_disk
+from gist_core.training.head import labelled_slots
 from gist_core.training.lora import add_lora
 from gist_core.training.progress import Progress
 from gist_core.training.trainer import GistTrainer
@@ -50,6 +51,7 @@ class TrainSettings:
     select: the weights of the last step, or of the checkpoint whose loss on the development rows is least.
     lora_rank: train LoRA matrices of this rank on frozen weights; None trains the weights.
     frozen_layers: leave so many first layers of a decoder as they are.
+    torch_compile: compile each layer of a decoder, and the loss.
     """
 
     steps: int
@@ -69,6 +71,7 @@ class TrainSettings:
     select: Select = "last"
     lora_rank: int | None = None
     frozen_layers: int = 0
+    torch_compile: bool = False
 
 
 def train(
@@ -93,7 +96,8 @@ def train(
     Returns: the trainer, whose `save_model(folder)` writes the weights (gathered, under ZeRO-3; LoRA merged).
 
     Raises:
-        ValueError: no rows, batch sizes that do not divide, a loss that is not a number, or no disk for checkpoints.
+        ValueError: no rows, batch sizes that do not divide, a loss that is not a number, no disk for checkpoints, or layers
+            to compile that are no decoder's.
     """
     if settings.select == "dev_loss" and not dev_examples:
         raise ValueError("train.select is dev_loss, but there are no development rows; hold some out with data.num_dev")
@@ -128,6 +132,8 @@ def train(
         row_capacity=settings.row_capacity,
         decoder_start_token_id=config.decoder_start_token_id if gist_model.is_encoder_decoder else None,
     )
+    if settings.torch_compile:
+        compile_layers(gist_model.model)
     if settings.freeze_embeddings:
         gist_model.model.get_input_embeddings().requires_grad_(False)
     adapted = add_lora(gist_model.model, settings.lora_rank) if settings.lora_rank is not None else None
@@ -149,6 +155,7 @@ def train(
         data_collator=lambda items: _collate(collator, teacher, items),
         gist_token_id=gist_model.gist_token_id,
         teacher=teacher,
+        compiled=settings.torch_compile,
         callbacks=[
             EvaluateCheckpoints(),
             WriteCurve(work_dir / "curve.jsonl", work_dir / "speed.jsonl", tokens_per_step),
@@ -244,7 +251,9 @@ def _arguments(
         metric_for_best_model="eval_loss" if settings.select == "dev_loss" else None,
         greater_is_better=False if settings.select == "dev_loss" else None,
         remove_unused_columns=False,
-        dataloader_pin_memory=False,
+        # A GPU is given its batches without waiting for what it has to do still.
+        dataloader_pin_memory=not use_cpu,
+        accelerator_config={"non_blocking": not use_cpu},
         disable_tqdm=not sys.stderr.isatty(),
         report_to="none",
         seed=settings.seed,
@@ -262,6 +271,7 @@ def _arguments(
 def _collate(collator: Collator, teacher: Teacher | None, items: list[list[Example]]) -> dict[str, Any]:
     (examples,) = items
     batch: dict[str, Any] = dict(collator(examples))
+    batch["slots"] = labelled_slots(batch["labels"])
     if teacher is not None:
         batch["teacher"] = teacher.batch([examples[i] for i in collator.order(examples)])
     return batch

@@ -8,25 +8,27 @@ from torch import nn
 from torch.utils.data import Sampler, SequentialSampler
 from transformers import PreTrainedModel, Trainer
 
-from gist_core.training.collate import IGNORED
 from gist_core.training.distill import Teacher
 from gist_core.training.engine import world_size
+from gist_core.training.head import TrainingHead, cross_entropy
 
 
 class GistTrainer(Trainer):
-    """Trainer over planned micro-batches whose head sees only the hidden states that have a label, and never predicts
-    the gist token."""
+    """Trainer over planned micro-batches, which hold under "slots" where their labels stand (gist_core/training/head.py).
 
-    def __init__(self, *, gist_token_id: int, teacher: Teacher | None = None, **kwargs: Any) -> None:
+    compiled: torch.compile the loss.
+    """
+
+    def __init__(
+        self, *, gist_token_id: int, teacher: Teacher | None = None, compiled: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(compute_loss_func=self._loss, **kwargs)
         assert isinstance(self.model, PreTrainedModel)
         self._loss_shifts_labels = False  # ours are shifted already: Trainer would not count one in the first slot
-        self._gist_token_id = gist_token_id
+        self._head = TrainingHead(self.model, gist_token_id)
+        self._cross_entropy = torch.compile(cross_entropy, dynamic=True) if compiled else cross_entropy
         self._teacher = teacher
-        self._labelled: torch.Tensor | None = None
         self._teachers_log_probabilities: torch.Tensor | None = None
-        self.model.get_output_embeddings().register_forward_pre_hook(self._keep_labelled)
-        self.model.get_output_embeddings().register_forward_hook(self._exclude_gist_token)
 
     @property
     def selected_step(self) -> int:
@@ -48,31 +50,25 @@ class GistTrainer(Trainer):
         teachers_batch = inputs.pop("teacher", None)
         if self._teacher is not None and teachers_batch is not None:
             self._teachers_log_probabilities = self._teacher.log_probabilities(teachers_batch)
-        self._labelled = inputs["labels"] != IGNORED
+        slots = inputs.pop("slots")
+        inputs["labels"] = inputs["labels"].flatten().index_select(0, slots)
         try:
-            return super().compute_loss(model, inputs, *args, **kwargs)
+            with self._head.only(slots):
+                return super().compute_loss(model, inputs, *args, **kwargs)
         finally:
-            self._labelled = self._teachers_log_probabilities = None
-
-    def _keep_labelled(self, head: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        return args if self._labelled is None else (args[0][self._labelled],)
-
-    def _exclude_gist_token(self, head: nn.Module, args: tuple[torch.Tensor, ...], logits: torch.Tensor) -> None:
-        if self._labelled is not None:
-            logits[:, self._gist_token_id] = torch.finfo(logits.dtype).min  # probability 0, and finite for the KL
+            self._teachers_log_probabilities = None
 
     def _loss(
-        self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+        self, outputs: Any, targets: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
     ) -> torch.Tensor:
         """Cross-entropy in nats, averaged over all labelled tokens of the optimizer step; with a teacher, mixed with
         the KL divergence of its distribution from the student's.
 
-        outputs.logits: shape (labelled tokens, vocabulary). labels: shape (batch, seq_len).
+        outputs.logits: shape (labelled tokens, vocabulary). targets: shape (labelled tokens,).
         """
-        targets, logits = labels[labels != IGNORED], outputs.logits.float()
-        total = nn.functional.cross_entropy(logits, targets, reduction="sum")
+        total = self._cross_entropy(outputs.logits, targets)
         if self._teacher is not None and self._teachers_log_probabilities is not None:
-            student = nn.functional.log_softmax(logits, dim=-1)
+            student = nn.functional.log_softmax(outputs.logits.float(), dim=-1)
             kl = nn.functional.kl_div(student, self._teachers_log_probabilities, reduction="sum", log_target=True)
             total = (1 - self._teacher.weight) * total + self._teacher.weight * kl
         return total / (len(targets) if num_items_in_batch is None else num_items_in_batch)
@@ -87,16 +83,13 @@ class GistTrainer(Trainer):
             # Every process takes part in every pass, as sharded weights need; what is past the end does not count.
             index = start + rank
             batch = self._prepare_inputs(self.data_collator([self.eval_dataset[index % len(self.eval_dataset)]]))
-            labels = batch.pop("labels")
+            slots, labels = batch.pop("slots"), batch.pop("labels")
             batch.pop("teacher", None)
-            self._labelled = labels != IGNORED
-            with torch.no_grad(), self.compute_loss_context_manager():
-                logits = self.model_wrapped(**batch).logits.float()
-            self._labelled = None
-            targets = labels[labels != IGNORED]
+            with torch.no_grad(), self.compute_loss_context_manager(), self._head.only(slots):
+                logits = self.model_wrapped(**batch).logits
             if index < len(self.eval_dataset):
-                loss = nn.functional.cross_entropy(logits, targets, reduction="sum")
-                total += torch.stack([loss.double(), torch.tensor(len(targets), device=total.device).double()])
+                loss = cross_entropy(logits, labels.flatten()[slots])
+                total += torch.stack([loss.double(), torch.tensor(len(slots), device=total.device).double()])
         self.model_wrapped.train()
         if processes > 1:
             torch.distributed.all_reduce(total)

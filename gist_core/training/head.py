@@ -1,0 +1,63 @@
+"""The head of a language model as a training uses it: logits only where there is a label, none for the gist token."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from gist_core.training.collate import IGNORED
+
+ALIGNED = 64  # columns; for a number that is not even a multiple of 8 cuBLAS keeps to its slow kernels in 16 bits
+
+
+def labelled_slots(labels: torch.Tensor) -> torch.Tensor:
+    """Where the labels stand, as indices into all slots of the batch row by row, shape (labelled tokens,).
+
+    On a GPU the host must wait for this number, so it is best asked for while the labels are still in CPU memory.
+    """
+    return torch.nonzero(labels.flatten() != IGNORED).flatten()
+
+
+class TrainingHead:
+    """Replaces the forward pass of a model's head. Outside of `only` the head is what it was."""
+
+    def __init__(self, model: PreTrainedModel, gist_token_id: int) -> None:
+        self._head = model.get_output_embeddings()
+        self._gist_token_id = gist_token_id
+        self._slots: torch.Tensor | None = None
+        self._stock_forward = self._head.forward
+        self._head.forward = self._forward
+
+    @contextmanager
+    def only(self, slots: torch.Tensor) -> Iterator[None]:
+        """Herein the model's logits have shape (len(slots), vocabulary), those of the `slots` alone, and the gist token's
+        are the least there is: probability 0, and finite for the KL divergence."""
+        self._slots = slots
+        try:
+            yield
+        finally:
+            self._slots = None
+
+    def _forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        if self._slots is None:
+            return self._stock_forward(hidden)
+        hidden = hidden.flatten(0, -2).index_select(0, self._slots)
+        logits = self._aligned(hidden) if hidden.is_cuda else self._stock_forward(hidden)
+        logits[:, self._gist_token_id] = torch.finfo(logits.dtype).min
+        return logits
+
+    def _aligned(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The head's product with as many columns more as make their number a multiple of `ALIGNED`, which are left out
+        of what it returns."""
+        weight, bias = self._head.weight, self._head.bias
+        more = -len(weight) % ALIGNED
+        weight = nn.functional.pad(weight, (0, 0, 0, more))
+        bias = None if bias is None else nn.functional.pad(bias, (0, more))
+        return nn.functional.linear(hidden, weight, bias)[:, : len(self._head.weight)]
+
+
+def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """In nats, summed over the labelled tokens and computed in float32, whatever the logits are in."""
+    return nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
