@@ -38,7 +38,7 @@ from gist_core.models.tokens import pad_rows
 from gist_core.training.collate import IGNORED, Collator
 from gist_core.training.compiled import compile_layers
 from gist_core.training.examples import Batching, Example, Limits, make_examples
-from gist_core.training.head import TrainingHead, cross_entropy, labelled_slots
+from gist_core.training.head import TrainingHead, cross_entropy, only_labelled
 
 WAYS = ("gist", "pos_control", "neg_control", "padded", "recipe")
 
@@ -81,8 +81,7 @@ class Bench:
 
     def ours(self, condition: Condition, examples: Sequence[Example], batching: Batching = "packed") -> torch.Tensor:
         """Packed or padded rows, bounds in place of a mask, logits only where there is a label: what the train stage does."""
-        rows = Collator(condition, batching, self.tokenizer.pad_token_id, self.max_length)(examples)
-        rows["slots"] = labelled_slots(rows["labels"])
+        rows = only_labelled(Collator(condition, batching, self.tokenizer.pad_token_id, self.max_length)(examples))
         if self.device.type == "cuda":
             rows = {name: tensor.pin_memory() for name, tensor in rows.items()}
         batch = {name: tensor.to(self.device, non_blocking=True) for name, tensor in rows.items()}
@@ -96,7 +95,7 @@ class Bench:
         finally:
             for hook in hooks:
                 hook.remove()
-        return self.cross_entropy(logits, labels.flatten().index_select(0, slots)) / len(slots)
+        return self.cross_entropy(logits, labels) / len(slots)
 
     def recipe(self, examples: Sequence[Example]) -> torch.Tensor:
         """The release's: left padding, a dense mask of the gist condition, cross-entropy over all positions."""

@@ -49,8 +49,10 @@ def changed_files(root: Path, *, but: AbstractSet[str] = frozenset()) -> list[st
 
 
 def generated_files(stages: Mapping[str, StageNode]) -> set[str]:
-    """What a run changes among tracked files without the tree being dirty: lock, parameters, outs that git keeps."""
-    return {"dvc.lock", "params.yaml"} | {path for stage in stages.values() for path in stage.uncached}
+    """What a run changes among tracked files without the tree being dirty: lock, parameters, outs that git keeps, and the
+    `.gitignore` beside an out, to which DVC adds it."""
+    ignored = {str(Path(out).with_name(".gitignore")) for stage in stages.values() for out in stage.outs}
+    return {"dvc.lock", "params.yaml"} | ignored | {path for stage in stages.values() for path in stage.uncached}
 
 
 def require_clean(root: Path, stages: Mapping[str, StageNode], what: str) -> str:

@@ -123,7 +123,7 @@ class TrainParams(Section):
 
 
 class EngineParams(Section):
-    """attention: transformers' implementation; flex_attention needs a GPU. torch_compile: compile a decoder's layers."""
+    """attention: transformers' implementation; flex_attention needs a GPU. torch_compile: a decoder's layers and the loss."""
 
     zero_stage: Literal[1, 2, 3] | None = None
     offload: bool = False

@@ -153,7 +153,7 @@ def gather_folder(folder: Path, source_folder: Path, stand_ins: dict[Role, str])
             problems.append(
                 f"{path} has git blob id {file.git_blob_id} ({file.size_bytes:,} bytes), the upstream file has "
                 f"{UPSTREAM[role].blob_id}; fetch it from {UPSTREAM[role].url()}, "
-                f"or name it as data.stand_ins.{role}={name}"
+                f"or name it, ++data.stand_ins.{role}={name}"
             )
         files.append(file)
     if problems:

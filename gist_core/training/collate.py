@@ -57,11 +57,7 @@ class Collator:
 
     def _padded_decoder(self, examples: Sequence[Example]) -> Batch:
         batch = pad_rows([example.prompt + example.answer for example in examples], self.pad_token_id, "left")
-        labels = torch.full_like(batch.input_ids, IGNORED)
-        for row, example in enumerate(examples):
-            end = labels.shape[1]
-            # The last answer token is predicted from the last but one slot.
-            labels[row, end - len(example.answer) - 1 : end - 1] = torch.tensor(example.answer)
+        labels = pad_rows([_labels(example) for example in examples], IGNORED, "left").input_ids
         positions = (batch.attention_mask.cumsum(dim=1) - 1).clamp(min=0)
         return {
             "input_ids": batch.input_ids,
@@ -92,13 +88,15 @@ class Collator:
                 visible += [offset + slot for slot in first[index][:length]]
                 ids += example.prompt + example.answer
                 positions += range(example.position, example.position + length)
-                labels += [IGNORED] * (len(example.prompt) - 1) + example.answer + [IGNORED]
+                labels += _labels(example)
             filled, padding = len(ids), width - len(ids)
             batch["input_ids"].append(ids + [self.pad_token_id] * padding)
             batch["position_ids"].append(positions + [0] * padding)
             batch["first_visible"].append([*visible, *range(filled, width)])  # padding sees itself only
             batch["labels"].append(labels + [IGNORED] * padding)
-        return {name: torch.from_numpy(np.array(rows)) for name, rows in batch.items()}
+        tensors = {name: torch.from_numpy(np.array(rows, dtype=np.int64)) for name, rows in batch.items()}
+        # The bounds keep rows apart. Without a mask transformers would look for them in the positions, and a GPU's host wait.
+        return tensors | {"attention_mask": torch.ones_like(tensors["input_ids"])}
 
     def _padded_encoder_decoder(self, examples: Sequence[Example]) -> Batch:
         source = pad_rows([example.prompt for example in examples], self.pad_token_id, "right")
@@ -151,6 +149,11 @@ class Collator:
     def _shifted(self, targets: torch.Tensor) -> torch.Tensor:
         start = torch.full_like(targets[:, :1], self.decoder_start_token_id or 0)
         return torch.cat([start, targets[:, :-1]], dim=1)
+
+
+def _labels(example: Example) -> list[int]:
+    """Of each slot the token after it, where that is of the answer."""
+    return [*([IGNORED] * len(example.prompt) + example.answer)[1:], IGNORED]
 
 
 def _span(example: Example) -> GistSpan:

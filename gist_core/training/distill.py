@@ -15,7 +15,7 @@ from torch import nn
 from gist_core.models.gist_model import GistModel
 from gist_core.training.collate import Batch, Collator
 from gist_core.training.examples import Example
-from gist_core.training.head import TrainingHead, labelled_slots
+from gist_core.training.head import TrainingHead, only_labelled
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Teacher:
         return TrainingHead(self.gist_model.model, self.gist_model.gist_token_id)
 
     def batch(self, examples: Sequence[Example]) -> Batch:
-        """The examples as the teacher was trained to see them, with its own number of gist tokens; padded."""
+        """The examples as the teacher was trained to see them, with its own number of gist tokens; padded, with `slots`."""
         settings, model = self.gist_model.settings, self.gist_model
         collator = Collator(
             condition="pos_control",
@@ -54,23 +54,22 @@ class Teacher:
             decoder_start_token_id=model.model.config.decoder_start_token_id if model.is_encoder_decoder else None,
         )
         gist = [model.gist_token_id] * settings.num_gist_tokens
-        return collator(
-            [
-                replace(
-                    example,
-                    prompt=example.prompt[: example.gist_start] + gist + example.prompt[example.gist_end :],
-                    gist_end=example.gist_start + len(gist),
-                )
-                for example in examples
-            ]
-        )
+        seen = [
+            replace(
+                example,
+                prompt=example.prompt[: example.gist_start] + gist + example.prompt[example.gist_end :],
+                gist_end=example.gist_start + len(gist),
+            )
+            for example in examples
+        ]
+        return only_labelled(collator(seen))
 
     @torch.no_grad()
     def log_probabilities(self, batch: Batch) -> torch.Tensor:
         """Of every token of the vocabulary where there is a label, shape (labelled tokens, vocabulary)."""
-        inputs = {key: value for key, value in batch.items() if key != "labels"}
+        inputs = {key: value for key, value in batch.items() if key not in ("labels", "slots")}
         # Trainer's autocast is inside the student's forward pass, and does not reach this one.
         autocast = torch.autocast(self.gist_model.device.type, torch.bfloat16, enabled=self.bf16)
-        with autocast, self._head.only(labelled_slots(batch["labels"])):
+        with autocast, self._head.only(batch["slots"]):
             logits = self.gist_model.model(**inputs, use_cache=False).logits
         return nn.functional.log_softmax(logits.float(), dim=-1)

@@ -10,14 +10,18 @@ from transformers import PreTrainedModel
 from gist_core.training.collate import IGNORED
 
 ALIGNED = 64  # columns; for a number that is not even a multiple of 8 cuBLAS keeps to its slow kernels in 16 bits
+EXCLUDED = -1e30  # a logit whose probability is 0, and that stays finite where a model scales its logits
 
 
-def labelled_slots(labels: torch.Tensor) -> torch.Tensor:
-    """Where the labels stand, as indices into all slots of the batch row by row, shape (labelled tokens,).
+def only_labelled(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The batch with its labels alone, shape (labelled tokens,), and with `slots`, of the same shape: where they stand, as
+    indices into all slots of the batch row by row.
 
-    On a GPU the host must wait for this number, so it is best asked for while the labels are still in CPU memory.
+    On a GPU the host must wait for their number, so this is for a batch that is still in CPU memory.
     """
-    return torch.nonzero(labels.flatten() != IGNORED).flatten()
+    labels = batch["labels"].flatten()
+    slots = torch.nonzero(labels != IGNORED).flatten()
+    return batch | {"labels": labels[slots], "slots": slots}
 
 
 class TrainingHead:
@@ -33,7 +37,7 @@ class TrainingHead:
     @contextmanager
     def only(self, slots: torch.Tensor) -> Iterator[None]:
         """Herein the model's logits have shape (len(slots), vocabulary), those of the `slots` alone, and the gist token's
-        are the least there is: probability 0, and finite for the KL divergence."""
+        is none that could be drawn."""
         self._slots = slots
         try:
             yield
@@ -44,8 +48,10 @@ class TrainingHead:
         if self._slots is None:
             return self._stock_forward(hidden)
         hidden = hidden.flatten(0, -2).index_select(0, self._slots)
-        logits = self._aligned(hidden) if hidden.is_cuda else self._stock_forward(hidden)
-        logits[:, self._gist_token_id] = torch.finfo(logits.dtype).min
+        # A head of another class computes more than a product.
+        odd = type(self._head) is nn.Linear and len(self._head.weight) % ALIGNED
+        logits = self._aligned(hidden) if hidden.is_cuda and odd else self._stock_forward(hidden)
+        logits[:, self._gist_token_id] = EXCLUDED
         return logits
 
     def _aligned(self, hidden: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from transformers import (
     PreTrainedModel,
     PrinterCallback,
@@ -32,7 +33,7 @@ from gist_core.training.distill import Teacher
 from gist_core.training.engine import world_size
 from gist_core.training.examples import Batching, Example, plan_micro_batches
 from gist_core.training.failures import check_disk
-from gist_core.training.head import labelled_slots
+from gist_core.training.head import only_labelled
 from gist_core.training.lora import add_lora
 from gist_core.training.progress import Progress
 from gist_core.training.trainer import GistTrainer
@@ -141,6 +142,7 @@ def train(
         _freeze_first_layers(gist_model.model, settings.frozen_layers)
     gist_model.forget_origin()
     gist_model.model.train()
+    work_dir.mkdir(parents=True, exist_ok=True)
     checkpoint, cut_short = last_complete_checkpoint(work_dir)
     if checkpoint is None:
         at_once = min(kept(settings.select) + 1, -(-settings.steps // settings.save_every))
@@ -155,6 +157,7 @@ def train(
         data_collator=lambda items: _collate(collator, teacher, items),
         gist_token_id=gist_model.gist_token_id,
         teacher=teacher,
+        autocast=settings.bf16 and deepspeed is None,
         compiled=settings.torch_compile,
         callbacks=[
             EvaluateCheckpoints(),
@@ -228,6 +231,7 @@ def _arguments(
     *,
     with_dev: bool,
 ) -> TrainingArguments:
+    on_gpu = torch.cuda.is_available() and not use_cpu
     arguments = TrainingArguments(
         output_dir=str(work_dir),
         max_steps=settings.steps,
@@ -238,7 +242,7 @@ def _arguments(
         lr_scheduler_type=settings.lr_schedule,
         warmup_steps=round(settings.warmup_ratio * settings.steps),
         weight_decay=settings.weight_decay,
-        bf16=settings.bf16,
+        bf16=settings.bf16 and deepspeed is not None,
         logging_steps=settings.log_every,
         logging_nan_inf_filter=False,
         save_strategy="steps",
@@ -252,8 +256,8 @@ def _arguments(
         greater_is_better=False if settings.select == "dev_loss" else None,
         remove_unused_columns=False,
         # A GPU is given its batches without waiting for what it has to do still.
-        dataloader_pin_memory=not use_cpu,
-        accelerator_config={"non_blocking": not use_cpu},
+        dataloader_pin_memory=on_gpu,
+        accelerator_config={"non_blocking": on_gpu},
         disable_tqdm=not sys.stderr.isatty(),
         report_to="none",
         seed=settings.seed,
@@ -270,8 +274,7 @@ def _arguments(
 
 def _collate(collator: Collator, teacher: Teacher | None, items: list[list[Example]]) -> dict[str, Any]:
     (examples,) = items
-    batch: dict[str, Any] = dict(collator(examples))
-    batch["slots"] = labelled_slots(batch["labels"])
+    batch: dict[str, Any] = only_labelled(collator(examples))
     if teacher is not None:
         batch["teacher"] = teacher.batch([examples[i] for i in collator.order(examples)])
     return batch

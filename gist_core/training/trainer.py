@@ -1,6 +1,7 @@
 """transformers' Trainer, over batches that are planned beforehand, with logits only where there is a label."""
 
 from collections import Counter
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -14,19 +15,27 @@ from gist_core.training.head import TrainingHead, cross_entropy
 
 
 class GistTrainer(Trainer):
-    """Trainer over planned micro-batches, which hold under "slots" where their labels stand (gist_core/training/head.py).
+    """Trainer over planned micro-batches, which hold their labels alone and where they stand (head.py: `only_labelled`).
 
-    compiled: torch.compile the loss.
+    autocast: compute in bfloat16 where autocast does. In place of Trainer's own, which makes the logits float32 before the
+        loss has them, and stays on the model. compiled: torch.compile the loss.
     """
 
     def __init__(
-        self, *, gist_token_id: int, teacher: Teacher | None = None, compiled: bool = False, **kwargs: Any
+        self,
+        *,
+        gist_token_id: int,
+        teacher: Teacher | None = None,
+        autocast: bool = False,
+        compiled: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(compute_loss_func=self._loss, **kwargs)
         assert isinstance(self.model, PreTrainedModel)
         self._loss_shifts_labels = False  # ours are shifted already: Trainer would not count one in the first slot
         self._head = TrainingHead(self.model, gist_token_id)
         self._cross_entropy = torch.compile(cross_entropy, dynamic=True) if compiled else cross_entropy
+        self._autocast = autocast
         self._teacher = teacher
         self._teachers_log_probabilities: torch.Tensor | None = None
 
@@ -46,14 +55,17 @@ class GistTrainer(Trainer):
         assert isinstance(self.train_dataset, list)
         return SequentialSampler(self.train_dataset)
 
+    def compute_loss_context_manager(self) -> ExitStack:
+        stack = ExitStack()
+        stack.enter_context(torch.autocast(self.args.device.type, torch.bfloat16, enabled=self._autocast))
+        return stack
+
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         teachers_batch = inputs.pop("teacher", None)
         if self._teacher is not None and teachers_batch is not None:
             self._teachers_log_probabilities = self._teacher.log_probabilities(teachers_batch)
-        slots = inputs.pop("slots")
-        inputs["labels"] = inputs["labels"].flatten().index_select(0, slots)
         try:
-            with self._head.only(slots):
+            with self._head.only(inputs.pop("slots")):
                 return super().compute_loss(model, inputs, *args, **kwargs)
         finally:
             self._teachers_log_probabilities = None
@@ -66,9 +78,10 @@ class GistTrainer(Trainer):
 
         outputs.logits: shape (labelled tokens, vocabulary). targets: shape (labelled tokens,).
         """
-        total = self._cross_entropy(outputs.logits, targets)
+        logits = outputs.logits if self._teacher is None else outputs.logits.float()
+        total = self._cross_entropy(logits, targets)
         if self._teacher is not None and self._teachers_log_probabilities is not None:
-            student = nn.functional.log_softmax(outputs.logits.float(), dim=-1)
+            student = nn.functional.log_softmax(logits, dim=-1)
             kl = nn.functional.kl_div(student, self._teachers_log_probabilities, reduction="sum", log_target=True)
             total = (1 - self._teacher.weight) * total + self._teacher.weight * kl
         return total / (len(targets) if num_items_in_batch is None else num_items_in_batch)
@@ -83,13 +96,13 @@ class GistTrainer(Trainer):
             # Every process takes part in every pass, as sharded weights need; what is past the end does not count.
             index = start + rank
             batch = self._prepare_inputs(self.data_collator([self.eval_dataset[index % len(self.eval_dataset)]]))
-            slots, labels = batch.pop("slots"), batch.pop("labels")
+            slots, targets = batch.pop("slots"), batch.pop("labels")
             batch.pop("teacher", None)
             with torch.no_grad(), self.compute_loss_context_manager(), self._head.only(slots):
                 logits = self.model_wrapped(**batch).logits
             if index < len(self.eval_dataset):
-                loss = cross_entropy(logits, labels.flatten()[slots])
-                total += torch.stack([loss.double(), torch.tensor(len(slots), device=total.device).double()])
+                loss = cross_entropy(logits, targets)
+                total += torch.stack([loss.double(), torch.tensor(len(targets), device=total.device).double()])
         self.model_wrapped.train()
         if processes > 1:
             torch.distributed.all_reduce(total)

@@ -59,6 +59,8 @@ def test_a_clone_with_changes_by_hand_is_refused_and_generated_files_are_not_cha
     git(project.root, "commit", "-qm", "Metrics in git")
     (project.root / "judge.json").write_text("{ }")
     (project.root / "params.yaml").write_text("runs: [a, b]\n")
+    with (project.root / ".gitignore").open("a") as file:
+        file.write("/another-out\n")
     assert require_clean(project.root, stages, "a test") == git(project.root, "rev-parse", "HEAD")
     (project.root / "work.py").write_text("")
     with pytest.raises(ValueError, match=r"changes in work\.py; commit or stash them"):
