@@ -28,7 +28,7 @@ def compress(
     """Compress prompts into gist tokens and keep their keys and values in a file.
 
     Prints, for each prompt, its tokens and compression factor (prompt tokens / gist tokens; BOS and gist tokens are not
-    counted as prompt), and the bytes before and after.
+    counted as prompt); and the bytes of all before and after.
     """
     texts = texts_of(prompts, file, "prompt")
 
