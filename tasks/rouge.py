@@ -7,6 +7,7 @@ figures of each split (reports/metrics.json). The runs must have answered the sa
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -22,6 +23,7 @@ from gist_core.scoring.predictions import (
 from gist_core.scoring.rouge import mostly_read, score_pairs
 from gist_core.scoring.summary import summarise_split
 from tasks import paths
+from tasks.sections import RunParams
 from tasks.stage import Stage, stage_main
 
 POSITIVE = "pos_control"
@@ -54,7 +56,9 @@ def run(stage: Stage) -> None:
             table.insert(0, "row_id", [row.row_id for row in rows])
             table["exact_match"] = matches[name]
             tables.append(table)
-        summaries[split] = summarise_split(scores, matches, resamples=options.resamples, seed=options.seed)
+        summaries[split] = summarise_split(
+            scores, matches, resamples=options.resamples, seed=options.seed, alike=runs_alike(stage.params.runs)
+        )
         summaries[split]["empty_predictions"] = {
             name: sum(not answer.strip() for answer in answers[name]) for name in runs
         }
@@ -74,6 +78,14 @@ def run(stage: Stage) -> None:
         pd.concat(tables, ignore_index=True).to_parquet(folder / "rows.parquet", index=False)
     with stage.out(paths.METRICS) as target:
         target.write_text(json.dumps(summaries, indent=1) + "\n", encoding="utf-8")
+
+
+def runs_alike(runs: Mapping[str, RunParams]) -> list[list[str]]:
+    """Groups of runs that differ in nothing but their seed, each in the order of params.yaml."""
+    groups: dict[str, dict[int | None, str]] = {}
+    for name, run in runs.items():
+        groups.setdefault(run.model_dump_json(exclude={"seed"}), {}).setdefault(run.seed, name)
+    return [[*group.values()] for group in groups.values() if len(group) > 1]
 
 
 if __name__ == "__main__":

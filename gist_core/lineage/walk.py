@@ -58,6 +58,8 @@ class Walk:
             content = content[key]
             if isinstance(content, dict) and {"a", "b"} <= content.keys():
                 runs |= {run for run in self.runs if run in (content["a"], content["b"])}
+            if isinstance(content, dict) and {"runs", "controls"} <= content.keys():  # a mean over seeds
+                runs |= self.runs & {*content["runs"], *(content["controls"] if "normalised" in named else ())}
         if runs and "normalised" in named:
             runs |= {"pos_control", "neg_control"} & self.runs
         if runs and ("exact_match" in named or file.startswith("reports/judge/")):

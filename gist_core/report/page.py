@@ -66,6 +66,7 @@ class Page:
             material.run_table,
             quality.score_table,
             quality.normalised_table,
+            quality.seeds_table,
             quality.held_out_table,
             quality.significance_table,
             quality.judge_table,

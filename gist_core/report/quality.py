@@ -66,6 +66,40 @@ def normalised_table(inputs: ReportInputs) -> Table:
     )
 
 
+def seeds_table(inputs: ReportInputs) -> Table | None:
+    """Runs that differ in their seed alone, as one; None where there are none."""
+    rows: list[TableRow] = []
+    controls: set[str] = set()
+    for split in inputs.splits:
+        for group in inputs.metrics[split].get("over_seeds", []):
+            mean, kept = group["rouge_l"], group["normalised"]["rouge_l"]
+            controls |= {*group["controls"]}
+            rows.append(
+                row(
+                    ", ".join(group["runs"]),
+                    split.capitalize(),
+                    estimate(mean["mean_pct"], mean["ci95_pct"]),
+                    number(mean["sd_pct"]),
+                    estimate(kept["pct"], kept["ci95_pct"]),
+                    number(kept["sd_pct"]),
+                )
+            )
+    if not rows:
+        return None
+    return Table(
+        id="seeds",
+        caption="The mean of runs that differ in their seed alone: ROUGE-L, and the quality kept, in %",
+        source="reports/metrics.json",
+        columns=["Runs", "Split", "ROUGE-L", "SD", "Kept", "SD"],
+        rows=rows,
+        text_columns=2,
+        notes=[
+            "Intervals are over rows, each with its mean over the seeds. SD: standard deviation of the runs' own values, which "
+            f"the interval does not hold. Kept stands between the means of {', '.join(sorted(controls))}."
+        ],
+    )
+
+
 def held_out_table(inputs: ReportInputs) -> Table | None:
     """The same way from neg_control to pos_control in the loss on the development rows; None where there are none."""
     losses = inputs.dev_losses

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
+import numpy as np
+
 from gist_core.scoring.rouge import RougeScores
 from gist_core.scoring.statistics import (
     Interval,
@@ -21,16 +23,19 @@ def summarise_split(
     *,
     resamples: int,
     seed: int,
+    alike: Sequence[Sequence[str]] = (),
 ) -> dict[str, Any]:
     """Means, intervals, normalised scores and significance of every run on the rows of one split.
 
     scores, exact_match: by run, over the same rows in the same order; among the runs pos_control and neg_control.
+    alike: groups of runs that differ in their seed alone.
 
     Returns:
         `rouge_1`, `rouge_2`, `rouge_l`, `exact_match`: by run `mean_pct`, `ci95_pct` (bootstrap, null where all rows
         score alike; Wilson for exact match), `n`, and for ROUGE `bootstrap_median_pct`, the figure that the paper prints.
         `normalised`: by run,
-        null where the controls do not differ. `significance`: ROUGE-L of every two runs.
+        null where the controls do not differ. `significance`: ROUGE-L of every two runs. `over_seeds`: of every group in
+        `alike` the mean over its runs, and the standard deviation `sd` of the runs' own values.
     """
     summary: dict[str, Any] = {}
     for index, kind in enumerate(("rouge_1", "rouge_2", "rouge_l")):
@@ -60,7 +65,38 @@ def summarise_split(
                 "p_value": test.p_value,
             }
         )
+    summary["over_seeds"] = [_over_seeds(runs, rouge_l, alike, resamples=resamples, seed=seed) for runs in alike]
     return summary
+
+
+def _over_seeds(
+    runs: Sequence[str],
+    rouge_l: Mapping[str, Sequence[float]],
+    alike: Sequence[Sequence[str]],
+    *,
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """ROUGE-L of runs as if they were one, each row with its mean over them; the controls' too, where they have seeds."""
+    negative, positive = (
+        next((group for group in alike if control in group), (control,)) for control in ("neg_control", "pos_control")
+    )
+    values, low, high = (np.mean([rouge_l[run] for run in group], axis=0) for group in (runs, negative, positive))
+    mean = bootstrap_mean(values, resamples=resamples, seed=seed)
+    ratio = normalised_score(values, low, high, resamples=resamples, seed=seed)
+    sd = float(np.std([np.mean(rouge_l[run]) for run in runs], ddof=1))
+    return {
+        "runs": [*runs],
+        "controls": [*negative, *positive],
+        "rouge_l": {"mean_pct": rounded(mean.mean), "ci95_pct": _interval(mean.ci95), "sd_pct": rounded(sd)},
+        "normalised": {
+            "rouge_l": {
+                "pct": None if ratio.value is None else rounded(100 * ratio.value),
+                "ci95_pct": None if ratio.ci95 is None else interval_pct(ratio.ci95),
+                "sd_pct": None if ratio.value is None else rounded(100 * sd / float(np.mean(high) - np.mean(low))),
+            }
+        },
+    }
 
 
 def rounded(value: float) -> float:

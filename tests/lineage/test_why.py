@@ -89,6 +89,8 @@ def test_a_score_rests_on_the_run_that_its_training_started_from(toy: Path) -> N
         ("reports/metrics.json:human.exact_match.gist-1.mean_pct", {"gist-1", "pos_control"}),
         ("reports/metrics.json:human.normalised.gist-1.rouge_l.pct", {"gist-1", "pos_control", "neg_control"}),
         ("reports/metrics.json:human.significance.2.difference_pct", {"gist-1", "pos_control"}),
+        ("reports/metrics.json:human.over_seeds.0.rouge_l.mean_pct", {"gist-1", "pos_control"}),
+        ("reports/metrics.json:human.over_seeds.0.normalised.rouge_l.pct", {"gist-1", "pos_control", "neg_control"}),
         ("reports/judge/gist-1.json:human.win_rate_pct", {"gist-1", "pos_control"}),
         ("reports/benchmark/gist-1.json:flops.gist_cache", {"gist-1"}),
         ("reports/curves/neg_control.json:3.loss", {"neg_control"}),

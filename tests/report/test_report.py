@@ -435,6 +435,29 @@ def test_the_loss_on_held_out_rows_is_that_of_the_weights_that_answer(inputs, se
         assert line in shown
 
 
+def test_runs_that_differ_in_their_seed_have_a_table_of_their_mean(inputs) -> None:
+    assert "seeds" not in Page("t", inputs).tables
+    group = {
+        "runs": ["gist-1", "gist-1-seed1"],
+        "controls": ["neg_control", "pos_control"],
+        "rouge_l": {"mean_pct": 40.0, "ci95_pct": [35.0, 45.0], "sd_pct": 1.25},
+        "normalised": {"rouge_l": {"pct": 81.5, "ci95_pct": [70.0, 95.5], "sd_pct": 4.5}},
+    }
+    unseen = inputs.metrics["unseen"] | {"over_seeds": [group]}
+    page = Page("t", replace(inputs, metrics=inputs.metrics | {"unseen": unseen}))
+    (only,) = page.tables["seeds"].rows
+    assert [str(cell) for cell in only.cells] == [
+        "gist-1, gist-1-seed1",
+        "Unseen",
+        "40.0 [35.0, 45.0]",
+        "1.2",
+        "81.5 [70.0, 95.5]",
+        "4.5",
+    ]
+    for text in (to_html(page), to_markdown(page)):
+        assert "gist-1, gist-1-seed1" in text
+
+
 def test_without_held_out_rows_there_is_no_table_of_their_loss(inputs) -> None:
     assert "held-out" not in Page("t", inputs).tables
 

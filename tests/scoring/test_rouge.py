@@ -7,6 +7,8 @@ import pytest
 from gist_core.scoring.predictions import exactly_equal
 from gist_core.scoring.rouge import RougeScores, has_words, mostly_read, rouge_l_pct, rouge_scores, score_pairs
 from gist_core.scoring.summary import summarise_split
+from tasks.rouge import runs_alike
+from tasks.sections import RunParams
 
 from .made_rows import AWKWARD, RELEASE, ROOT
 from .released_files import read_released_judgement, read_released_outputs
@@ -86,6 +88,51 @@ def test_a_split_is_summarised_for_every_run_and_every_two_runs() -> None:
     pairs = [(pair["a"], pair["b"]) for pair in summary["significance"]]
     assert pairs == [("pos_control", "neg_control"), ("pos_control", "gist-1"), ("neg_control", "gist-1")]
     assert summary == summarise_split(scores, matches, resamples=100, seed=0)
+
+
+def test_runs_that_differ_in_their_seed_alone_are_summarised_as_one() -> None:
+    answers = {
+        "pos_control": ["a b", "c d"],
+        "neg_control": ["x", "y"],
+        "neg-seed1": ["a b", "y"],
+        "gist-1": ["a b", "c"],
+        "gist-1-seed1": ["a b", ""],
+    }
+    scores = {run: score_pairs(["a b", "c d"], texts) for run, texts in answers.items()}
+    matches = {run: [False, False] for run in answers}
+    alike = [["neg_control", "neg-seed1"], ["gist-1", "gist-1-seed1"]]
+    summary = summarise_split(scores, matches, resamples=100, seed=0, alike=alike)
+    negative, gist = summary["over_seeds"]
+    # By hand: rows score 100, 66.7 and 100, 0, so 83.3 and 50; the controls 100 and (0 + 50) / 2.
+    assert (gist["runs"], negative["runs"]) == (alike[1], alike[0])
+    assert gist["controls"] == ["neg_control", "neg-seed1", "pos_control"]
+    assert gist["rouge_l"]["mean_pct"] == pytest.approx(66.6667, abs=1e-4)
+    assert gist["rouge_l"]["sd_pct"] == pytest.approx(23.5702, abs=1e-4)
+    kept = gist["normalised"]["rouge_l"]
+    assert kept["pct"] == pytest.approx(55.5556, abs=1e-4)
+    assert kept["sd_pct"] == pytest.approx(31.4270, abs=1e-4)
+    assert negative["normalised"]["rouge_l"]["pct"] == 0.0
+    assert summarise_split(scores, matches, resamples=100, seed=0)["over_seeds"] == []
+    assert {key: value for key, value in summary.items() if key != "over_seeds"} == {
+        key: value
+        for key, value in summarise_split(scores, matches, resamples=100, seed=0).items()
+        if key != "over_seeds"
+    }
+
+
+def test_runs_are_alike_where_their_seeds_alone_differ() -> None:
+    def run(**options: object) -> RunParams:
+        return RunParams(**{"condition": "gist", "num_gist_tokens": 1, "start": "data/base_model"} | options)
+
+    runs = {
+        "pos_control": run(condition="pos_control"),
+        "gist-1": run(),
+        "gist-2": run(num_gist_tokens=2, seed=1),
+        "gist-1-seed1": run(seed=1),
+        "gist-1-again": run(seed=1),
+        "gist-1-longer": run(seed=2, steps=9),
+    }
+    assert runs_alike(runs) == [["gist-1", "gist-1-seed1"]]
 
 
 class TestAgainstTheRelease:

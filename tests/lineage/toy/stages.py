@@ -117,6 +117,8 @@ def _summarise(metrics: dict[str, Any], run: str, part: list[dict[str, Any]]) ->
     exact = {"mean_pct": mean, "ci95_pct": [0.0, 100.0], "n": len(part)}
     metrics.setdefault("exact_match", {})[run] = exact
     metrics.setdefault("normalised", {})[run] = {"rouge_l": {"pct": 50.0, "ci95_pct": [0.0, 100.0]}}
+    seeds = {"runs": [run, "gist-1"], "controls": ["neg_control"], "rouge_l": {"mean_pct": mean, "sd_pct": 1.0}}
+    metrics.setdefault("over_seeds", []).append(seeds | {"normalised": {"rouge_l": {"pct": 50.0}}})
     difference = {"a": run, "b": "pos_control", "difference_pct": 0.5, "ci95_pct": [0.0, 1.0], "p_value": 0.5}
     metrics["significance"].append(difference)
 
