@@ -68,7 +68,7 @@ class Teacher:
     def log_probabilities(self, batch: Batch) -> torch.Tensor:
         """Of every token of the vocabulary where there is a label, shape (labelled tokens, vocabulary)."""
         inputs = {key: value for key, value in batch.items() if key not in ("labels", "slots")}
-        # Trainer's autocast is inside the student's forward pass, and does not reach this one.
+        # Under DeepSpeed none reaches this pass from outside.
         autocast = torch.autocast(self.gist_model.device.type, torch.bfloat16, enabled=self.bf16)
         with autocast, self._head.only(batch["slots"]):
             logits = self.gist_model.model(**inputs, use_cache=False).logits
