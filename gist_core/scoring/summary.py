@@ -9,6 +9,7 @@ import numpy as np
 from gist_core.scoring.rouge import RougeScores
 from gist_core.scoring.statistics import (
     Interval,
+    RatioEstimate,
     bootstrap_mean,
     normalised_score,
     paired_difference,
@@ -47,12 +48,7 @@ def summarise_split(
     summary["normalised"] = {}
     for run, values in rouge_l.items():
         ratio = normalised_score(values, rouge_l["neg_control"], rouge_l["pos_control"], resamples=resamples, seed=seed)
-        summary["normalised"][run] = {
-            "rouge_l": {
-                "pct": None if ratio.value is None else rounded(100 * ratio.value),
-                "ci95_pct": None if ratio.ci95 is None else interval_pct(ratio.ci95),
-            }
-        }
+        summary["normalised"][run] = {"rouge_l": _ratio(ratio)}
     summary["significance"] = []
     for a, b in combinations(rouge_l, 2):
         test = paired_difference(rouge_l[a], rouge_l[b], resamples=resamples, seed=seed)
@@ -91,8 +87,7 @@ def _over_seeds(
         "rouge_l": {"mean_pct": rounded(mean.mean), "ci95_pct": _interval(mean.ci95), "sd_pct": rounded(sd)},
         "normalised": {
             "rouge_l": {
-                "pct": None if ratio.value is None else rounded(100 * ratio.value),
-                "ci95_pct": None if ratio.ci95 is None else interval_pct(ratio.ci95),
+                **_ratio(ratio),
                 "sd_pct": None if ratio.value is None else rounded(100 * sd / float(np.mean(high) - np.mean(low))),
             }
         },
@@ -116,6 +111,13 @@ def _mean(values: Sequence[float], *, resamples: int, seed: int) -> dict[str, An
         "ci95_pct": _interval(estimate.ci95),
         "bootstrap_median_pct": rounded(estimate.bootstrap_median),
         "n": estimate.n,
+    }
+
+
+def _ratio(ratio: RatioEstimate) -> dict[str, Any]:
+    return {
+        "pct": None if ratio.value is None else rounded(100 * ratio.value),
+        "ci95_pct": None if ratio.ci95 is None else interval_pct(ratio.ci95),
     }
 
 

@@ -48,17 +48,18 @@ class TrainingHead:
         if self._slots is None:
             return self._stock_forward(hidden)
         hidden = hidden.flatten(0, -2).index_select(0, self._slots)
-        # A head of another class computes more than a product.
-        odd = type(self._head) is nn.Linear and len(self._head.weight) % ALIGNED
-        logits = self._aligned(hidden) if hidden.is_cuda and odd else self._stock_forward(hidden)
+        logits = self._aligned(hidden) if hidden.is_cuda else self._stock_forward(hidden)
         logits[:, self._gist_token_id] = EXCLUDED
         return logits
 
     def _aligned(self, hidden: torch.Tensor) -> torch.Tensor:
         """The head's product with as many columns more as make their number a multiple of `ALIGNED`, which are left out
-        of what it returns."""
+        of what it returns. Nothing is added where none is needed, nor to a head of another class, which computes more than a
+        product."""
         weight, bias = self._head.weight, self._head.bias
         more = -len(weight) % ALIGNED
+        if not more or type(self._head) is not nn.Linear:
+            return self._stock_forward(hidden)
         weight = nn.functional.pad(weight, (0, 0, 0, more))
         bias = None if bias is None else nn.functional.pad(bias, (0, more))
         return nn.functional.linear(hidden, weight, bias)[:, : len(self._head.weight)]

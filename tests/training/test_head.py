@@ -58,14 +58,12 @@ class ScaledHead(torch.nn.Linear):
         return 3 * super().forward(hidden)
 
 
-@pytest.mark.parametrize("device", DEVICES)
-def test_a_head_that_computes_more_than_a_product_is_left_to_do_so(device: str) -> None:
-    head = ScaledHead(8, ALIGNED + 1).to(device)
+def test_a_head_that_computes_more_than_a_product_is_left_to_do_so() -> None:
+    head = ScaledHead(8, ALIGNED + 1)
     model = type("Model", (), {"get_output_embeddings": lambda self: head})()
-    hidden = torch.randn(1, 5, 8, generator=torch.Generator().manual_seed(0)).to(device)
-    expected = head(hidden)[0, :, 1:]
-    with TrainingHead(model, 0).only(torch.arange(5, device=device)):
-        torch.testing.assert_close(head(hidden)[:, 1:], expected)
+    hidden = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
+    expected = head(hidden)
+    torch.testing.assert_close(TrainingHead(model, 0)._aligned(hidden), expected)
 
 
 class Waits(TorchDispatchMode):
