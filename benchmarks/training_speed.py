@@ -35,11 +35,13 @@ from gist_core.data.prompt import GIST_TOKEN
 from gist_core.masks import Condition, GistSpan, decoder_bounds
 from gist_core.models.attention import attach_gist_attention
 from gist_core.models.tokens import pad_rows
+from gist_core.models.varlen import VARLEN
 from gist_core.training.collate import IGNORED, Collator
 from gist_core.training.compiled import compile_layers
 from gist_core.training.examples import Batching, Example, Limits, make_examples
 from gist_core.training.head import TrainingHead, cross_entropy, only_labelled
 
+ATTENTION = ("sdpa", "eager", "flex_attention", VARLEN)
 WAYS = ("gist", "pos_control", "neg_control", "padded", "recipe")
 
 
@@ -81,7 +83,12 @@ class Bench:
 
     def ours(self, condition: Condition, examples: Sequence[Example], batching: Batching = "packed") -> torch.Tensor:
         """Packed or padded rows, bounds in place of a mask, logits only where there is a label: what the train stage does."""
-        rows = only_labelled(Collator(condition, batching, self.tokenizer.pad_token_id, self.max_length)(examples))
+        attention = "sdpa" if (self.attention, batching) == (VARLEN, "padded") else self.attention
+        self.model.set_attn_implementation(attention)
+        collator = Collator(
+            condition, batching, self.tokenizer.pad_token_id, self.max_length, with_runs=attention == VARLEN
+        )
+        rows = only_labelled(collator(examples))
         if self.device.type == "cuda":
             rows = {name: tensor.pin_memory() for name, tensor in rows.items()}
         batch = {name: tensor.to(self.device, non_blocking=True) for name, tensor in rows.items()}
@@ -118,7 +125,6 @@ class Bench:
         ids, mask, positions, labels = (t.to(self.device) for t in (batch.input_ids, mask, positions, labels))
         self.model.set_attn_implementation("sdpa")  # FlexAttention takes no dense mask
         logits = self.model(ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
-        self.model.set_attn_implementation(self.attention)
         shifted = logits[:, :-1].float().reshape(-1, logits.shape[-1])
         return nn.functional.cross_entropy(shifted, labels[:, 1:].reshape(-1), ignore_index=IGNORED)
 
@@ -205,7 +211,7 @@ def main() -> None:
     parser.add_argument("--max-length", type=int, default=512, help="longest row, in tokens")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 where autocast does")
-    parser.add_argument("--attention", default="sdpa", choices=("sdpa", "eager", "flex_attention"), help="of our ways")
+    parser.add_argument("--attention", default="sdpa", choices=ATTENTION, help="of our ways")
     parser.add_argument(
         "--compile",
         choices=("ours", "all"),

@@ -4,7 +4,8 @@
 duration of that forward pass, which keys each query may attend to (gist_core/masks.py). The mask functions that
 transformers calls for sdpa, eager and FlexAttention are wrapped once per process: with no such layout active they do
 exactly what they did, with one they narrow the mask by its bounds. Model code, attention kernels and `config.json` stay
-stock, so `generate`, `Trainer`, gradient checkpointing, PEFT and DeepSpeed need not know.
+stock, so `generate`, `Trainer`, gradient checkpointing, PEFT and DeepSpeed need not know. Training has a fourth way, "varlen"
+(gist_core/models/varlen.py), to which packed rows are runs of keys in place of a mask.
 
 What later steps need is kept with what they continue: on the KV cache of a decoder, on the encoder output of a T5.
 """
@@ -30,9 +31,19 @@ from transformers.masking_utils import (
 )
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from gist_core.masks import Bounds, Condition, GistSpan, cross_bounds, decoder_bounds, encoder_bounds, find_gist_span
+from gist_core.masks import (
+    Bounds,
+    Condition,
+    GistSpan,
+    Runs,
+    cross_bounds,
+    decoder_bounds,
+    encoder_bounds,
+    find_gist_span,
+)
+from gist_core.models.varlen import VARLEN
 
-SUPPORTED_IMPLEMENTATIONS = ("sdpa", "eager", "flex_attention")
+MASKED_IMPLEMENTATIONS = ("sdpa", "eager", "flex_attention")
 SUPPORTED_ENCODER_DECODERS = ("t5", "mt5", "umt5")
 # What models call their key-value cache, as an argument and in their output: `cache` since transformers 5.24.
 CACHE_NAME = "cache" if "cache" in BaseModelOutputWithPast.__dataclass_fields__ else "past_key_values"
@@ -54,18 +65,19 @@ class GistState:
 @dataclass(frozen=True)
 class _Layout:
     """Bounds of one forward pass. `self_`: decoder-only or encoder self-attention; the next two are of a T5 decoder, the
-    others of a decoder: `afterwards` is what its next token may see, as GistState.first_visible."""
+    others of a decoder: `runs` are `self_` once more, `afterwards` is what its next token may see, as GistState.first_visible."""
 
     self_: Bounds | None = None
     decoder_self: Bounds | None = None
     cross: Bounds | None = None
+    runs: Runs | None = None
     afterwards: torch.Tensor | None = None
     query_positions: torch.Tensor | None = None
     key_positions: torch.Tensor | None = None
 
 
 _active: ContextVar[_Layout | None] = ContextVar("gist_attention_layout", default=None)
-_packed_first: ContextVar[torch.Tensor | None] = ContextVar("gist_attention_packed_first", default=None)
+_packed: ContextVar[tuple[torch.Tensor | None, Runs | None]] = ContextVar("gist_attention_packed", default=(None, None))
 _decoder_ran: ContextVar[bool] = ContextVar("gist_attention_decoder_ran", default=False)
 _mask_made: ContextVar[bool] = ContextVar("gist_attention_mask_made", default=False)
 _encoder_alone: ContextVar[bool] = ContextVar("gist_attention_encoder_alone", default=False)
@@ -84,9 +96,7 @@ def attach_gist_attention(
     """
     implementation = model.config._attn_implementation
     # transformers (5.23) adds a T5's position bias, which has one row, by batch row under FlexAttention.
-    supported = [
-        i for i in SUPPORTED_IMPLEMENTATIONS if not (model.config.is_encoder_decoder and i == "flex_attention")
-    ]
+    supported = ("sdpa", "eager") if model.config.is_encoder_decoder else (*MASKED_IMPLEMENTATIONS, VARLEN)
     if implementation not in supported:
         raise ValueError(
             f"attention implementation {implementation!r} cannot carry a gist mask in {model.config.model_type}; "
@@ -159,7 +169,7 @@ class _DecoderHooks(_Hooks):
 
     def before_model(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         _decoder_ran.set(False)
-        _packed_first.set(kwargs.pop("first_visible", None))  # not every model would hand it to its decoder
+        _packed.set(_packed_bounds(kwargs))  # not every model would hand them to its decoder
         return args, kwargs
 
     def after_model(self, module: nn.Module, args: tuple, output: Any) -> None:
@@ -169,8 +179,8 @@ class _DecoderHooks(_Hooks):
     def before(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         _require_wrapped(module)
         _decoder_ran.set(True)
-        first_visible = kwargs.pop("first_visible", _packed_first.get())
-        _packed_first.set(None)
+        first_visible, runs = _packed_bounds(kwargs) if "first_visible" in kwargs else _packed.get()
+        _packed.set((None, None))
         input_ids = _input_ids(args, kwargs)
         cache = kwargs.get(CACHE_NAME, kwargs.get("past_key_values"))
         _refuse_prepared_mask(kwargs.get("attention_mask"))
@@ -204,7 +214,11 @@ class _DecoderHooks(_Hooks):
         _mask_made.set(False)
         _active.set(
             _Layout(
-                Bounds(first_visible), afterwards=afterwards, query_positions=positions, key_positions=key_positions
+                Bounds(first_visible),
+                runs=runs,
+                afterwards=afterwards,
+                query_positions=positions,
+                key_positions=key_positions,
             )
         )
         return args, kwargs
@@ -314,11 +328,18 @@ def _input_ids(args: tuple, kwargs: dict[str, Any]) -> torch.Tensor:
     return input_ids
 
 
+def _packed_bounds(kwargs: dict[str, Any]) -> tuple[torch.Tensor | None, Runs | None]:
+    """What a batch of packed rows brings for a decoder (gist_core/training/collate.py), taken out of its arguments."""
+    runs = [kwargs.pop(name) for name in Runs._fields if name in kwargs]
+    return kwargs.pop("first_visible", None), Runs(*runs) if runs else None
+
+
 def _wrap_mask_functions() -> None:
     # cuDNN's attention, which torch may prefer in half precision, makes a plan for each new shape, and neither packed
     # batches nor a growing cache repeat one.
     torch.backends.cuda.enable_cudnn_sdp(False)
-    for name in SUPPORTED_IMPLEMENTATIONS:
+    AttentionMaskInterface.register(VARLEN, _runs)
+    for name in MASKED_IMPLEMENTATIONS:
         original = ALL_MASK_ATTENTION_FUNCTIONS[name]
         if not getattr(original, "knows_gist_layout", False):
             AttentionMaskInterface.register(name, _with_layout(original))
@@ -361,6 +382,20 @@ def _with_layout(original: Callable) -> Callable:
 
     mask.knows_gist_layout = True  # type: ignore[attr-defined]
     return mask
+
+
+def _runs(**kwargs: Any) -> Runs:
+    """What varlen attention is given in place of a mask."""
+    layout = _active.get()
+    if layout is None or layout.runs is None:
+        raise ValueError(
+            "varlen attention is for packed rows only: set train.batching to packed, and load a model that shall do more as sdpa"
+        )
+    _mask_made.set(True)
+    return layout.runs
+
+
+_runs.knows_gist_layout = True  # type: ignore[attr-defined]
 
 
 def _within(bounds: Bounds, q_length: int, q_offset: int) -> Callable:

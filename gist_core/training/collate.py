@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from gist_core.masks import Condition, GistSpan, cross_bounds, decoder_bounds, encoder_bounds
+from gist_core.masks import Condition, GistSpan, cross_bounds, decoder_bounds, encoder_bounds, runs_of
 from gist_core.models.tokens import pad_rows
 from gist_core.training.examples import Batching, Example
 
@@ -24,6 +24,7 @@ class Collator:
 
     row_capacity: tokens that a packed row should hold; more rows are packed where it would not do.
     decoder_start_token_id: of an encoder-decoder; None for a decoder.
+    with_runs: packed rows of a decoder bring the runs of varlen attention too.
     """
 
     condition: Condition
@@ -31,6 +32,7 @@ class Collator:
     pad_token_id: int
     row_capacity: int
     decoder_start_token_id: int | None = None
+    with_runs: bool = False
 
     def __call__(self, examples: Sequence[Example]) -> Batch:
         packed = self.batching == "packed"
@@ -92,11 +94,12 @@ class Collator:
             filled, padding = len(ids), width - len(ids)
             batch["input_ids"].append(ids + [self.pad_token_id] * padding)
             batch["position_ids"].append(positions + [0] * padding)
-            batch["first_visible"].append([*visible, *range(filled, width)])  # padding sees itself only
+            batch["first_visible"].append(visible + [filled] * padding)  # padding sees padding only
             batch["labels"].append(labels + [IGNORED] * padding)
         tensors = {name: torch.from_numpy(np.array(rows, dtype=np.int64)) for name, rows in batch.items()}
         # The bounds keep rows apart. Without a mask transformers would look for them in the positions, and a GPU's host wait.
-        return tensors | {"attention_mask": torch.ones_like(tensors["input_ids"])}
+        tensors["attention_mask"] = torch.ones_like(tensors["input_ids"])
+        return tensors | runs_of(tensors["first_visible"])._asdict() if self.with_runs else tensors
 
     def _padded_encoder_decoder(self, examples: Sequence[Example]) -> Batch:
         source = pad_rows([example.prompt for example in examples], self.pad_token_id, "right")
