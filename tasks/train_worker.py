@@ -80,11 +80,16 @@ def _run_job(job: Job) -> None:
             "leave attention at sdpa"
         )
     if not use_cpu:
-        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        # torchrun's name for it, and that of DeepSpeed's launcher
+        local = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or "1")
         if local > torch.cuda.device_count():
             raise ValueError(
                 f"{local} processes on a machine with {torch.cuda.device_count()} GPU(s): each needs one of its own; lower "
-                f"engine.processes ({job.engine.processes})"
+                + (
+                    "its slots in engine.hostfile"
+                    if job.engine.hostfile
+                    else f"engine.processes ({job.engine.processes})"
+                )
             )
     deepspeed = None
     if job.engine.zero_stage is not None:

@@ -6,6 +6,7 @@ parameters. Numbers left "auto" are filled in by transformers from the training 
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -104,10 +105,10 @@ def leave_processes() -> None:
 
 def launch_command(module: str, arguments: list[str], *, processes: int, hostfile: str | None) -> list[str]:
     """The command that runs `python -m module arguments` in every process: torchrun on one machine (launch.py), on many
-    DeepSpeed's launcher (ssh, one line `host slots=N` a machine in the hostfile).
+    DeepSpeed's launcher (pdsh over ssh, one line `host slots=N` a machine in the hostfile).
 
     Raises:
-        ValueError: the hostfile does not exist, or has a line that is none.
+        ValueError: the hostfile does not exist or has a line that is none, or its machines cannot be reached from here.
     """
     if hostfile is None:
         launcher = [sys.executable, "-m", "gist_core.training.launch", "--standalone", f"--nproc_per_node={processes}"]
@@ -116,8 +117,22 @@ def launch_command(module: str, arguments: list[str], *, processes: int, hostfil
         raise ValueError(
             f"engine.hostfile {hostfile!r} does not exist; it needs one line `host slots=GPUS` for each machine"
         )
+    machines = 0
     for number, line in enumerate(Path(hostfile).read_text(encoding="utf-8").splitlines(), 1):
-        if (entry := line.partition("#")[0].strip()) and not re.fullmatch(r"\S+\s+slots=[1-9]\d*", entry):
+        if not (entry := line.partition("#")[0].strip()):
+            continue
+        if not re.fullmatch(r"\S+\s+slots=[1-9]\d*", entry):
             raise ValueError(f"engine.hostfile {hostfile!r}, line {number} is {line!r}, not `host slots=GPUS`")
+        machines += 1
+    if machines > 1 and not shutil.which("pdsh"):
+        raise ValueError(
+            f"engine.hostfile {hostfile!r} names {machines} machines, which DeepSpeed starts with pdsh: install it here (the "
+            "package is called pdsh), with ssh to every machine that asks for no password"
+        )
+    if machines > 1 and re.search(r"\s", f"{Path.cwd()}{sys.executable}"):
+        raise ValueError(
+            f"DeepSpeed's launcher cannot go to a folder with spaces on other machines: {Path.cwd()}; move the clone, and its "
+            "environment, to a path without"
+        )
     launcher = [sys.executable, "-m", "deepspeed.launcher.runner", f"--hostfile={hostfile}", "--no_local_rank"]
     return [*launcher, "--module", module, *arguments]

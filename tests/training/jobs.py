@@ -1,10 +1,17 @@
 """A small training job on disk: a tiny base model, rows, and the worker that trains it in its own process."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import torch
+from safetensors.torch import load_file
 
 from gist_core.data.rows import Row, row_id, write_rows
 from gist_core.models.base import add_gist_token
@@ -64,7 +71,10 @@ def start(job: Job) -> subprocess.Popen:
     if job.engine.zero_stage is None:
         command = [sys.executable, "-m", "tasks.train_worker", str(spec)]
     else:
-        command = launch_command("tasks.train_worker", [str(spec)], processes=job.engine.processes, hostfile=None)
+        engine = job.engine
+        command = launch_command(
+            "tasks.train_worker", [str(spec)], processes=engine.processes, hostfile=engine.hostfile
+        )
     return subprocess.Popen(
         command,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -73,3 +83,36 @@ def start(job: Job) -> subprocess.Popen:
         text=True,
         start_new_session=True,
     )
+
+
+def weights(job: Job) -> dict[str, torch.Tensor]:
+    return load_file(Path(job.output) / "model.safetensors")
+
+
+def losses(job: Job) -> list[float]:
+    lines = (Path(job.work_dir) / "curve.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+def finish(job: Job) -> str:
+    process = start(job)
+    output, _ = process.communicate(timeout=280)
+    assert process.returncode == 0, output
+    return output
+
+
+def kill_when(job: Job, reached: Callable[[], bool]) -> None:
+    """Starts a training and kills its whole process group as soon as `reached` says so."""
+    process = start(job)
+    deadline = time.monotonic() + 200
+    while not reached():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.0005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def kill_at_step(job: Job, step: int) -> None:
+    curve = Path(job.work_dir) / "curve.jsonl"
+    kill_when(job, lambda: curve.exists() and curve.read_text().count("\n") >= step)

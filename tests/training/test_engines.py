@@ -2,12 +2,9 @@
 
 import functools
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,6 @@ import psutil
 import pytest
 import torch
 from pydantic import ValidationError
-from safetensors.torch import load_file
 
 from gist_core.masks import Bounds
 from gist_core.models.gist_model import GistModel
@@ -25,7 +21,7 @@ from gist_core.training.engine import launch_command
 from tasks.sections import EngineParams
 from tasks.train_worker import ERROR_FILE, Job, run_job
 from tests.tiny import tiny_model
-from tests.training.jobs import job, start, write_base_and_rows
+from tests.training.jobs import finish, job, kill_at_step, kill_when, losses, start, weights, write_base_and_rows
 
 
 @pytest.fixture(scope="module")
@@ -40,39 +36,6 @@ def uninterrupted(folder: Path) -> Job:
     plain = job(folder, "uninterrupted")
     run_job(plain)
     return plain
-
-
-def weights(job: Job) -> dict[str, torch.Tensor]:
-    return load_file(Path(job.output) / "model.safetensors")
-
-
-def losses(job: Job) -> list[float]:
-    lines = (Path(job.work_dir) / "curve.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line)["loss"] for line in lines]
-
-
-def finish(job: Job) -> str:
-    process = start(job)
-    output, _ = process.communicate(timeout=280)
-    assert process.returncode == 0, output
-    return output
-
-
-def kill_when(job: Job, reached: Callable[[], bool]) -> None:
-    """Starts a training and kills its whole process group as soon as `reached` says so."""
-    process = start(job)
-    deadline = time.monotonic() + 200
-    while not reached():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.0005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def kill_at_step(job: Job, step: int) -> None:
-    curve = Path(job.work_dir) / "curve.jsonl"
-    kill_when(job, lambda: curve.exists() and curve.read_text().count("\n") >= step)
 
 
 def test_training_learns_and_reports_its_curve(uninterrupted: Job) -> None:
