@@ -19,9 +19,7 @@ def run(stage: Stage) -> None:
     baseline = stage.params.baselines[str(stage.run_name)]
     gist_model = load_model(stage, ANSWERED_BY)
     train = read_rows(stage.dep(paths.ALPACA_PLUS / "train.parquet"))
-    compressor = make_compressor(
-        baseline.compressor, list(dict.fromkeys(row.instruction for row in train)), gist_model.tokenizer
-    )
+    compressor = make_compressor(baseline.compressor, list(dict.fromkeys(row.instruction for row in train)), gist_model)
 
     def shorten(instruction: str) -> str:
         text = compressor(instruction, baseline.num_kept_tokens)

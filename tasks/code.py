@@ -21,9 +21,11 @@ NO_RESULT = (
 
 
 def undeclared_code(root: Path, stage: str, deps: Collection[str]) -> list[str]:
-    """Modules of the project that tasks/STAGE.py imports, in functions and by way of others too, and no dep covers."""
+    """Modules of the project that tasks/STAGE.py imports, in functions and by way of others too, and no dep covers. So
+    with a module among the deps, which the stage may import by a name that a parameter gives."""
     seen: set[Path] = set()
-    ahead = [root / "tasks" / f"{stage}.py"]
+    named = [root / dep for dep in deps if dep.endswith(".py")]
+    ahead = [root / "tasks" / f"{stage}.py", *(module for module in named if module.is_file())]
     while ahead:
         if (here := ahead.pop()) not in seen:
             seen.add(here)

@@ -1,7 +1,7 @@
 """What gisting is compared with: ways to make an instruction shorter that stay text.
 
-A compressor is one module of this package with a function `make_compressor(instructions, tokenizer)`; its name in
-params.yaml (`baselines.RUN.compressor`) is the module's.
+A compressor is one module of this package with a function `make_compressor(instructions, gist_model)`; its name in
+params.yaml (`baselines.RUN.compressor`) is the module's. A module whose name begins with an underscore is none.
 """
 
 import importlib
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # params.yaml is checked against the names below, and need not wait for transformers
-    from transformers import PreTrainedTokenizerBase
+    from gist_core.models.gist_model import GistModel
 
 
 class Compressor(Protocol):
@@ -23,18 +23,21 @@ class Compressor(Protocol):
 
 def compressor_names() -> list[str]:
     """The compressors that there are, found without importing one."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
 
 
-def make_compressor(name: str, instructions: Sequence[str], tokenizer: "PreTrainedTokenizerBase") -> Compressor:
-    """The compressor `name`, fitted to the distinct instructions of the training split.
+def make_compressor(name: str, instructions: Sequence[str], gist_model: "GistModel") -> Compressor:
+    """The compressor `name`.
+
+    instructions: the distinct instructions of the training split. gist_model: the model that will be asked with what is left.
 
     Raises:
-        ValueError: there is no compressor of that name (the message lists them), or its module has no `make_compressor`.
+        ValueError: there is no compressor of that name (the message lists them), its module has no `make_compressor`, or it
+            cannot work with this model.
     """
     if name not in (known := compressor_names()):
         raise ValueError(f"there is no compressor {name!r}; gist_core/compressors has {', '.join(known)}")
     module = importlib.import_module(f"{__name__}.{name}")
     if not hasattr(module, "make_compressor"):
-        raise ValueError(f"{module.__file__} has no function make_compressor(instructions, tokenizer)")
-    return module.make_compressor(instructions, tokenizer)
+        raise ValueError(f"{module.__file__} has no function make_compressor(instructions, gist_model)")
+    return module.make_compressor(instructions, gist_model)

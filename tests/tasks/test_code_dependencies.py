@@ -31,6 +31,10 @@ def test_what_an_imported_module_imports_is_code_of_the_stage_too(tmp_path: Path
     deps = ["tasks/score.py", "gist_core/scoring"]
     assert undeclared_code(tmp_path, "score", deps) == ["gist_core/chrf.py"]
     assert not undeclared_code(tmp_path, "score", [*deps, "gist_core/chrf.py"])
+    (tmp_path / "gist_core/chosen.py").write_text("import gist_core.helper")
+    (tmp_path / "gist_core/helper.py").touch()
+    deps += ["gist_core/chrf.py", "gist_core/chosen.py"]
+    assert undeclared_code(tmp_path, "score", deps) == ["gist_core/helper.py"]
 
 
 # A parameter that is not in params.yaml has the default of its section, and of that DVC knows nothing.

@@ -1,0 +1,37 @@
+"""Words of an instruction that are kept within a number of tokens."""
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from gist_core.models.tokens import tokens_in_prompt
+
+
+def heaviest_words(
+    words: Sequence[str], weights: Sequence[float], tokenizer: PreTrainedTokenizerBase, num_tokens: int
+) -> str:
+    """Takes words by falling weight (the earlier of two equals first) as long as all taken so far, in the order of the
+    instruction, fit into `num_tokens`; a word that does not fit is passed over. If no word fits, the first tokens of the
+    heaviest are left.
+
+    words: in the order of the instruction, at least one. weights: theirs.
+    """
+    ranked = sorted(range(len(words)), key=lambda index: -weights[index])
+    kept: list[int] = []
+    for index in ranked:
+        longer = sorted([*kept, index])
+        length = len(tokens_in_prompt(tokenizer, " ".join(words[i] for i in longer)))
+        if length <= num_tokens:
+            kept = longer
+        if length == num_tokens:
+            break
+    return " ".join(words[i] for i in kept) if kept else first_tokens(words[ranked[0]], tokenizer, num_tokens)
+
+
+def first_tokens(text: str, tokenizer: PreTrainedTokenizerBase, num_tokens: int) -> str:
+    """The first tokens of a text in a prompt; if those are only the space before it, as many of the text by itself. Whole
+    characters only: where not one fits, the first, which is then more than was allowed, and told as such."""
+    for ids in (tokens_in_prompt(tokenizer, text), tokenizer.encode(text, add_special_tokens=False)):
+        if whole := str(tokenizer.decode(ids[:num_tokens])).strip().rstrip("\N{REPLACEMENT CHARACTER}"):
+            return whole
+    return text[:1]

@@ -1,0 +1,65 @@
+"""Self-information: an instruction is replaced by the words that the model could least have guessed.
+
+After Selective Context (Li et al. 2023, arXiv 2310.06201), with whole words as units and the model that is asked as the
+one that guesses. weight(word) = the sum over its tokens of -ln p(token | all before it in the prompt), in nats.
+"""
+
+import re
+from collections.abc import Sequence
+
+import torch
+
+from gist_core.compressors import Compressor
+from gist_core.compressors._words import heaviest_words
+from gist_core.data.prompt import BEFORE_INSTRUCTION, instruction_part
+from gist_core.models.gist_model import GistModel
+
+_WORD = r"\S+"
+
+
+def make_compressor(instructions: Sequence[str], gist_model: GistModel) -> Compressor:
+    """Needs nothing of the training split.
+
+    Raises:
+        ValueError: the model does not guess its prompt's tokens from those before (an encoder-decoder, another condition
+            than pos_control), or its tokenizer does not say which characters a token stands for.
+    """
+    tokenizer = gist_model.tokenizer
+    if gist_model.is_encoder_decoder or gist_model.settings.condition != "pos_control":
+        raise ValueError(
+            "the compressor self_information needs a decoder of condition pos_control, which reads an instruction from left to "
+            f"right; this is a {gist_model.model.config.model_type} of {gist_model.settings.condition}"
+        )
+    if not tokenizer.is_fast:
+        raise ValueError(
+            f"{type(tokenizer).__name__} has no character offsets, which the compressor self_information needs"
+        )
+
+    def compress(instruction: str, num_tokens: int) -> str:
+        words = list(re.finditer(_WORD, instruction))
+        weights = [0.0] * len(words)
+        for start, end, nats in _surprise(gist_model, instruction):
+            for index, word in enumerate(words):
+                if start < word.end() and word.start() < end:
+                    weights[index] += nats
+        return heaviest_words([word.group() for word in words], weights, tokenizer, num_tokens)
+
+    return compress
+
+
+@torch.inference_mode()
+def _surprise(gist_model: GistModel, instruction: str) -> list[tuple[int, int, float]]:
+    """Of each token of an instruction in its prompt: where its characters start and end, counted from the instruction's first,
+    and -ln of its probability. The gist token, which a text never holds, is none of those that could have come."""
+    encoded = gist_model.tokenizer(
+        instruction_part(instruction), add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
+    )
+    length = gist_model.num_prefix_tokens + len(encoded.input_ids)
+    ids = torch.tensor(gist_model.encode_instruction(instruction)[:length], device=gist_model.device)
+    gist_model.refuse_longer([length], [f"the instruction {instruction[:40]!r}"])
+    logits = gist_model.model(ids[None], use_cache=False).logits[0, :-1].float()
+    logits[:, gist_model.gist_token_id] = -torch.inf
+    nats = -logits.log_softmax(-1).gather(1, ids[1:, None]).flatten()
+    # Paired from the last on: the prompt's first token, of BOS or of the template, was not guessed.
+    pairs = zip(reversed(encoded.offset_mapping), reversed(nats.tolist()), strict=False)
+    return [(start - len(BEFORE_INSTRUCTION), end - len(BEFORE_INSTRUCTION), lost) for (start, end), lost in pairs]
