@@ -95,6 +95,8 @@ class Params(Section):
                     f"runs.{control}.condition is {condition}; every score is normalised between the two controls, so it "
                     f"must be {control}"
                 )
+        if self.engine.attention == "varlen" and self.train.batching != "packed":
+            problems.append(f"engine.attention: varlen is for train.batching: packed, not {self.train.batching}")
         if self.engine.zero_stage == 3:
             problems += [
                 f"runs.{name}.lora_rank needs whole weights to merge into, which ZeRO-3 divides; take engine=zero2, where "

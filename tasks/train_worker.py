@@ -74,11 +74,6 @@ def _run_job(job: Job) -> None:
     )
     if use_cpu and job.engine.attention == "flex_attention":
         raise ValueError("engine.attention: flex_attention has no backward pass without a GPU; leave it at sdpa")
-    if job.engine.attention == "varlen" and params.batching != "packed":
-        raise ValueError(
-            f"engine.attention: varlen is for packed rows, and train.batching is {params.batching}; set it to packed, or "
-            "leave attention at sdpa"
-        )
     if not use_cpu:
         # torchrun's name for it, and that of DeepSpeed's launcher
         local = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or "1")

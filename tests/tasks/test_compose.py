@@ -51,6 +51,10 @@ def test_every_choice_composes(choice: str, tmp_path: Path) -> None:
         (["engine.processes=4"], r"engine: processes would do nothing: engine=single is one process .* engine=zero1"),
         (["+engine.hostfile=hosts", "+engine.offload=true"], r"engine: offload, hostfile would do nothing"),
         (["judge=openai", "judge.base_url=http//x"], r"judge\.base_url: judge\.base_url = 'http//x' is no address"),
+        (
+            ["+engine.attention=varlen", "train.batching=grouped"],
+            r"engine\.attention: varlen is for train\.batching: packed, not grouped",
+        ),
         (["+train.select=dev_loss"], r"dev_loss needs rows held out of train: \+data\.num_dev=200"),
         (["runs.pos_control.condition=gist"], r"runs\.pos_control\.condition is gist; .* must be pos_control"),
         (["runs.neg_control.condition=pos_control"], r"runs\.neg_control\.condition is pos_control; .* neg_control"),
@@ -73,7 +77,7 @@ def test_every_choice_composes(choice: str, tmp_path: Path) -> None:
         (["~baselines"], r"baselines: Field required"),  # dvc.yaml does not parse without
         (
             ["baselines.tfidf-1.compressor=first_word"],
-            r"tfidf-1\.compressor: .*gist_core/compressors has tfidf.*got 'first",
+            r"tfidf-1\.compressor: .*gist_core/compressors has self_information, tfidf.*got 'first",
         ),
         (
             ["engine=zero3", "train.micro_batch_size=2", "+runs.gist-1.lora_rank=4"],
@@ -95,6 +99,7 @@ def test_what_a_stage_would_refuse_later_is_refused_at_once(overrides: list[str]
         ["judged_runs=[gist-1,gist-1]"],  # DVC makes one stage of it
         ["+train.select=dev_loss", "+data.num_dev=20"],
         ["engine=zero2", "+engine.hostfile=hosts"],
+        ["+engine.attention=varlen"],
         ["engine=zero2", "train.micro_batch_size=2", "+runs.gist-1.lora_rank=4"],
         ["~baselines.tfidf-1"],
         ['model.gist_init="Ċ"', 'report.title="Anna\'s run, k = 1"'],
