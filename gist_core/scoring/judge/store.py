@@ -68,9 +68,11 @@ class CallStore:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.executescript(_SCHEMA)
+            # Of two that make a new file a write-ahead log, SQLite refuses one at once, whatever the timeout.
+            with self._lock_of("open"):
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=FULL")
+                self._db.executescript(_SCHEMA)
         except (sqlite3.Error, OSError) as error:
             raise self._unusable(error) from None
         # Held while this store is open, so that others can tell a call under way from a lost one, even after SIGKILL.
