@@ -1,5 +1,6 @@
 """What a run can ask for beyond the paper, each off by default: LoRA, a teacher, k drawn per row, a development split."""
 
+import ctypes
 import json
 import re
 import shutil
@@ -8,6 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from pydantic import ValidationError
@@ -320,6 +322,18 @@ def test_a_model_that_was_trained_in_bf16_computes_in_float32_again(folder: Path
     saved = GistModel.from_pretrained(tmp_path / "model")
     for ours, theirs in zip(logits_of(gist_model, examples[:2]), logits_of(saved, examples[:2]), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="needs glibc")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a training on the CPU")
+def test_a_training_gives_the_system_back_what_it_freed(folder: Path) -> None:
+    pieces = [b"x" * 60_000 for _ in range(5_000)]
+    kept = pieces[::40]  # what is between them stays with the process
+    del pieces
+    before = psutil.Process().memory_info().rss
+    run_job(job(folder, "trimmed", steps=1))
+    assert len(kept) == 125
+    assert psutil.Process().memory_info().rss < before - 150e6
 
 
 def test_options_that_do_not_belong_to_a_run_are_refused() -> None:
