@@ -33,7 +33,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from gist_core.benchmark.flops import DecoderShape, decoder_flops, shape_of
 from gist_core.data.prompt import GIST_TOKEN
 from gist_core.masks import Condition, GistSpan, decoder_bounds
-from gist_core.models.attention import attach_gist_attention
+from gist_core.models.attention import MASKED_IMPLEMENTATIONS, attach_gist_attention
 from gist_core.models.tokens import pad_rows
 from gist_core.models.varlen import VARLEN
 from gist_core.training.collate import IGNORED, Collator
@@ -41,7 +41,6 @@ from gist_core.training.compiled import compile_layers
 from gist_core.training.examples import Batching, Example, Limits, make_examples
 from gist_core.training.head import TrainingHead, cross_entropy, only_labelled
 
-ATTENTION = ("sdpa", "eager", "flex_attention", VARLEN)
 WAYS = ("gist", "pos_control", "neg_control", "padded", "recipe")
 
 
@@ -211,7 +210,12 @@ def main() -> None:
     parser.add_argument("--max-length", type=int, default=512, help="longest row, in tokens")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 where autocast does")
-    parser.add_argument("--attention", default="sdpa", choices=ATTENTION, help="of our ways")
+    parser.add_argument(
+        "--attention",
+        default="sdpa",
+        choices=(*MASKED_IMPLEMENTATIONS, VARLEN),
+        help="of our ways; for varlen, padded rows take sdpa",
+    )
     parser.add_argument(
         "--compile",
         choices=("ours", "all"),

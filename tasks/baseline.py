@@ -2,8 +2,10 @@
 
     python -m tasks.baseline --run tfidf-1
 
-The compressor is fitted to the distinct instructions of the training split. Resumes by row.
+The compressor is given the distinct instructions of the training split. Resumes by row.
 """
+
+from functools import cache
 
 from tasks import paths
 from tasks.generate import answer_splits, load_model
@@ -21,6 +23,7 @@ def run(stage: Stage) -> None:
     train = read_rows(stage.dep(paths.ALPACA_PLUS / "train.parquet"))
     compressor = make_compressor(baseline.compressor, list(dict.fromkeys(row.instruction for row in train)), gist_model)
 
+    @cache
     def shorten(instruction: str) -> str:
         text = compressor(instruction, baseline.num_kept_tokens)
         if not isinstance(text, str) or not text.strip():

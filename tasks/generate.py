@@ -53,7 +53,8 @@ def answer_splits(stage: Stage, gist_model: "GistModel", shorten: Callable[[str]
             split_counts[split] = len(rows)
             if not rows:  # someone's own data need not have every split; later stages take those that have a file
                 continue
-            given = [shorten(row.instruction) if shorten else row.instruction for row in rows]
+            with enough_memory("the model that shortens instructions has not enough for the longest of them"):
+                given = [shorten(row.instruction) if shorten else row.instruction for row in rows]
             answers = answer_split(
                 gist_model,
                 [Question(row.row_id, text, row.input) for row, text in zip(rows, given, strict=True)],

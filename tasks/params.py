@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, ValidationError, model_validator
 
+from gist_core.compressors import OF_DECODERS
 from gist_core.lineage.yaml12 import parse_yaml
 from tasks.sections import (
     BaselineParams,
@@ -95,6 +96,15 @@ class Params(Section):
                     f"runs.{control}.condition is {condition}; every score is normalised between the two controls, so it "
                     f"must be {control}"
                 )
+        if str((self.shape or {}).get("model_type")).endswith("t5"):
+            problems += [
+                f"baselines.{name}.compressor: {baseline.compressor} asks a decoder, and {self.model.name} is none; leave it "
+                f"out: '~baselines.{name}'"
+                for name, baseline in self.baselines.items()
+                if baseline.compressor in OF_DECODERS
+            ]
+            if self.engine.attention == "varlen":
+                problems.append(f"engine.attention: varlen is for decoders, and {self.model.name} is none")
         if self.engine.attention == "varlen" and self.train.batching != "packed":
             problems.append(f"engine.attention: varlen is for train.batching: packed, not {self.train.batching}")
         if self.engine.zero_stage == 3:

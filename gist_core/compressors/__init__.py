@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:  # params.yaml is checked against the names below, and need not wait for transformers
     from gist_core.models.gist_model import GistModel
 
+OF_DECODERS = ("self_information",)  # ask the model itself, and can ask no T5
+
 
 class Compressor(Protocol):
     """Shortens one instruction."""
@@ -23,7 +25,8 @@ class Compressor(Protocol):
 
 def compressor_names() -> list[str]:
     """The compressors that there are, found without importing one."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    found = pkgutil.iter_modules(__path__)
+    return sorted(module.name for module in found if not module.ispkg and not module.name.startswith("_"))
 
 
 def make_compressor(name: str, instructions: Sequence[str], gist_model: "GistModel") -> Compressor:

@@ -31,7 +31,8 @@ def heaviest_words(
 def first_tokens(text: str, tokenizer: PreTrainedTokenizerBase, num_tokens: int) -> str:
     """The first tokens of a text in a prompt; if those are only the space before it, as many of the text by itself. Whole
     characters only: where not one fits, the first, which is then more than was allowed, and told as such."""
-    for ids in (tokens_in_prompt(tokenizer, text), tokenizer.encode(text, add_special_tokens=False)):
+    bare = tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
+    for ids in (tokens_in_prompt(tokenizer, text), bare):
         if whole := str(tokenizer.decode(ids[:num_tokens])).strip().rstrip("\N{REPLACEMENT CHARACTER}"):
             return whole
     return text[:1]

@@ -36,19 +36,29 @@ def make_compressor(instructions: Sequence[str], gist_model: GistModel) -> Compr
         )
 
     def compress(instruction: str, num_tokens: int) -> str:
-        words = list(re.finditer(_WORD, instruction))
-        weights = [0.0] * len(words)
-        for start, end, nats in _surprise(gist_model, instruction):
-            for index, word in enumerate(words):
-                if start < word.end() and word.start() < end:
-                    weights[index] += nats
-        return heaviest_words([word.group() for word in words], weights, tokenizer, num_tokens)
+        words, weights = zip(*self_information(gist_model, instruction), strict=True)
+        return heaviest_words(words, weights, tokenizer, num_tokens)
 
     return compress
 
 
+def self_information(gist_model: GistModel, instruction: str) -> list[tuple[str, float]]:
+    """The words of an instruction in its prompt and their weights in nats.
+
+    Raises:
+        ValueError: a prompt beyond the model's context.
+    """
+    words = list(re.finditer(_WORD, instruction))
+    word_at = {character: index for index, word in enumerate(words) for character in range(*word.span())}
+    weights = [0.0] * len(words)
+    for start, end, nats in _of_tokens(gist_model, instruction):
+        for index in {word_at[character] for character in range(start, end) if character in word_at}:
+            weights[index] += nats
+    return [(word.group(), weight) for word, weight in zip(words, weights, strict=True)]
+
+
 @torch.inference_mode()
-def _surprise(gist_model: GistModel, instruction: str) -> list[tuple[int, int, float]]:
+def _of_tokens(gist_model: GistModel, instruction: str) -> list[tuple[int, int, float]]:
     """Of each token of an instruction in its prompt: where its characters start and end, counted from the instruction's first,
     and -ln of its probability. The gist token, which a text never holds, is none of those that could have come."""
     encoded = gist_model.tokenizer(

@@ -81,7 +81,7 @@ class Walk:
         statement = self.ledger.statements[name]
         # A split narrows what evaluation stages read; training reads the train split whatever the number is about.
         wanted = splits if not name.startswith(("train@", "alpaca_plus")) else frozenset()
-        if name.startswith("baseline@"):  # fitted to the train split
+        if name.startswith("baseline@"):  # its compressor is given the train split
             wanted = wanted and wanted | {"train"}
         if name.startswith(("train@", "baseline@")):
             runs = frozenset()  # what they read of another run is the model they start from or ask

@@ -41,7 +41,7 @@ from gist_core.masks import (
     encoder_bounds,
     find_gist_span,
 )
-from gist_core.models.varlen import VARLEN
+from gist_core.models.varlen import VARLEN, LayerRuns
 
 MASKED_IMPLEMENTATIONS = ("sdpa", "eager", "flex_attention")
 SUPPORTED_ENCODER_DECODERS = ("t5", "mt5", "umt5")
@@ -384,15 +384,16 @@ def _with_layout(original: Callable) -> Callable:
     return mask
 
 
-def _runs(**kwargs: Any) -> Runs:
+def _runs(**kwargs: Any) -> LayerRuns:
     """What varlen attention is given in place of a mask."""
     layout = _active.get()
     if layout is None or layout.runs is None:
         raise ValueError(
-            "varlen attention is for packed rows only: set train.batching to packed, and load a model that shall do more as sdpa"
+            "varlen attention is for packed rows only: train with batching=packed, and for all else load the model with "
+            "attn_implementation='sdpa'"
         )
     _mask_made.set(True)
-    return layout.runs
+    return LayerRuns(layout.runs, kwargs.get("local_size"))
 
 
 _runs.knows_gist_layout = True  # type: ignore[attr-defined]

@@ -131,7 +131,9 @@ def load_pretrained(
     except KeyError as error:  # a model with a class for each implementation that it knows
         if error.args != (attn_implementation,):
             raise
-        raise ValueError(f"{config.model_type} has no attention {attn_implementation!r}; take sdpa or eager") from None
+        raise ValueError(
+            f"{config.model_type} has no attention {attn_implementation!r} (engine.attention); take sdpa or eager"
+        ) from None
     model, found = loaded
     if missing := sorted(found["missing_keys"]):
         raise ValueError(f"{where} lacks {_some(missing)} of its weights, which would be random")

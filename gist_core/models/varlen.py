@@ -7,7 +7,7 @@ once.
 """
 
 import inspect
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -17,6 +17,16 @@ from transformers import AttentionInterface
 from gist_core.masks import Runs
 
 VARLEN = "varlen"
+
+
+class LayerRuns(NamedTuple):
+    """What a layer is given in place of a mask: the runs of all slots of the batch, row by row, and the layer's sliding window
+    in slots, which are positions within a document."""
+
+    runs: Runs
+    window: int | None
+
+
 # torch 2.11 takes fewer heads of keys than of queries as they come, later ones when told to.
 _GROUPED: dict[str, Any] = {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
 
@@ -26,45 +36,44 @@ def varlen_attention(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: Runs,
+    attention_mask: LayerRuns,
     scaling: float | None = None,
     dropout: float = 0.0,
-    sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """An attention function of transformers (`AttentionInterface`).
 
-    query: shape (batch, heads, slots, width); key, value: (batch, key heads, slots, width).
-    attention_mask: the runs of all slots of the batch, row by row.
-    sliding_window: in slots, which are positions within a document.
+    query: shape (batch, heads, slots, width); key, value: (batch, key heads, slots, width). The window is that of
+    `attention_mask`: not every model hands it to its attention too.
 
     Returns: shape (batch, slots, heads, width), and no attention weights.
 
     Raises:
-        ValueError: dropout, or what else changes the scores; on a GPU, float32.
+        ValueError: dropout, or what else changes the scores; on a GPU, float32 or values of another width than keys.
     """
     changed = [name for name in ("softcap", "s_aux", "position_bias") if kwargs.get(name) is not None]
     if dropout:
         changed.append(f"dropout {dropout}")
     if changed:
-        raise ValueError(f"varlen attention computes no {', '.join(changed)}; take engine.attention sdpa or eager")
+        raise ValueError(f"varlen attention computes no {', '.join(changed)}; take engine.attention=eager")
+    runs, sliding_window = attention_mask
     batch, _, slots, _ = query.shape
     device = query.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else value.dtype
     query, key, value = (of.transpose(1, 2).flatten(0, 1).to(dtype) for of in (query, key, value))
-    key, value = (of.index_select(0, attention_mask.key_slots) for of in (key, value))
+    key, value = (of.index_select(0, runs.key_slots) for of in (key, value))
     if device == "cuda":
         if dtype == torch.float32:
-            raise ValueError(
-                "varlen attention has no kernel for float32 on a GPU; set train.bf16, or engine.attention to sdpa"
-            )
+            raise ValueError("varlen attention has no kernel for float32 on a GPU; set train.bf16, or take sdpa")
+        if key.shape[-1] != value.shape[-1]:
+            raise ValueError("varlen attention has no kernel for values of another width than keys on a GPU; take sdpa")
         window = (-1 if sliding_window is None else sliding_window - 1, 0)
-        ends = attention_mask.query_ends, attention_mask.key_ends
+        ends = runs.query_ends, runs.key_ends
         # No run is longer than a packed row, and finding the longest would have the host wait.
         out = varlen_attn(query, key, value, *ends, slots, slots, scale=scaling, window_size=window, **_GROUPED)
         assert isinstance(out, torch.Tensor)
     else:
-        out = _run_by_run(query, key, value, attention_mask, scaling, sliding_window)
+        out = _run_by_run(query, key, value, runs, scaling, sliding_window)
     return out.unflatten(0, (batch, slots)), None
 
 

@@ -6,6 +6,7 @@ parameters. Numbers left "auto" are filled in by transformers from the training 
 
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -117,22 +118,29 @@ def launch_command(module: str, arguments: list[str], *, processes: int, hostfil
         raise ValueError(
             f"engine.hostfile {hostfile!r} does not exist; it needs one line `host slots=GPUS` for each machine"
         )
-    machines = 0
+    machines: list[str] = []
     for number, line in enumerate(Path(hostfile).read_text(encoding="utf-8").splitlines(), 1):
         if not (entry := line.partition("#")[0].strip()):
             continue
         if not re.fullmatch(r"\S+\s+slots=[1-9]\d*", entry):
             raise ValueError(f"engine.hostfile {hostfile!r}, line {number} is {line!r}, not `host slots=GPUS`")
-        machines += 1
-    if machines > 1 and not shutil.which("pdsh"):
+        machines.append(entry.split()[0])
+    if len(machines) != len(set(machines)) or len(machines) < 2:
         raise ValueError(
-            f"engine.hostfile {hostfile!r} names {machines} machines, which DeepSpeed starts with pdsh: install it here (the "
-            "package is called pdsh), with ssh to every machine that asks for no password"
+            f"engine.hostfile {hostfile!r} names {', '.join(machines) or 'no machine'}; it needs two or more, each once. On one "
+            "machine leave it out and set engine.processes"
         )
-    if machines > 1 and re.search(r"\s", f"{Path.cwd()}{sys.executable}"):
+    if missing := [command for command in ("pdsh", "ssh") if not shutil.which(command)]:
         raise ValueError(
-            f"DeepSpeed's launcher cannot go to a folder with spaces on other machines: {Path.cwd()}; move the clone, and its "
-            "environment, to a path without"
+            f"engine.hostfile {hostfile!r}: DeepSpeed starts other machines with pdsh over ssh, and {' and '.join(missing)} is "
+            "not installed here (the packages are called pdsh and openssh-client); ssh must not ask for a password"
         )
+    # DeepSpeed hands both to the other machines' shells as they are, and pdsh replaces what follows a percent sign.
+    for path in (str(Path.cwd()), sys.executable):
+        if shlex.quote(path) != path or "%" in path:
+            raise ValueError(
+                f"DeepSpeed's launcher cannot pass {path!r} on to other machines; move the clone, and its environment, to a "
+                "path of letters, digits and any of _-./ alone"
+            )
     launcher = [sys.executable, "-m", "deepspeed.launcher.runner", f"--hostfile={hostfile}", "--no_local_rank"]
     return [*launcher, "--module", module, *arguments]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gist_core import compressors
@@ -19,6 +19,7 @@ def gist_model() -> GistModel:
 
 
 @pytest.mark.parametrize("name", compressor_names())
+@example(instruction="Print <eos> now", num_tokens=1)
 @given(instruction=st.text(min_size=1, max_size=60).filter(str.strip), num_tokens=st.integers(1, 12))
 def test_never_longer_than_asked_and_never_empty(
     gist_model: GistModel, name: str, instruction: str, num_tokens: int

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from gist_core.compressors import make_compressor
+from gist_core.compressors.self_information import self_information
 from gist_core.models.gist_model import GistModel
 from tests.compressors.models import length, with_merges
 from tests.tiny import tiny_gist_model
 
-WORDS = ["Translate", "the", "words", "below"]
 JOINED = [("Ġ", "w"), ("Ġw", "o"), ("o", "w")]  # " wo" is one token, and counts as the word's
 
 
@@ -19,41 +19,48 @@ def gist_model(request: pytest.FixtureRequest) -> GistModel:
     return with_merges(JOINED, bos=request.param)
 
 
-def information(gist_model: GistModel, words: list[str]) -> list[float]:
-    """-ln of each word's probability after all before it, token by token, in a prompt that is written out here."""
-    ids = gist_model.tokenizer("Instruction:").input_ids
-    found = []
+def by_hand(gist_model: GistModel, words: list[str]) -> list[float]:
+    """-ln of each word's probability after all before it, token by token, in a prompt that is written out here. A space by
+    itself belongs to no word."""
+    tokenizer, found = gist_model.tokenizer, []
+    ids = tokenizer("Instruction:").input_ids
     for word in words:
         nats = 0.0
-        for token in gist_model.tokenizer(f" {word}", add_special_tokens=False).input_ids:
+        for token in tokenizer(f" {word}", add_special_tokens=False, split_special_tokens=True).input_ids:
             with torch.no_grad():
                 logits = gist_model.model(torch.tensor([ids])).logits[0, -1]
             logits[gist_model.gist_token_id] = -math.inf
-            space = gist_model.tokenizer.decode([token]) == " "
-            nats -= 0 if space else float(logits.log_softmax(-1)[token])
+            nats -= 0 if tokenizer.decode([token]) == " " else float(logits.log_softmax(-1)[token])
             ids = [*ids, token]
         found.append(nats)
     return found
 
 
-def test_the_words_that_surprise_most_are_kept(gist_model: GistModel) -> None:
-    compress = make_compressor("self_information", [], gist_model)
-    by_hand = information(gist_model, WORDS)
-    ranked = sorted(range(len(WORDS)), key=lambda index: -by_hand[index])
+@pytest.mark.parametrize(
+    "text", ["Translate the words below", "so so words", "Print <eos> now", "grün \N{PILE OF POO} ow"]
+)
+def test_a_word_weighs_what_the_model_could_not_have_guessed(gist_model: GistModel, text: str) -> None:
+    found = self_information(gist_model, text)
+    assert [word for word, _ in found] == text.split(" ")
+    assert [nats for _, nats in found] == pytest.approx(by_hand(gist_model, text.split(" ")), rel=1e-3)
+
+
+def test_the_gist_token_is_none_that_could_have_come(gist_model: GistModel) -> None:
+    before = self_information(gist_model, "a b")
+    head, gist = gist_model.model.get_output_embeddings(), torch.tensor([gist_model.gist_token_id])
+    with head.register_forward_hook(lambda module, args, logits: logits.index_fill_(-1, gist, 1e4)):
+        assert self_information(gist_model, "a b") == before
+
+
+def test_the_words_that_weigh_most_are_kept_in_the_order_of_the_text(gist_model: GistModel) -> None:
+    words = ["Translate", "the", "words", "below"]
+    weights = by_hand(gist_model, words)
+    ranked = sorted(range(len(words)), key=lambda index: -weights[index])
     assert ranked != sorted(ranked), "the order of the text is another"
-    for count in range(1, len(WORDS) + 1):
-        kept = " ".join(WORDS[index] for index in sorted(ranked[:count]))
-        assert compress(" ".join(WORDS), length(gist_model, kept)) == kept
-
-
-def test_a_word_counts_where_it_stands(gist_model: GistModel) -> None:
-    """The second of two equal words has a weight of its own."""
-    words = ["so", "so", "words"]
-    by_hand = information(gist_model, words)
     compress = make_compressor("self_information", [], gist_model)
-    kept = max(range(3), key=by_hand.__getitem__)
-    assert compress(" ".join(words), length(gist_model, words[kept])) == words[kept]
-    assert by_hand[0] != pytest.approx(by_hand[1], abs=0.01)
+    for count in range(1, len(words) + 1):
+        kept = " ".join(words[index] for index in sorted(ranked[:count]))
+        assert compress(" ".join(words), length(gist_model, kept)) == kept
 
 
 def test_a_model_that_does_not_read_from_left_to_right_is_refused() -> None:

@@ -11,7 +11,7 @@ from gist_core.benchmark.measure import Prompt, measure
 from gist_core.cache import compress, generate
 from gist_core.masks import Runs, runs_of
 from gist_core.models.gist_model import GistModel
-from gist_core.models.varlen import varlen_attention
+from gist_core.models.varlen import LayerRuns, varlen_attention
 from tasks.train_worker import Job, run_job
 from tests.tiny import tiny_gist_model
 from tests.training.jobs import job, write_base_and_rows
@@ -85,7 +85,7 @@ def attended(
     """What runs of keys come to, and the gradients of queries, keys and values."""
     inputs = [of.to(device, dtype).requires_grad_() for of in tensors]
     on_device = Runs(*(of.to(device) for of in runs))
-    out, _ = varlen_attention(nn.Module(), *inputs, on_device, scaling=0.2, sliding_window=window)
+    out, _ = varlen_attention(nn.Module(), *inputs, LayerRuns(on_device, window), scaling=0.2)
     out.backward(torch.ones_like(out).cumsum(dim=1) / out.shape[1])
     return [of.detach().float().cpu() for of in (out, *(given.grad for given in inputs))]
 

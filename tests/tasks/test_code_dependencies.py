@@ -6,11 +6,19 @@ from pathlib import Path
 import pytest
 import yaml
 
+from gist_core.compressors import compressor_names
 from tasks import sections
 from tasks.code import undeclared_code
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+
+
+@pytest.mark.parametrize("compressor", compressor_names())
+def test_every_module_that_a_compressor_imports_is_among_its_dependencies(compressor: str) -> None:
+    deps = [dep.replace("${item.compressor}", compressor) for dep in STAGES["baseline"]["do"]["deps"]]
+    assert f"gist_core/compressors/{compressor}.py" in deps
+    assert not undeclared_code(ROOT, "baseline", deps)
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -55,6 +55,10 @@ def test_every_choice_composes(choice: str, tmp_path: Path) -> None:
             ["+engine.attention=varlen", "train.batching=grouped"],
             r"engine\.attention: varlen is for train\.batching: packed, not grouped",
         ),
+        (
+            ["model=flan-t5-base", "+engine.attention=varlen", "baselines.tfidf-1.compressor=self_information"],
+            r"(?s)self_information asks a decoder, and flan-t5-base is none; .* '~baselines\.tfidf-1'.*varlen is for decoders",
+        ),
         (["+train.select=dev_loss"], r"dev_loss needs rows held out of train: \+data\.num_dev=200"),
         (["runs.pos_control.condition=gist"], r"runs\.pos_control\.condition is gist; .* must be pos_control"),
         (["runs.neg_control.condition=pos_control"], r"runs\.neg_control\.condition is pos_control; .* neg_control"),

@@ -154,8 +154,13 @@ def test_varlen_attention_trains_what_sdpa_does(
 
 def test_attention_that_a_model_has_not_is_refused(tmp_path: Path) -> None:
     write_base_and_rows(tmp_path, "falcon")
-    with pytest.raises(ValueError, match="falcon has no attention 'varlen'; take sdpa or eager"):
+    with pytest.raises(ValueError, match=r"falcon has no attention 'varlen' \(engine.attention\); take sdpa or eager"):
         run_job(job(tmp_path, "falcon", engine={"attention": "varlen"}))
+    write_base_and_rows(tmp_path, "xglm")  # attends by itself
+    with pytest.raises(
+        ValueError, match=r"varlen attention is not for this model .*LayerRuns.*another engine.attention"
+    ):
+        run_job(job(tmp_path, "xglm", engine={"attention": "varlen"}))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
@@ -214,8 +219,10 @@ def test_a_hostfile_that_is_none_is_refused(tmp_path: Path, line: str) -> None:
     hostfile.write_text(f"# ours\n\nnode1 slots=8  # big\n{line}\n")
     with pytest.raises(ValueError, match=rf"line 4 is '{line}', not `host slots=GPUS`"):
         launch_command("x", [], processes=1, hostfile=str(hostfile))
-    hostfile.write_text("# ours\n\nnode1 slots=8  # big\n")
-    assert f"--hostfile={hostfile}" in launch_command("x", [], processes=1, hostfile=str(hostfile))
+    for machines, named in (("", "no machine"), ("node1", "node1"), ("node1 node2 node1", "node1, node2, node1")):
+        hostfile.write_text("".join(f"{machine} slots=8\n" for machine in machines.split()))
+        with pytest.raises(ValueError, match=rf"names {named}; it needs two or more, each once\. On one machine"):
+            launch_command("x", [], processes=1, hostfile=str(hostfile))
 
 
 ZERO = [(2, False), (1, False), (3, False), (1, True), (2, True), (3, True)]

@@ -51,7 +51,9 @@ def test_what_runs_on_other_machines_ends_with_the_command_that_started_it_and_i
     whole, killed = (job(tmp_path, name, engine=engine, steps=60, save_every=20) for name in ("whole", "killed"))
     finish(whole)
     kill_at_step(killed, 30)  # the launcher here and pdsh: what they started is in other sessions, as on other machines
-    _, alive = psutil.wait_procs(workers_in(killed.work_dir), timeout=60)
+    workers = workers_in(killed.work_dir)
+    assert workers
+    _, alive = psutil.wait_procs(workers, timeout=60)
     assert not alive
     assert not Path(killed.output).exists()
     assert "resuming from" in finish(killed)
@@ -63,12 +65,12 @@ def test_machines_that_cannot_be_reached_from_here_are_refused(
     tmp_path: Path, hostfile: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert f"--hostfile={hostfile}" in launch_command("x", [], processes=1, hostfile=hostfile)
-    spaced = tmp_path / "my clone"
-    spaced.mkdir()
     with monkeypatch.context() as there:
-        there.chdir(spaced)
-        with pytest.raises(ValueError, match=r"cannot go to a folder with spaces on other machines: .*my clone"):
-            launch_command("x", [], processes=1, hostfile=hostfile)
+        for name in ("my clone", "anna's", "a&b", "50%new"):
+            (tmp_path / name).mkdir()
+            there.chdir(tmp_path / name)
+            with pytest.raises(ValueError, match=rf"cannot pass .*{name}.* on to other machines"):
+                launch_command("x", [], processes=1, hostfile=hostfile)
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
-    with pytest.raises(ValueError, match=r"names 2 machines, which DeepSpeed starts with pdsh: install it here"):
+    with pytest.raises(ValueError, match=r"with pdsh over ssh, and pdsh and ssh is not installed here"):
         launch_command("x", [], processes=1, hostfile=hostfile)
