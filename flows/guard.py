@@ -35,11 +35,16 @@ def kill_all(pid: int, *, group: bool) -> None:
 
 
 class Guard:
-    """The flow's end of the pipe. The process starts with the first registration and ends with this one."""
+    """The flow's end of the pipe. The process starts when it is first needed and ends with this one."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Has the process running before there is something to watch: what was started and not yet named outlives a kill."""
+        with self._lock:
+            self._running()
 
     @contextmanager
     def watching(self, pid: int) -> Iterator[None]:
@@ -56,13 +61,17 @@ class Guard:
 
     def _tell(self, line: str) -> None:
         with self._lock:
-            if self._process is None or self._process.poll() is not None:
-                self._process = subprocess.Popen(
-                    [sys.executable, __file__], stdin=subprocess.PIPE, text=True, start_new_session=True
-                )
-            assert self._process.stdin is not None
-            self._process.stdin.write(line + "\n")
-            self._process.stdin.flush()
+            process = self._running()
+            assert process.stdin is not None
+            process.stdin.write(line + "\n")
+            process.stdin.flush()
+
+    def _running(self) -> "subprocess.Popen[str]":
+        if self._process is None or self._process.poll() is not None:
+            self._process = subprocess.Popen(
+                [sys.executable, __file__], stdin=subprocess.PIPE, text=True, start_new_session=True
+            )
+        return self._process
 
 
 def main() -> None:

@@ -98,6 +98,7 @@ def group_of(
 ) -> "Iterator[subprocess.Popen[str]]":
     """A command in a process group of its own. When the block ends, and when this process is killed, all of it ends."""
     call = uuid.uuid4().hex
+    _guard.start()
     process = subprocess.Popen(
         command,
         cwd=cwd,

@@ -98,7 +98,7 @@ run_in_group([sys.executable, "-c", {FAMILY!r}, {str(pid_file)!r}], cwd=Path("."
         leader = psutil.Process(int(pid_file.read_text())).parent()
         assert leader is not None
         process.kill()
-        assert wait_until(lambda: gone(leader.pid) and gone(int(pid_file.read_text())), 5)
+        assert wait_until(lambda: gone(leader.pid) and gone(int(pid_file.read_text())), 30)
     finally:
         process.kill()
         process.wait()
