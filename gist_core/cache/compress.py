@@ -9,7 +9,7 @@ from tqdm import tqdm
 from transformers import DynamicCache
 
 from gist_core.cache.gist_cache import CacheOrigin, GistCache, Keeps
-from gist_core.models.attention import CACHE_NAME
+from gist_core.models.attention import CACHE_NAME, nothing_left_behind
 from gist_core.models.gist_model import GistModel
 from gist_core.models.tokens import as_texts
 
@@ -71,7 +71,8 @@ def _compress_batch(
     positions = (batch.attention_mask.cumsum(dim=1) - 1).clamp(min=0)
     k = gist_model.settings.num_gist_tokens
     slots = slice(-k, None) if keep == "gist" else slice(None)
-    cache, states = (_encode if gist_model.is_encoder_decoder else _decode)(gist_model, batch, positions)
+    with nothing_left_behind():
+        cache, states = (_encode if gist_model.is_encoder_decoder else _decode)(gist_model, batch, positions)
     layers: list[Any] = cache.layers
     return GistCache(
         keys=tuple(layer.keys[:, :, slots].clone() for layer in layers),

@@ -1,6 +1,7 @@
 """Answers from cached prompts, through the stock `generate`."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,7 +34,8 @@ def generate(
         ValueError: no inputs; several cached prompts, but not one for each input; a cache of another model, or of whole
             instructions for an encoder-decoder; a batch size below 1; an input that does not fit into the model's context
             between its prompt and its answer; or a generate argument that reads the prompt or cannot be served (see
-            GistModel.generate_answers).
+            GistModel.generate_answers; a `streamer` has place for one answer). Processors and criteria that are handed over as
+            objects see the input and the answer only, of one batch at a time.
     """
     inputs = as_texts(inputs, "inputs")
     if batch_size < 1:
@@ -41,6 +43,9 @@ def generate(
     if not inputs:
         raise ValueError("no inputs to answer")
     generate_kwargs = without_unset(generate_kwargs)
+    if generate_kwargs.get("streamer") is not None and len(inputs) > 1:
+        raise ValueError(f"a streamer takes one answer, and there are {len(inputs)} inputs; call generate for each")
+    allowed = generate_kwargs.get("prefix_allowed_tokens_fn")
     check_origin(gist_model, cache)
     if gist_model.is_encoder_decoder and cache.keeps == "instruction":
         raise ValueError(
@@ -63,10 +68,17 @@ def generate(
         if not gist_model.is_encoder_decoder:
             numbered = [f"input {start + number}" for number in range(1, len(texts) + 1)]
             gist_model.refuse_beyond_context((begun["position_ids"][:, -1] + 1).tolist(), generate_kwargs, numbered)
+        if allowed is not None:  # counts rows over all inputs, as without batches
+            shifted = partial(_of_row, allowed, start)
+            generate_kwargs = generate_kwargs | {"prefix_allowed_tokens_fn": shifted}
         answers.append(gist_model.generate_answers(begun, generate_kwargs))
     width = max(tokens.shape[1] for tokens in answers)
     pad = gist_model.tokenizer.pad_token_id
     return torch.cat([nn.functional.pad(tokens, (0, width - tokens.shape[1]), value=pad) for tokens in answers])
+
+
+def _of_row(allowed: Callable[[int, torch.Tensor], list[int]], start: int, row: int, ids: torch.Tensor) -> list[int]:
+    return allowed(start + row, ids)
 
 
 def refuse_what_reads_the_prompt(asked: dict[str, Any], *, is_encoder_decoder: bool) -> None:

@@ -27,7 +27,7 @@ class CacheOrigin:
     num_gist_tokens: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class GistCache:
     """A batch of cached prompts. Rows are independent: select, concatenate and repeat them as you like.
 
@@ -52,6 +52,11 @@ class GistCache:
 
     def __len__(self) -> int:
         return len(self.prompt_hashes)
+
+    def __repr__(self) -> str:
+        what = "instructions" if self.keeps == "instruction" else f"prompts of k={self.origin.num_gist_tokens}"
+        model = self.origin.model_fingerprint[:12]
+        return f"GistCache({len(self)} {what}, {self.nbytes:,} bytes, {self.keys[0].dtype}, of model {model})"
 
     @property
     def nbytes(self) -> int:

@@ -2,14 +2,15 @@
 
 import json
 import os
+import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 
 from gist_core.cache.gist_cache import CacheOrigin, GistCache
 from gist_core.lineage.hashing import sha256_of_json
@@ -40,7 +41,8 @@ def save_cache(cache: GistCache, path: str | Path) -> None:
             "layers": len(cache.keys),
         }
     )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # Threads and containers may share a process id.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         temporary.touch()
         usual = temporary.stat().st_mode
@@ -73,17 +75,18 @@ def load_cache(path: str | Path, device: str | torch.device = "cpu") -> GistCach
         ValueError: there is no such file, it is not a gist cache, or it is not as it was written.
     """
     try:
-        with safe_open(str(path), framework="pt", device=str(device)) as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise ValueError(
-                    f"{path} is not a gist cache (its format is {metadata.get('format')!r}, expected {FORMAT!r})"
-                )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no dict)
+        # At once and whole: a mapped file would change with what is written to it, and one that is replaced meanwhile be mixed.
+        data = Path(path).read_bytes()
+        read = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     except FileNotFoundError:
         raise ValueError(f"there is no cache at {path}") from None
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} cannot be read as a gist cache; it may be cut short or damaged ({error})") from None
+    metadata = header.get("__metadata__", {})
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{path} is not a gist cache (its format is {metadata.get('format')!r}, expected {FORMAT!r})")
+    tensors = {name: tensor.to(device) for name, tensor in read.items()}
     if metadata.get("sha256") != _sha256(metadata.get("about", ""), tensors):
         raise ValueError(f"{path} is damaged: it does not hold what was written to it; compress the prompts again")
     about = json.loads(metadata["about"])

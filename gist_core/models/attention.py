@@ -82,6 +82,7 @@ _decoder_ran: ContextVar[bool] = ContextVar("gist_attention_decoder_ran", defaul
 _mask_made: ContextVar[bool] = ContextVar("gist_attention_mask_made", default=False)
 _encoder_alone: ContextVar[bool] = ContextVar("gist_attention_encoder_alone", default=False)
 _encoder_cache: ContextVar[Cache | None] = ContextVar("gist_attention_encoder_cache", default=None)
+_wrapped_here = False
 
 
 def attach_gist_attention(
@@ -169,6 +170,7 @@ class _DecoderHooks(_Hooks):
 
     def before_model(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         _decoder_ran.set(False)
+        _active.set(None)
         _packed.set(_packed_bounds(kwargs))  # not every model would hand them to its decoder
         return args, kwargs
 
@@ -178,6 +180,7 @@ class _DecoderHooks(_Hooks):
 
     def before(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         _require_wrapped(module)
+        _active.set(None)
         _decoder_ran.set(True)
         first_visible, runs = _packed_bounds(kwargs) if "first_visible" in kwargs else _packed.get()
         _packed.set((None, None))
@@ -301,6 +304,18 @@ class _EncoderDecoderHooks(_Hooks):
 
 
 @contextmanager
+def nothing_left_behind() -> Iterator[None]:
+    """Around calls of a model: torch runs no hook after a pass that KeyboardInterrupt or SystemExit ends, and what they had laid
+    down would mask the next model in this thread."""
+    try:
+        yield
+    finally:
+        _active.set(None)
+        _encoder_alone.set(False)
+        _packed.set((None, None))
+
+
+@contextmanager
 def encoder_continues_from(cache: Cache) -> Iterator[None]:
     """A T5 encoder called herein reads from and appends to a cache, and its tokens see all of it: what they must not see
     is not there any more.
@@ -335,6 +350,8 @@ def _packed_bounds(kwargs: dict[str, Any]) -> tuple[torch.Tensor | None, Runs | 
 
 
 def _wrap_mask_functions() -> None:
+    global _wrapped_here
+    _wrapped_here = True
     # cuDNN's attention, which torch may prefer in half precision, makes a plan for each new shape, and neither packed
     # batches nor a growing cache repeat one.
     torch.backends.cuda.enable_cudnn_sdp(False)
@@ -346,6 +363,8 @@ def _wrap_mask_functions() -> None:
 
 
 def _require_wrapped(module: nn.Module) -> None:
+    if not _wrapped_here:  # a model that was pickled in another process
+        _wrap_mask_functions()
     name = str(module.config._attn_implementation)  # type: ignore[union-attr]
     if not getattr(ALL_MASK_ATTENTION_FUNCTIONS[name], "knows_gist_layout", False):
         raise RuntimeError(f"another library replaced the {name!r} mask function; gist attention would be silently off")

@@ -1,5 +1,6 @@
 """A trained gist model: weights, tokenizer, and what it was trained to do (`gist.json` beside the weights)."""
 
+import copy
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +14,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from gist_core.data.prompt import GIST_TOKEN, input_part, prompt_hash
 from gist_core.lineage.hashing import sha256_of_json
 from gist_core.masks import CONDITIONS, Condition
-from gist_core.models.attention import attach_gist_attention
+from gist_core.models.attention import attach_gist_attention, nothing_left_behind
 from gist_core.models.base import LOADING_ERRORS, load_pretrained
 from gist_core.models.fingerprint import sha256_of_model, sha256_of_tensors
 from gist_core.models.tokens import PaddedBatch, as_texts, encode_inputs, encode_instructions, pad_rows, prefix_of
@@ -85,8 +86,11 @@ class GistModel:
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
+        # transformers notes on the tokenizer how special tokens are to be read, and a user may call theirs in another thread.
+        self._encoder = copy.deepcopy(tokenizer)
         self.settings = settings
         self.folder = folder
+        self._as_loaded = None if folder is None else _stamps(folder)
         if GIST_TOKEN not in tokenizer.get_vocab():
             raise ValueError(f"the tokenizer has no token {GIST_TOKEN!r}; `add_gist_token` adds it, and its embedding")
         self.gist_token_id = tokenizer.get_vocab()[GIST_TOKEN]
@@ -201,8 +205,14 @@ class GistModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the weights, shape, tokenizer and settings: of the folder, or of the tensors of a model in memory."""
+        """SHA-256 of the weights, shape, tokenizer and settings: of the folder, or of the tensors of a model in memory.
+
+        Raises:
+            ValueError: the folder was changed or removed since the model was loaded.
+        """
         if self.folder is not None:
+            if _stamps(self.folder) != self._as_loaded:
+                raise ValueError(f"{self.folder} has changed since this model was loaded from it; load it once more")
             return sha256_of_model(self.folder)
         return sha256_of_json([asdict(self.settings), sha256_of_tensors(self.model.state_dict())])
 
@@ -213,11 +223,11 @@ class GistModel:
 
     def encode_instruction(self, instruction: str) -> list[int]:
         """Token ids of the instruction with the gist tokens after it. Raises ValueError if empty or with a gist token."""
-        return encode_instructions(self.tokenizer, [instruction], [self.settings.num_gist_tokens], self._prefix_ids)[0]
+        return encode_instructions(self._encoder, [instruction], [self.settings.num_gist_tokens], self._prefix_ids)[0]
 
     def encode_input(self, text: str) -> list[int]:
         """Token ids of what follows the gist tokens, up to where the answer begins."""
-        return encode_inputs(self.tokenizer, [text], is_encoder_decoder=self.is_encoder_decoder)[0]
+        return encode_inputs(self._encoder, [text], is_encoder_decoder=self.is_encoder_decoder)[0]
 
     def pad(self, rows: Sequence[Sequence[int]], side: str) -> PaddedBatch:
         """Rows of token ids as one batch on the model's device, padded on the `side` "left" or "right"."""
@@ -276,8 +286,15 @@ class GistModel:
             )
         suppressed = [self.gist_token_id, *(asked["suppress_tokens"] or [])]
         options = {**generate_kwargs, "use_cache": True, "suppress_tokens": suppressed}
-        output = self.model.generate(**arguments, **options)  # type: ignore[operator]
+        with nothing_left_behind():
+            output = self.model.generate(**arguments, **options)  # type: ignore[operator]
         return output[:, 1:] if self.is_encoder_decoder else output[:, arguments["input_ids"].shape[1] :]
+
+
+def _stamps(folder: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of each file in a model's folder that its fingerprint covers; none if it is gone."""
+    covered = [at for at in folder.glob("[!.]*") if at.is_file() and at.suffix != ".md"]
+    return sorted((at.name, at.stat().st_size, at.stat().st_mtime_ns) for at in covered)
 
 
 def _damaged(path: Path, error: Exception) -> ValueError:
