@@ -64,10 +64,10 @@ def test_too_large_a_batch_ends_with_what_to_lower() -> None:
 def test_answers_are_computed_in_the_dtype_asked_for(tmp_path: Path, dtype: str) -> None:
     made = tiny_gist_model("llama")
     for part in (made.model, made.tokenizer):
-        part.save_pretrained(tmp_path)
-    made.settings.save(tmp_path)
+        part.save_pretrained(tmp_path / "model")
+    made.settings.save(tmp_path / "model")
     params = SimpleNamespace(generate=SimpleNamespace(dtype=dtype))
-    gist_model = load_model(SimpleNamespace(params=params, device="cpu", dep=lambda path: tmp_path), "gist-1")  # type: ignore[arg-type]
+    gist_model = load_model(SimpleNamespace(params=params, device="cpu", dep=lambda path: tmp_path / "model"), "gist-1")  # type: ignore[arg-type]
     assert str(gist_model.model.dtype) == f"torch.{dtype}"
     questions = [Question("01", "Say it.", "in Greek")]
     assert len(list(answer_split(gist_model, questions, tmp_path / "seen.jsonl", batch_size=1, max_new_tokens=3))) == 1
