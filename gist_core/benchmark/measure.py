@@ -147,11 +147,11 @@ class ForwardPass:
             # Found here, outside the clock: a pass from a cache does not look for the gist tokens either.
             start |= self._bounds(batch.input_ids)
             return lambda: model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **start)
-        cache = self.cache.to(model.device)
+        cache, rows = self.cache.to(model.device), self.gist_model.encode_inputs(self.inputs)
         if self.gist_model.is_encoder_decoder:
-            encode = encoder_pass(self.gist_model, cache, self.inputs)
+            encode = encoder_pass(self.gist_model, cache, rows)
             return lambda: model(**encode(), **start)
-        arguments = continuation(self.gist_model, cache, self.inputs)
+        arguments = continuation(self.gist_model, cache, rows)
         return lambda: model(**arguments, **start)
 
     def _bounds(self, input_ids: torch.Tensor) -> dict[str, torch.Tensor | None]:
@@ -167,16 +167,14 @@ class ForwardPass:
 
     def _full_prompts(self) -> Any:
         encode = self.gist_model
-        rows = [
-            encode.encode_instruction(a) + encode.encode_input(b)
-            for a, b in zip(self.instructions, self.inputs, strict=True)
-        ]
+        heads, tails = encode.encode_instructions(self.instructions), encode.encode_inputs(self.inputs)
+        rows = [head + tail for head, tail in zip(heads, tails, strict=True)]
         return encode.pad(rows, "right" if encode.is_encoder_decoder else "left")
 
     def _facts(self) -> dict[str, Any]:
         model = self.gist_model
-        heads = [len(model.encode_instruction(text)) for text in self.instructions]
-        tails = [len(model.encode_input(text)) for text in self.inputs]
+        heads = [*map(len, model.encode_instructions(self.instructions))]
+        tails = [*map(len, model.encode_inputs(self.inputs))]
         size = len(heads)
         if self.cache is None:
             new, cached = max(a + b for a, b in zip(heads, tails, strict=True)), 0

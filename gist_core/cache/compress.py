@@ -48,7 +48,7 @@ def compress(
             "Use a model of a gist run"
         )
     gist_model.require_eval()
-    rows = [gist_model.encode_instruction(instruction) for instruction in instructions]
+    rows = gist_model.encode_instructions(instructions)
     gist_model.refuse_longer([*map(len, rows)], [f"prompt {number}" for number in range(1, len(rows) + 1)])
     if keep == "instruction":
         return _compress_batch(gist_model, instructions, rows, keep)

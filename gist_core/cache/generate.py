@@ -1,19 +1,18 @@
 """Answers from cached prompts, through the stock `generate`."""
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
 from transformers.modeling_outputs import BaseModelOutput
 
 from gist_core.cache.compress import origin_of
 from gist_core.cache.encoder import encode_with_cache
 from gist_core.cache.gist_cache import GistCache
 from gist_core.masks import Bounds
+from gist_core.models.answers import answer_in_batches, asked_of, without_unset
 from gist_core.models.attention import CACHE_NAME
-from gist_core.models.gist_model import GistModel, without_unset
+from gist_core.models.gist_model import GistModel
 from gist_core.models.tokens import as_texts
 
 
@@ -31,21 +30,12 @@ def generate(
     Returns: token ids of the answers, shape (batch, new_tokens), padded on the right; `GistModel.decode` makes text of them.
 
     Raises:
-        ValueError: no inputs; several cached prompts, but not one for each input; a cache of another model, or of whole
-            instructions for an encoder-decoder; a batch size below 1; an input that does not fit into the model's context
-            between its prompt and its answer; or a generate argument that reads the prompt or cannot be served (see
-            GistModel.generate_answers; a `streamer` has place for one answer). Processors and criteria that are handed over as
-            objects see the input and the answer only, of one batch at a time.
+        ValueError: several cached prompts, but not one for each input; a cache of another model, or of whole instructions
+            for an encoder-decoder; an argument that reads the prompt; an input with the literal gist token; or what
+            `answer_in_batches` refuses. Processors and criteria that are handed over as objects see the input and the answer
+            only, of one batch at a time.
     """
     inputs = as_texts(inputs, "inputs")
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; a forward pass needs at least 1 input")
-    if not inputs:
-        raise ValueError("no inputs to answer")
-    generate_kwargs = without_unset(generate_kwargs)
-    if generate_kwargs.get("streamer") is not None and len(inputs) > 1:
-        raise ValueError(f"a streamer takes one answer, and there are {len(inputs)} inputs; call generate for each")
-    allowed = generate_kwargs.get("prefix_allowed_tokens_fn")
     check_origin(gist_model, cache)
     if gist_model.is_encoder_decoder and cache.keeps == "instruction":
         raise ValueError(
@@ -56,29 +46,20 @@ def generate(
         raise ValueError(
             f"{len(cache)} cached prompts for {len(inputs)} inputs; give one prompt for each input, or one for all"
         )
-    cache = cache.to(gist_model.device, gist_model.model.dtype)
-    asked = gist_model.asked(generate_kwargs)
+    options = without_unset(generate_kwargs)
+    asked = asked_of(gist_model, options)
     refuse_what_reads_the_prompt(asked, is_encoder_decoder=gist_model.is_encoder_decoder)
     copies = max(asked[key] or 1 for key in ("num_beams", "num_return_sequences"))
-    answers = []
-    for start in range(0, len(inputs), batch_size):
-        texts = inputs[start : start + batch_size]
-        prompts = cache.repeat(len(texts)) if len(cache) == 1 else cache.select(range(start, start + len(texts)))
-        begun = continuation(gist_model, prompts, texts, copies=copies)
-        if not gist_model.is_encoder_decoder:
-            numbered = [f"input {start + number}" for number in range(1, len(texts) + 1)]
-            gist_model.refuse_beyond_context((begun["position_ids"][:, -1] + 1).tolist(), generate_kwargs, numbered)
-        if allowed is not None:  # counts rows over all inputs, as without batches
-            shifted = partial(_of_row, allowed, start)
-            generate_kwargs = generate_kwargs | {"prefix_allowed_tokens_fn": shifted}
-        answers.append(gist_model.generate_answers(begun, generate_kwargs))
-    width = max(tokens.shape[1] for tokens in answers)
-    pad = gist_model.tokenizer.pad_token_id
-    return torch.cat([nn.functional.pad(tokens, (0, width - tokens.shape[1]), value=pad) for tokens in answers])
+    rows = gist_model.encode_inputs(inputs)
+    prompt_of = [0] * len(rows) if len(cache) == 1 else [*range(len(rows))]
+    cache = cache.to(gist_model.device, gist_model.model.dtype)
 
+    def begin(batch: slice) -> dict[str, Any]:
+        return continuation(gist_model, cache.select(prompt_of[batch]), rows[batch], copies=copies)
 
-def _of_row(allowed: Callable[[int, torch.Tensor], list[int]], start: int, row: int, ids: torch.Tensor) -> list[int]:
-    return allowed(start + row, ids)
+    before = (cache.positions[:, -1] + 1).tolist()
+    lengths = [before[prompt] + len(row) for prompt, row in zip(prompt_of, rows, strict=True)]
+    return answer_in_batches(gist_model, lengths, begin, options, batch_size=batch_size, what="input")
 
 
 def refuse_what_reads_the_prompt(asked: dict[str, Any], *, is_encoder_decoder: bool) -> None:
@@ -106,9 +87,12 @@ def check_origin(gist_model: GistModel, cache: GistCache) -> None:
         raise ValueError(f"the cache was made by another model: {details}")
 
 
-def continuation(gist_model: GistModel, cache: GistCache, inputs: Sequence[str], *, copies: int = 1) -> dict[str, Any]:
+def continuation(
+    gist_model: GistModel, cache: GistCache, rows: Sequence[Sequence[int]], *, copies: int = 1
+) -> dict[str, Any]:
     """The arguments with which the model goes on from cached prompts: for a forward pass or for `generate`.
 
+    rows: token ids of the input for each prompt, of `encode_inputs`.
     copies: how often each cached row is needed (beams, samples); `generate` repeats its inputs by itself, but not a cache
         that is handed in.
 
@@ -116,8 +100,8 @@ def continuation(gist_model: GistModel, cache: GistCache, inputs: Sequence[str],
     encoder_outputs and attention_mask, the encoder having read the inputs.
     """
     if gist_model.is_encoder_decoder:
-        return encoder_pass(gist_model, cache, inputs)()
-    batch = gist_model.pad([gist_model.encode_input(text) for text in inputs], "left")
+        return encoder_pass(gist_model, cache, rows)()
+    batch = gist_model.pad(rows, "left")
     # Positions go on where each row's own prompt ended, whatever its length and whatever was kept of it.
     offsets = cache.positions[:, -1:] + 1
     return {
@@ -128,13 +112,15 @@ def continuation(gist_model: GistModel, cache: GistCache, inputs: Sequence[str],
     }
 
 
-def encoder_pass(gist_model: GistModel, cache: GistCache, inputs: Sequence[str]) -> Callable[[], dict[str, Any]]:
+def encoder_pass(
+    gist_model: GistModel, cache: GistCache, rows: Sequence[Sequence[int]]
+) -> Callable[[], dict[str, Any]]:
     """The pass of an encoder over the inputs behind cached prompts: a function to call once, all that it needs prepared.
 
     It returns encoder_outputs and attention_mask.
     """
     # Padded on the right: the input's first token stands right after the gist tokens, as in the full prompt.
-    batch = gist_model.pad([gist_model.encode_input(text) for text in inputs], "right")
+    batch = gist_model.pad(rows, "right")
     attention_mask = torch.cat([cache.mask.long(), batch.attention_mask], dim=1)
     keys_and_values, before = cache.as_dynamic_cache(), cache.encoder_states
     visible = Bounds(

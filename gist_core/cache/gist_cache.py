@@ -1,6 +1,6 @@
 """Compressed prompts: the keys and values of the gist tokens, kept and reused in place of the instruction."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -83,7 +83,10 @@ class GistCache:
         Raises:
             ValueError: a row is out of range, or `rows` is a mask or no list of whole numbers.
         """
-        index = torch.as_tensor(rows)
+        try:
+            index = torch.as_tensor(rows)
+        except (TypeError, ValueError, RuntimeError):
+            index = torch.empty(0, 0)
         if index.dtype == torch.bool:
             raise ValueError("rows must be row numbers, not a mask of true and false")
         if index.ndim != 1 or (len(index) and index.is_floating_point()):
@@ -96,7 +99,13 @@ class GistCache:
         )
 
     def repeat(self, times: int) -> "GistCache":
-        """Each row `times` times, next to each other (as beam search wants them)."""
+        """Each row `times` times, next to each other (as beam search wants them).
+
+        Raises:
+            ValueError: `times` is below 1.
+        """
+        if times < 1:
+            raise ValueError(f"times is {times}; each row is repeated once at least")
         return self.select([row for row in range(len(self)) for _ in range(times)])
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "GistCache":
@@ -113,12 +122,16 @@ class GistCache:
         )
 
     @staticmethod
-    def concatenate(caches: Sequence["GistCache"]) -> "GistCache":
+    def concatenate(caches: Iterable["GistCache"]) -> "GistCache":
         """Many caches as one batch, rows in order.
 
         Raises:
-            ValueError: no caches, or caches of different models, numbers of gist tokens, kinds, slots or types.
+            ValueError: no list of caches, an empty one, or caches of different models, numbers of gist tokens, kinds, slots
+                or types.
         """
+        if isinstance(caches, GistCache):
+            raise ValueError("caches must be a list of caches; write [cache] for a single one")
+        caches = list(caches)
         if not caches:
             raise ValueError("no caches to concatenate")
         first = caches[0]

@@ -65,7 +65,7 @@ def _of_tokens(gist_model: GistModel, instruction: str) -> list[tuple[int, int, 
         instruction_part(instruction), add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
     )
     length = gist_model.num_prefix_tokens + len(encoded.input_ids)
-    ids = torch.tensor(gist_model.encode_instruction(instruction)[:length], device=gist_model.device)
+    ids = torch.tensor(gist_model.encode_instructions([instruction])[0][:length], device=gist_model.device)
     gist_model.refuse_longer([length], [f"the instruction {instruction[:40]!r}"])
     logits = gist_model.model(ids[None], use_cache=False).logits[0, :-1].float()
     logits[:, gist_model.gist_token_id] = -torch.inf

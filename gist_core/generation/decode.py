@@ -38,8 +38,10 @@ def answer_split(
     Every finished batch is appended to `progress_file`; rows found there are not generated again. Questions of similar
     length share a batch. Yields one dict a row: row_id, prediction, finish_reason and token counts.
     """
-    lengths = [len(gist_model.encode_instruction(q.instruction) + gist_model.encode_input(q.input)) for q in questions]
-    gist_model.refuse_longer([n + max_new_tokens for n in lengths], [f"row {q.row_id}" for q in questions])
+    heads = gist_model.encode_instructions([question.instruction for question in questions])
+    tails = gist_model.encode_inputs([question.input for question in questions])
+    lengths = [len(head) + len(tail) + max_new_tokens for head, tail in zip(heads, tails, strict=True)]
+    gist_model.refuse_longer(lengths, [f"row {question.row_id}" for question in questions])
     done = _read_progress(progress_file)
     todo = sorted(
         (question for question in questions if question.row_id not in done),
@@ -70,25 +72,22 @@ def _answer_batch(gist_model: GistModel, batch: Sequence[Question], max_new_toke
             gist_model, cache, inputs, batch_size=len(batch), max_new_tokens=max_new_tokens, do_sample=False
         )
     else:
-        tokens = gist_model.generate_masked(instructions, inputs, max_new_tokens=max_new_tokens, do_sample=False)
+        tokens = gist_model.generate_masked(
+            instructions, inputs, batch_size=len(batch), max_new_tokens=max_new_tokens, do_sample=False
+        )
+    heads, tails = gist_model.encode_instructions(instructions), gist_model.encode_inputs(inputs)
     k = gist_model.settings.num_gist_tokens
-    for question, text, ids in zip(batch, gist_model.decode(tokens), tokens, strict=True):
+    for question, head, tail, text, ids in zip(batch, heads, tails, gist_model.decode(tokens), tokens, strict=True):
         finish_reason, length = finish(ids, gist_model.tokenizer.eos_token_id)
         yield {
             "row_id": question.row_id,
             "prediction": text,
             "finish_reason": finish_reason,
-            "num_instruction_tokens": instruction_length(gist_model, question.instruction),
-            "num_input_tokens": len(gist_model.encode_input(question.input)),
+            "num_instruction_tokens": len(head) - k - gist_model.num_prefix_tokens,
+            "num_input_tokens": len(tail),
             "num_gist_tokens": k,
             "num_output_tokens": length,
         }
-
-
-def instruction_length(gist_model: GistModel, instruction: str) -> int:
-    """Tokens of an instruction as the prompt holds it, gist tokens and the beginning of text not counted."""
-    settings = gist_model.settings
-    return len(gist_model.encode_instruction(instruction)) - settings.num_gist_tokens - gist_model.num_prefix_tokens
 
 
 def finish(ids: torch.Tensor, eos_token_id: int) -> tuple[Literal["stop", "length"], int]:

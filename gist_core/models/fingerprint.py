@@ -21,9 +21,18 @@ def sha256_of_model(folder: Path) -> str:
 
 
 def sha256_of_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
-    """Hex digest of names, types, shapes and bytes, in the order of the names."""
+    """Hex digest of names, types, shapes and bytes, in the order of the names.
+
+    Raises:
+        ValueError: something among them is no tensor, as in the state of torch's dynamically quantised layers.
+    """
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
+        if not isinstance(tensor, torch.Tensor):
+            raise ValueError(
+                f"{name} is a {type(tensor).__name__} and no tensor, so this model has no fingerprint by which its caches could be "
+                "told from another's; quantise it in a way that keeps tensors"
+            )
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,14 +14,14 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from gist_core.data.prompt import GIST_TOKEN, input_part, prompt_hash
 from gist_core.lineage.hashing import sha256_of_json
 from gist_core.masks import CONDITIONS, Condition
-from gist_core.models.attention import attach_gist_attention, nothing_left_behind
+from gist_core.models.answers import answer_in_batches, without_unset
+from gist_core.models.attention import attach_gist_attention
 from gist_core.models.base import LOADING_ERRORS, load_pretrained
 from gist_core.models.fingerprint import sha256_of_model, sha256_of_tensors
 from gist_core.models.tokens import PaddedBatch, as_texts, encode_inputs, encode_instructions, pad_rows, prefix_of
 from gist_core.out_of_memory import is_out_of_memory
 
 GIST_FILE = "gist.json"
-NEW_TOKENS = 20  # of an answer, as transformers has it where nothing is asked
 
 
 @dataclass(frozen=True)
@@ -179,19 +179,6 @@ class GistModel:
             f"answer together: {', '.join(long[:5])}{', ...' * (len(long) > 5)}; shorten them or take a model with a longer one"
         )
 
-    def refuse_beyond_context(
-        self, prompt_tokens: Sequence[int], generate_kwargs: dict[str, Any], what: Sequence[str]
-    ) -> None:
-        """`refuse_longer` of prompts together with the answers that they are to get. generate_kwargs: as `without_unset`
-        leaves them. Raises ValueError also for a decoder's `max_length`, which counts padding, and not what is cached."""
-        asked = self.asked(generate_kwargs)
-        if asked["max_length"] is not None and asked["max_new_tokens"] is None and not self.is_encoder_decoder:
-            raise ValueError(
-                f"max_length={asked['max_length']} counts padding and nothing that is cached; give max_new_tokens"
-            )
-        new = NEW_TOKENS if asked["max_new_tokens"] is None else asked["max_new_tokens"]
-        self.refuse_longer([tokens + new for tokens in prompt_tokens], what)
-
     def require_eval(self) -> None:
         """Raises ValueError for a model in training mode, whose dropout makes every answer another one."""
         if self.model.training:
@@ -221,13 +208,22 @@ class GistModel:
         self.folder = None
         self.__dict__.pop("fingerprint", None)
 
-    def encode_instruction(self, instruction: str) -> list[int]:
-        """Token ids of the instruction with the gist tokens after it. Raises ValueError if empty or with a gist token."""
-        return encode_instructions(self._encoder, [instruction], [self.settings.num_gist_tokens], self._prefix_ids)[0]
+    def encode_instructions(self, instructions: Sequence[str]) -> list[list[int]]:
+        """Token ids of each instruction with the gist tokens after it.
 
-    def encode_input(self, text: str) -> list[int]:
-        """Token ids of what follows the gist tokens, up to where the answer begins."""
-        return encode_inputs(self._encoder, [text], is_encoder_decoder=self.is_encoder_decoder)[0]
+        Raises:
+            ValueError: one is empty or has the literal gist token.
+        """
+        ks = [self.settings.num_gist_tokens] * len(instructions)
+        return encode_instructions(self._encoder, instructions, ks, self._prefix_ids)
+
+    def encode_inputs(self, inputs: Sequence[str]) -> list[list[int]]:
+        """Token ids of what follows the gist tokens, up to where the answer begins; of each input.
+
+        Raises:
+            ValueError: one has the literal gist token.
+        """
+        return encode_inputs(self._encoder, inputs, is_encoder_decoder=self.is_encoder_decoder)
 
     def pad(self, rows: Sequence[Sequence[int]], side: str) -> PaddedBatch:
         """Rows of token ids as one batch on the model's device, padded on the `side` "left" or "right"."""
@@ -239,56 +235,32 @@ class GistModel:
 
     @torch.inference_mode()
     def generate_masked(
-        self, instructions: Sequence[str], inputs: Sequence[str], **generate_kwargs: Any
+        self, instructions: Iterable[str], inputs: Iterable[str], *, batch_size: int = 32, **generate_kwargs: Any
     ) -> torch.Tensor:
         """Generates from full prompts under the attention mask of the model's condition, without a prompt cache.
+
+        inputs: one for each instruction. batch_size: prompts that are answered together; the others wait.
+        generate_kwargs: passed on to transformers' `generate` (max_new_tokens, num_beams, do_sample, ...).
 
         Returns: token ids of the answers, shape (batch, new_tokens), padded on the right.
 
         Raises:
-            ValueError: a prompt that does not fit into the model's context together with its answer, or what
-                `encode_instruction` and `generate_answers` refuse.
+            ValueError: not one input for each instruction, or what `encode_instructions` and `answer_in_batches` refuse.
         """
-        prompts = [
-            self.encode_instruction(instruction) + self.encode_input(text)
-            for instruction, text in zip(
-                as_texts(instructions, "instructions"), as_texts(inputs, "inputs"), strict=True
-            )
-        ]
-        generate_kwargs = without_unset(generate_kwargs)
-        numbered = [f"prompt {number}" for number in range(1, len(prompts) + 1)]
-        self.refuse_beyond_context([*map(len, prompts)], generate_kwargs, numbered)
-        side = "right" if self.is_encoder_decoder else "left"
-        batch = self.pad(prompts, side)
-        return self.generate_answers(vars(batch), generate_kwargs)
-
-    def asked(self, generate_kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Every option of a generation: as given, else of the generation_config that is given, else the model's."""
-        return {**vars(generate_kwargs.get("generation_config", self.model.generation_config)), **generate_kwargs}
-
-    def generate_answers(self, arguments: dict[str, Any], generate_kwargs: dict[str, Any]) -> torch.Tensor:
-        """Answers from transformers' `generate`, of which the gist token is never a part: a tied head would rate it as
-        high as the token whose embedding it started with.
-
-        arguments: what is continued. generate_kwargs: how; as a user gave it, `without_unset`.
-
-        Returns: token ids of the answers alone, shape (batch, new_tokens), padded on the right.
-
-        Raises:
-            ValueError: `use_cache=False` or `return_dict_in_generate=True`, or a model in training mode.
-        """
-        self.require_eval()
-        asked = self.asked(generate_kwargs)
-        if asked["use_cache"] is False or asked["return_dict_in_generate"]:
+        instructions, inputs = as_texts(instructions, "instructions"), as_texts(inputs, "inputs")
+        if len(instructions) != len(inputs):
             raise ValueError(
-                "answers are generated with a key-value cache and returned as token ids: use_cache=False and "
-                "return_dict_in_generate=True cannot be served"
+                f"{len(instructions)} instructions and {len(inputs)} inputs; give one input for each instruction"
             )
-        suppressed = [self.gist_token_id, *(asked["suppress_tokens"] or [])]
-        options = {**generate_kwargs, "use_cache": True, "suppress_tokens": suppressed}
-        with nothing_left_behind():
-            output = self.model.generate(**arguments, **options)  # type: ignore[operator]
-        return output[:, 1:] if self.is_encoder_decoder else output[:, arguments["input_ids"].shape[1] :]
+        heads, tails = self.encode_instructions(instructions), self.encode_inputs(inputs)
+        prompts = [head + tail for head, tail in zip(heads, tails, strict=True)]
+        side = "right" if self.is_encoder_decoder else "left"
+
+        def begin(rows: slice) -> dict[str, Any]:
+            return vars(self.pad(prompts[rows], side))
+
+        options = without_unset(generate_kwargs)
+        return answer_in_batches(self, [*map(len, prompts)], begin, options, batch_size=batch_size, what="prompt")
 
 
 def _stamps(folder: Path) -> list[tuple[str, int, int]]:
@@ -301,10 +273,3 @@ def _damaged(path: Path, error: Exception) -> ValueError:
     return ValueError(
         f"{path} cannot be loaded: {error}; if it is damaged or incomplete, `dvc checkout` or another copy brings it back"
     )
-
-
-def without_unset(generate_kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of `generate` without those where None means what the model has; elsewhere None is a value of its own
-    (no end-of-text token, say)."""
-    unset = ("generation_config", "num_beams", "num_return_sequences")
-    return {name: value for name, value in generate_kwargs.items() if value is not None or name not in unset}

@@ -1,7 +1,8 @@
 """Texts as the token ids of a prompt and of its answer, and rows of token ids as a batch."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -57,7 +58,7 @@ def encode_instructions(
     """
     gist_token_id = tokenizer.convert_tokens_to_ids(GIST_TOKEN)
     assert isinstance(gist_token_id, int)
-    bodies = _token_ids(tokenizer, [instruction_part(instruction) for instruction in instructions])
+    bodies = _token_ids(tokenizer, _parts(instruction_part, instructions))
     return [[*prefix_ids, *body, *[gist_token_id] * k] for body, k in zip(bodies, num_gist_tokens, strict=True)]
 
 
@@ -72,7 +73,7 @@ def encode_inputs(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, is_encoder_decoder: bool
 ) -> list[list[int]]:
     """The part of each prompt after the gist tokens; ends with the end-of-text token for an encoder."""
-    rows = _token_ids(tokenizer, [input_part(text, is_encoder_decoder=is_encoder_decoder) for text in texts])
+    rows = _token_ids(tokenizer, _parts(partial(input_part, is_encoder_decoder=is_encoder_decoder), texts))
     return [[*row, tokenizer.eos_token_id] for row in rows] if is_encoder_decoder else rows
 
 
@@ -84,9 +85,22 @@ def encode_answers(
     return [[*row, tokenizer.eos_token_id] for row in rows]
 
 
+def _parts(part: Callable[[str], str], texts: Sequence[str]) -> list[str]:
+    """That part of each text's prompt. Raises ValueError that says which of several texts cannot be one."""
+    parts = []
+    for number, text in enumerate(texts, 1):
+        try:
+            parts.append(part(text))
+        except ValueError as error:
+            raise ValueError(f"number {number} of {len(texts)}: {error}" if len(texts) > 1 else str(error)) from None
+    return parts
+
+
 def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
     """What looks like a special token in a user's text (`<s>` in HTML) is text: read as a token it would end an answer.
     T5's tokenizers alone have theirs among the pieces of text, too."""
+    if not texts:
+        return []
     ids: list[list[int]] = tokenizer(
         texts, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False
     ).input_ids

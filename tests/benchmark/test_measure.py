@@ -53,7 +53,7 @@ def test_a_t5_is_timed_without_what_prepares_its_pass(strategy: Strategy, monkey
     gist_model = tiny_gist_model("t5", "gist", 2)
     run = ForwardPass(gist_model, PROMPTS, strategy)._prepared()
     monkeypatch.setattr("gist_core.models.attention.find_gist_span", lambda *_: pytest.fail("gist tokens were sought"))
-    monkeypatch.setattr(GistModel, "encode_input", lambda *_: pytest.fail("text was made tokens within the clock"))
+    monkeypatch.setattr(GistModel, "encode_inputs", lambda *_: pytest.fail("text was made tokens within the clock"))
     monkeypatch.setattr(GistCache, "as_dynamic_cache", lambda *_: pytest.fail("a cache was copied within the clock"))
     with torch.inference_mode():
         assert run().logits.isfinite().all()

@@ -39,7 +39,7 @@ def make_prompts(gist_model: GistModel, instructions: list[str], inputs: list[st
     k = gist_model.settings.num_gist_tokens
     rows, roles = [], []
     for instruction, text in zip(instructions, inputs, strict=True):
-        head, tail = gist_model.encode_instruction(instruction), gist_model.encode_input(text)
+        head, tail = gist_model.encode_instructions([instruction])[0], gist_model.encode_inputs([text])[0]
         rows.append(head + tail)
         roles.append("I" * (len(head) - k) + "G" * k + "R" * len(tail))
     batch = gist_model.pad(rows, side)

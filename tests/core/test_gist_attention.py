@@ -106,7 +106,7 @@ def test_neg_control_is_blind_to_instruction_and_gist_tokens(family: str) -> Non
         prompts = make_prompts(gist_model, [instruction], ["pear, fig"], "right")
         target = torch.arange(3, 9)[None] if gist_model.is_encoder_decoder else None
         logits = masked_logits(gist_model, prompts, target)
-        answers.append(logits if target is not None else logits[:, -len(gist_model.encode_input("pear, fig")) :])
+        answers.append(logits if target is not None else logits[:, -len(gist_model.encode_inputs(["pear, fig"])[0]) :])
     vocabulary = gist_model.gist_token_id  # its own logit changes with a tied head; no other does
     assert torch.equal(answers[0][..., :vocabulary], answers[1][..., :vocabulary])
 
@@ -233,7 +233,7 @@ def test_it_shows_when_a_model_makes_its_mask_by_itself() -> None:
 def test_a_pass_may_end_at_any_token_from_the_last_gist_token_on(family: str, condition: str) -> None:
     """What is left of the prompt then sees no more than in one pass: a gist token sees the instruction, what follows not."""
     gist_model, _ = pair(family, condition, 2)
-    head, tail = gist_model.encode_instruction("Sort the list."), gist_model.encode_input("pear, fig")
+    head, tail = gist_model.encode_instructions(["Sort the list."])[0], gist_model.encode_inputs(["pear, fig"])[0]
     whole = torch.tensor([head + tail])
     with torch.inference_mode():
         expected = gist_model.model(input_ids=whole).logits
@@ -249,7 +249,7 @@ def test_a_pass_may_end_at_any_token_from_the_last_gist_token_on(family: str, co
 
 def test_a_packed_row_may_go_to_the_decoder_itself_and_its_bounds_end_with_the_call() -> None:
     gist_model, _ = pair("llama", "pos_control", 2)
-    document = gist_model.encode_instruction("Sort.") + gist_model.encode_input("b, a")
+    document = gist_model.encode_instructions(["Sort."])[0] + gist_model.encode_inputs(["b, a"])[0]
     ids, length = torch.tensor([document * 2]), len(document)
     packed = {
         "position_ids": torch.arange(length).repeat(2)[None],

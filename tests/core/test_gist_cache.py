@@ -14,7 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, SuppressTokensLogitsProcessor
 
 from gist_core.cache import GistCache, compress, generate, load_cache, save_cache
 from gist_core.masks import CONDITIONS
@@ -197,11 +197,12 @@ def test_an_option_of_generation_that_is_none_is_as_if_not_given(option: str) ->
 def test_the_gist_token_is_no_answer_whatever_else_is_suppressed() -> None:
     gist_model = tiny_gist_model("llama", "gist", 2)
     gist_model.model.get_output_embeddings().weight.data[gist_model.gist_token_id] *= 50
-    answers = generate(gist_model, compress(gist_model, ["Sort."]), ["b, a"], max_new_tokens=8, suppress_tokens=[5])
-    assert gist_model.gist_token_id not in answers
+    cache = compress(gist_model, ["Sort."])
+    for also in ({"suppress_tokens": [5]}, {"logits_processor": [SuppressTokensLogitsProcessor([5])]}):
+        assert gist_model.gist_token_id not in generate(gist_model, cache, ["b, a"], max_new_tokens=8, **also)
     for wrong in ({"use_cache": False}, {"return_dict_in_generate": True}):
         with pytest.raises(ValueError, match="cannot be served"):
-            generate(gist_model, compress(gist_model, ["Sort."]), ["b, a"], **wrong)
+            generate(gist_model, cache, ["b, a"], **wrong)
 
 
 @pytest.mark.parametrize("family", ["llama", "t5"])
@@ -217,6 +218,11 @@ def test_batch_size_of_compression_does_not_matter(family: str) -> None:
 def test_batch_size_of_generation_does_not_matter(family: str) -> None:
     gist_model = model(family, 2)
     cache = compress(gist_model, [p[0] for p in MIXED])
+    masked = [
+        gist_model.generate_masked(*zip(*MIXED, strict=True), batch_size=size, max_new_tokens=6, num_beams=2)
+        for size in (3, 8)
+    ]
+    assert torch.equal(*masked)
     for prompts, inputs in ((cache, [p[1] for p in MIXED]), (cache.select([1]), ["b, a", "", "x" * 40])):
         for options in ({"num_beams": 2}, {"num_beams": 2, "num_return_sequences": 2}):
             together = generate(gist_model, prompts, inputs, max_new_tokens=6, **options)
@@ -316,6 +322,13 @@ def test_a_cache_of_another_model_or_k_is_refused() -> None:
         GistCache.concatenate([cache, compress(model("llama", 5), ["Sort."])])
 
 
+def test_a_model_whose_state_is_not_of_tensors_has_no_caches(monkeypatch: pytest.MonkeyPatch) -> None:
+    gist_model = tiny_gist_model("llama", "gist", 2)
+    monkeypatch.setattr(gist_model.model, "state_dict", lambda: {"lm_head._packed_params": (torch.zeros(1), None)})
+    with pytest.raises(ValueError, match=r"lm_head\._packed_params is a tuple and no tensor"):
+        compress(gist_model, ["Sort."])
+
+
 def test_a_model_that_is_published_with_a_card_is_still_the_model_of_its_caches(tmp_path: Path) -> None:
     trained = tmp_path / "model"
     gist_model = model("llama", 2)
@@ -401,7 +414,7 @@ def test_keys_and_values_stay_floating_point() -> None:
         compress(model("llama", 2), ["Sort."]).to(dtype=torch.int8)
 
 
-@pytest.mark.parametrize("rows", [1, [[0, 1]], [0.5]])
+@pytest.mark.parametrize("rows", [1, None, slice(1), ["0"], [0, None], [[0], [0, 1]], [[0, 1]], [0.5]])
 def test_rows_that_are_no_list_of_row_numbers_are_refused(rows: Any) -> None:
     with pytest.raises(ValueError, match="must be a list of row numbers"):
         compress(model("llama", 2), ["Sort.", "Count."]).select(rows)
@@ -413,7 +426,7 @@ def test_prompts_beyond_the_models_context_are_refused(family: str) -> None:
     with pytest.raises(ValueError, match=r"1 of 2 are longer than the 1,024 tokens .* prompt 2 \(1,\d\d\d\)"):
         compress(model(family, 2), ["Sort.", "a" * 1024])
     cache = compress(model(family, 2), ["a" * 600])
-    with pytest.raises(ValueError, match=r"1 of 1 are longer than the 1,024 tokens .* input 2 \(1,\d\d\d\)"):
+    with pytest.raises(ValueError, match=r"1 of 2 are longer than the 1,024 tokens .* input 2 \(1,\d\d\d\)"):
         generate(model(family, 2), cache, ["a", "b" * 500], batch_size=1)
     with pytest.raises(ValueError, match=r"prompt 1 \(1,\d\d\d\)"):
         model(family, 2).generate_masked(["a" * 600], ["b" * 500])
@@ -422,7 +435,7 @@ def test_prompts_beyond_the_models_context_are_refused(family: str) -> None:
     with pytest.raises(ValueError, match=r"prompt 1 \(1,\d\d\d\)"):
         model(family, 2).generate_masked(["a" * 600], ["b"], max_new_tokens=400)
     # Where nothing is asked, transformers makes 20 tokens.
-    almost = 1024 - int(cache.positions[0, -1]) - 1 - len(model(family, 2).encode_input("b"))
+    almost = 1024 - int(cache.positions[0, -1]) - 1 - len(model(family, 2).encode_inputs(["b"])[0])
     with pytest.raises(ValueError, match=r"input 1 \(1,025\)"):
         generate(model(family, 2), cache, ["b" * (almost - 18)])
     assert generate(model(family, 2), cache, ["b" * (almost - 19)], eos_token_id=None).shape == (1, 20)
@@ -489,12 +502,43 @@ def test_a_control_has_no_gist_to_keep() -> None:
         compress(tiny_gist_model("llama", "pos_control", 1), ["Sort."])
 
 
+def test_what_cannot_be_repeated_or_joined_is_refused() -> None:
+    cache = compress(model("llama", 2), ["Sort.", "Count."])
+    with pytest.raises(ValueError, match="times is 0"):
+        cache.repeat(0)
+    with pytest.raises(ValueError, match="must be a list of caches"):
+        GistCache.concatenate(cache)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="no caches"):
+        GistCache.concatenate(iter([]))
+    assert len(GistCache.concatenate(cache.select([row]) for row in (1, 0))) == 2
+
+
+def test_all_is_checked_before_the_first_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    gist_model, third_is_bad = model("llama", 2), ["a", "b", "c <GIST>"]
+    cache = compress(gist_model, ["Sort."])
+    monkeypatch.setattr(gist_model.model, "generate", lambda **_: pytest.fail("an answer was begun"))
+    with pytest.raises(ValueError, match="number 3 of 3: the input contains the literal text '<GIST>'"):
+        generate(gist_model, cache, third_is_bad, batch_size=1)
+    with pytest.raises(ValueError, match="number 3 of 3: the input contains the literal text '<GIST>'"):
+        gist_model.generate_masked(["Sort."] * 3, third_is_bad, batch_size=1)
+    with pytest.raises(ValueError, match="number 2 of 3: the instruction is empty"):
+        gist_model.generate_masked(["Sort.", " ", "Count."], ["", "", ""], batch_size=1)
+    with pytest.raises(ValueError, match="number 2 of 2: the instruction is empty"):
+        compress(gist_model, ["Sort.", " "])
+    with pytest.raises(ValueError, match="2 instructions and 1 inputs; give one input for each"):
+        gist_model.generate_masked(["Sort.", "Count."], [""])
+    with pytest.raises(ValueError, match=r"prompt 3 \(1,\d\d\d\)"):
+        gist_model.generate_masked(["Sort."] * 3, ["", "", "b" * 1024], batch_size=1)
+
+
 def test_inputs_that_do_not_fit_the_cache_are_refused() -> None:
     cache = compress(model("llama", 2), ["Sort.", "Count."])
     with pytest.raises(ValueError, match="2 cached prompts for 3 inputs"):
         generate(model("llama", 2), cache, ["a", "b", "c"])
-    with pytest.raises(ValueError, match="no inputs"):
+    with pytest.raises(ValueError, match="2 cached prompts for 0 inputs"):
         generate(model("llama", 2), cache, [])
+    with pytest.raises(ValueError, match="no inputs to answer"):
+        generate(model("llama", 2), cache.select([0]), [])
     with pytest.raises(ValueError, match="batch_size is 0"):
         generate(model("llama", 2), cache, ["a", "b"], batch_size=0)
     with pytest.raises(ValueError, match="literal text '<GIST>'"):

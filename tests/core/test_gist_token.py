@@ -198,7 +198,7 @@ def test_what_looks_like_a_special_token_in_a_text_is_text(family: str) -> None:
     assert answer[-1] == tokenizer.eos_token_id
     assert not {*answer[:-1], *tokens_in_prompt(tokenizer, "<bos>")} & {*special}
     assert tokenizer.decode(answer, skip_special_tokens=True).strip() == "end <eos> here"
-    prompt = [*gist_model.encode_instruction("Put <bos> first."), *gist_model.encode_input("<pad>")]
+    prompt = [*gist_model.encode_instructions(["Put <bos> first."])[0], *gist_model.encode_inputs(["<pad>"])[0]]
     assert [token for token in prompt if token in special] == [
         gist_model.gist_token_id,
         *[tokenizer.eos_token_id] * gist_model.is_encoder_decoder,

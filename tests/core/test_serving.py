@@ -45,7 +45,7 @@ def test_an_interrupt_leaves_no_mask_behind(family: str, interrupted: str) -> No
 
 def test_a_forward_pass_that_was_interrupted_does_not_mask_the_next_model_of_the_library() -> None:
     gist_model, control = tiny_gist_model("llama", "gist", 2), tiny_gist_model("llama", "pos_control", 2)
-    ids = torch.tensor([gist_model.encode_instruction("Sort.")])
+    ids = torch.tensor([gist_model.encode_instructions(["Sort."])[0]])
     before = control.model(input_ids=ids).logits
     interrupt = gist_model.model.get_decoder().layers[-1].register_forward_hook(_interrupt)
     with pytest.raises(KeyboardInterrupt):
@@ -66,12 +66,12 @@ def test_a_user_may_call_the_tokenizer_while_others_answer() -> None:
         while not over.is_set():
             gist_model.tokenizer("hello <eos>")
 
-    expected = gist_model.encode_input("a <eos> b")
+    expected = gist_model.encode_inputs(["a <eos> b"])[0]
     user = Thread(target=use)
     user.start()
     sys.setswitchinterval(1e-6)  # one thread may stop another anywhere
     try:
-        assert all(gist_model.encode_input("a <eos> b") == expected for _ in range(15_000))
+        assert all(gist_model.encode_inputs(["a <eos> b"])[0] == expected for _ in range(15_000))
     finally:
         sys.setswitchinterval(interval)
         over.set()

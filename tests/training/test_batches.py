@@ -99,8 +99,8 @@ def test_rows_tokenised_together_are_those_tokenised_alone(monkeypatch: pytest.M
     for family in ("llama", "t5"):
         gist_model = tiny_gist_model(family, "gist", 2)
         for (row_id, instruction, text, answer), example in zip(ROWS, examples_for(gist_model), strict=True):
-            head = gist_model.encode_instruction(instruction)
-            assert example.prompt == head + gist_model.encode_input(text)
+            head = gist_model.encode_instructions([instruction])[0]
+            assert example.prompt == head + gist_model.encode_inputs([text])[0]
             assert (example.row_id, example.gist_start, example.gist_end) == (row_id, len(head) - 2, len(head))
             assert example.answer[-1] == gist_model.tokenizer.eos_token_id
             assert gist_model.tokenizer.decode(example.answer[:-1]).strip() == answer

@@ -1,0 +1,110 @@
+"""Answers from transformers' stock `generate`: what it may be asked for, and many of them batch by batch."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from transformers import LogitsProcessor
+
+from gist_core.models.attention import nothing_left_behind
+
+if TYPE_CHECKING:
+    from gist_core.models.gist_model import GistModel
+
+NEW_TOKENS = 20  # of an answer, as transformers has it where nothing is asked
+
+
+def without_unset(generate_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `generate` without those where None means what the model has; elsewhere None is a value of its own
+    (no end-of-text token, say)."""
+    unset = ("generation_config", "num_beams", "num_return_sequences", "logits_processor")
+    return {name: value for name, value in generate_kwargs.items() if value is not None or name not in unset}
+
+
+def asked_of(gist_model: "GistModel", options: dict[str, Any]) -> dict[str, Any]:
+    """Every option of a generation: as given, else of the generation_config that is given, else the model's.
+
+    options: as `without_unset` leaves them.
+    """
+    return {**vars(options.get("generation_config", gist_model.model.generation_config)), **options}
+
+
+def answer_in_batches(
+    gist_model: "GistModel",
+    prompt_tokens: Sequence[int],
+    begin: Callable[[slice], dict[str, Any]],
+    options: dict[str, Any],
+    *,
+    batch_size: int,
+    what: str,
+) -> torch.Tensor:
+    """Answers of which the gist token is never a part: a tied head would rate it as high as the token whose embedding it
+    started with. Everything that is refused is refused before the first of them.
+
+    prompt_tokens: for each row all positions before its answer, cached ones too.
+    begin: the arguments of `generate` that say what a slice of the rows goes on from.
+    options: all others, as `without_unset` leaves them.
+    batch_size: rows that are answered together. what: what a row is, in a message ("input", "prompt").
+
+    Returns: token ids of the answers alone, shape (batch, new_tokens), padded on the right.
+
+    Raises:
+        ValueError: no rows, a batch size below 1, a row that does not fit into the model's context together with its answer,
+            `use_cache=False`, `return_dict_in_generate=True`, a decoder's `max_length`, a `streamer` for several rows, or a
+            model in training mode.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; a forward pass needs at least 1 {what}")
+    if not prompt_tokens:
+        raise ValueError(f"no {what}s to answer")
+    gist_model.require_eval()
+    asked = asked_of(gist_model, options)
+    if asked["use_cache"] is False or asked["return_dict_in_generate"]:
+        raise ValueError(
+            "answers are generated with a key-value cache and returned as token ids: use_cache=False and "
+            "return_dict_in_generate=True cannot be served"
+        )
+    if asked.get("streamer") is not None and len(prompt_tokens) > 1:
+        raise ValueError(
+            f"a streamer takes one answer, and there are {len(prompt_tokens)} {what}s; call for each of them"
+        )
+    if asked["max_length"] is not None and asked["max_new_tokens"] is None and not gist_model.is_encoder_decoder:
+        raise ValueError(
+            f"max_length={asked['max_length']} counts padding and nothing that is cached; give max_new_tokens"
+        )
+    new_tokens = NEW_TOKENS if asked["max_new_tokens"] is None else asked["max_new_tokens"]
+    numbered = [f"{what} {number}" for number in range(1, len(prompt_tokens) + 1)]
+    gist_model.refuse_longer([tokens + new_tokens for tokens in prompt_tokens], numbered)
+
+    # A processor of our own: a user's SuppressTokens would take the place of the one that `suppress_tokens` makes.
+    never = _NeverTheGistToken(gist_model.gist_token_id)
+    options = {**options, "use_cache": True, "logits_processor": [never, *options.get("logits_processor", [])]}
+    allowed = options.get("prefix_allowed_tokens_fn")
+    answers = []
+    for start in range(0, len(prompt_tokens), batch_size):
+        arguments = begin(slice(start, min(start + batch_size, len(prompt_tokens))))
+        if allowed is not None:  # it counts rows over all batches
+            options["prefix_allowed_tokens_fn"] = partial(_of_row, allowed, start)
+        with nothing_left_behind():
+            output = gist_model.model.generate(**arguments, **options)  # type: ignore[operator]
+        before = 1 if gist_model.is_encoder_decoder else arguments["input_ids"].shape[1]
+        answers.append(output[:, before:])
+    width = max(tokens.shape[1] for tokens in answers)
+    pad = gist_model.tokenizer.pad_token_id
+    return torch.cat([nn.functional.pad(tokens, (0, width - tokens.shape[1]), value=pad) for tokens in answers])
+
+
+class _NeverTheGistToken(LogitsProcessor):
+    def __init__(self, gist_token_id: int) -> None:
+        self.gist_token_id = gist_token_id
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """input_ids: shape (batch, seq_len). scores: shape (batch, vocab_size), of the next token."""
+        gist = torch.arange(scores.shape[-1], device=scores.device) == self.gist_token_id
+        return scores.masked_fill(gist, -torch.inf)
+
+
+def _of_row(allowed: Callable[[int, torch.Tensor], list[int]], start: int, row: int, ids: torch.Tensor) -> list[int]:
+    return allowed(start + row, ids)
