@@ -30,8 +30,8 @@ def sha256_of_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
     for name, tensor in sorted(tensors.items()):
         if not isinstance(tensor, torch.Tensor):
             raise ValueError(
-                f"{name} is a {type(tensor).__name__} and no tensor, so this model has no fingerprint by which its caches could be "
-                "told from another's; quantise it in a way that keeps tensors"
+                f"{name} is a {type(tensor).__name__} and no tensor, so this model has no fingerprint by which its caches "
+                "could be told from another's; quantise it in a way that keeps tensors"
             )
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
