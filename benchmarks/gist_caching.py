@@ -13,9 +13,10 @@ from collections.abc import Callable
 
 import torch
 
-from gist_core.benchmark.measure import ForwardPass, Prompt
+from gist_core.benchmark.measure import ForwardPass
 from gist_core.benchmark.summary import STRATEGIES
 from gist_core.cache import compress
+from gist_core.data.prompt import Prompt
 from gist_core.models.gist_model import GistModel
 
 SENTENCE = "Read the text below and answer in one short sentence without adding anything that it does not say. "

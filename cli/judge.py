@@ -1,6 +1,5 @@
 """`gist judge`: what judging would cost, and what stored answers say under today's parser. Neither makes a call."""
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -73,18 +72,16 @@ def reparse(
 
     It changes nothing by itself: `dvc repro --single-item --force judge@RUN` writes new verdicts from the stored answers.
     """
+    from gist_core.data.json_lines import read_json_lines
     from gist_core.scoring.judge.reply import parse_content
 
     changed: Counter[tuple[str, str]] = Counter()
     calls = 0
-    for number, line in enumerate(_existing(file, "judge").read_text(encoding="utf-8").split("\n"), start=1):
-        if not line:
-            continue
+    for number, record in read_json_lines(_existing(file, "judge")):
         try:
-            record = json.loads(line)
             is_language_model, provider = record["is_language_model"], record["provider"]
             asked = [(c["raw"], _named(c["status"], c["choice"])) for c in record["calls"] if c["status"] in PARSED]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (KeyError, TypeError) as error:
             raise ValueError(f"{file}, line {number} is not a verdict ({error!r})") from None
         if not is_language_model:
             raise ValueError(f"{file} holds the verdicts of {provider}, which gave no answers to parse")

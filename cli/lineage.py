@@ -60,6 +60,27 @@ def why(
 
 
 @app.command()
+def audit(as_json: AsJson = False) -> None:
+    """Follow every number of every result to its sources, as `why` does for one. Exit code 1 if one has a problem."""
+    from tqdm import tqdm
+
+    from gist_core.lineage.audit import every_number
+
+    root = _root()
+    audited = [*tqdm(every_number(root), unit="number", disable=None, desc="audit", leave=False)]
+    problems = [(number.name, problem) for number in audited for problem in number.problems]
+    if as_json:
+        _print_json([dataclasses.asdict(number) for number in audited])
+    else:
+        for name, problem in problems:
+            typer.echo(printable(f"{name}: {problem}"))
+        state = f"{len({name for name, _ in problems})} with a problem" if problems else "no problem"
+        typer.echo(f"{len(audited):,} numbers followed to their sources: {state}")
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
 def row(
     row_id: Annotated[str, typer.Argument(help="Row id, or its first six digits or more")], as_json: AsJson = False
 ) -> None:

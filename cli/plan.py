@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-    from gist_core.training.plan import Setup
+    from gist_core.plan import Setup
     from tasks.params import Params
 
 
@@ -20,7 +20,10 @@ _SIZES = ("hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim
 
 def plan(
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Hydra overrides, e.g. model=llama-7b engine=zero3")
+        list[str] | None,
+        typer.Argument(
+            help="Hydra overrides of conf/, e.g. model=llama-7b engine=zero3; without any, params.yaml as it is"
+        ),
     ] = None,
     gpu_memory_gib: Annotated[float, typer.Option(help="Memory of one GPU", min=1)] = 80.0,
     gpu_tflops: Annotated[float, typer.Option(help="Peak of one GPU in the training's number format", min=0.001)] = 312,
@@ -31,14 +34,14 @@ def plan(
 
     The defaults are the paper's A100 with 80 GB.
     """
-    from gist_core.training import plan as p
+    from gist_core import plan as p
     from gist_core.training.checkpoints import checkpoint_bytes, kept
 
     params = _compose(overrides or [])
     config = _config(params)
     setup = _setup(params, bool(config.is_encoder_decoder))
     p.check_batches(setup)
-    longest = setup.source + setup.target
+    longest = min(setup.source + setup.target, params.train.max_length)
     if row_tokens is not None and not 0 < row_tokens <= longest:
         raise ValueError(
             f"--row-tokens {row_tokens} is not between 1 and {longest}, the longest row that is trained on"
@@ -98,6 +101,8 @@ def _compose(overrides: list[str]) -> "Params":
     from tasks.compose import compose_params
     from tasks.params import load_params
 
+    if not overrides:
+        return load_params()
     with tempfile.TemporaryDirectory() as folder:
         composed = Path(folder) / "params.yaml"
         compose_params(overrides, output=composed, pinned=False)
@@ -133,9 +138,13 @@ def _config(params: "Params") -> "PretrainedConfig":
 
 
 def _setup(params: "Params", is_encoder_decoder: bool) -> "Setup":
-    from gist_core.training.plan import Setup
+    from gist_core.plan import Setup
+    from gist_core.training.engine import machines
 
     train, engine = params.train, params.engine
+    processes = 1 if engine.zero_stage is None else engine.processes
+    if engine.zero_stage is not None and engine.hostfile is not None:
+        processes = sum(machines(engine.hostfile).values())
     ranks = [run.lora_rank for run in params.runs.values()]
     return Setup(
         steps=train.steps,
@@ -147,7 +156,7 @@ def _setup(params: "Params", is_encoder_decoder: bool) -> "Setup":
         freeze_embeddings="embeddings" in train.freeze,
         zero_stage=engine.zero_stage,
         offload=engine.offload,
-        processes=1 if engine.zero_stage is None else engine.processes,
+        processes=processes,
         teacher=any(run.teacher_weight is not None for run in params.runs.values()),
         lora_rank=None if None in ranks else max(rank for rank in ranks if rank is not None),
     )

@@ -74,7 +74,7 @@ def retries_left(kind: FailureKind, resource: str, attempt: int) -> bool:
     """Whether to try again after attempt number `attempt` (from 1) ended with `kind`.
 
     Stages that talk to others (net, api) get one retry per pause of BACKOFF_SECONDS, and so do locks and remotes.
-    A stage killed by a signal gets one. Mistakes, full memory, time-outs and failures of our own code get none.
+    A stage killed by a signal gets one. Mistakes, full memory, time-outs and errors of other stages get none.
     """
     if kind in (FailureKind.BUSY, FailureKind.REMOTE) or (kind is FailureKind.ERROR and resource in ("net", "api")):
         return attempt <= len(BACKOFF_SECONDS)

@@ -8,8 +8,9 @@ The compressor is given the distinct instructions of the training split. Resumes
 from functools import cache
 
 from tasks import paths
-from tasks.generate import answer_splits, load_model
+from tasks.generate import answer_splits
 from tasks.stage import Stage, stage_main
+from tasks.trained import load_model
 
 ANSWERED_BY = "pos_control"
 
@@ -19,7 +20,7 @@ def run(stage: Stage) -> None:
     from gist_core.data.rows import read_rows
 
     baseline = stage.params.baselines[str(stage.run_name)]
-    gist_model = load_model(stage, ANSWERED_BY)
+    gist_model = load_model(stage, ANSWERED_BY, "generate")
     train = read_rows(stage.dep(paths.ALPACA_PLUS / "train.parquet"))
     compressor = make_compressor(baseline.compressor, list(dict.fromkeys(row.instruction for row in train)), gist_model)
 

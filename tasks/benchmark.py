@@ -8,29 +8,24 @@ import json
 from gist_core.out_of_memory import enough_memory
 from tasks import paths
 from tasks.stage import Stage, stage_main
+from tasks.trained import draw_rows, load_model
 
 
 def run(stage: Stage) -> None:
-    import torch
-
-    from gist_core.benchmark.measure import Prompt, measure
+    from gist_core.benchmark.measure import measure
     from gist_core.benchmark.summary import summarise
+    from gist_core.data.prompt import Prompt
     from gist_core.data.rows import read_rows
-    from gist_core.models.gist_model import GistModel
 
     params = stage.params.benchmark
     device = _device_name(stage.device) + ("" if params.dtype == "float32" else f", {params.dtype}")
-    with enough_memory(f"the model does not fit in benchmark.dtype = {params.dtype}; bfloat16 takes half of float32"):
-        gist_model = GistModel.from_pretrained(
-            stage.dep(paths.MODELS / str(stage.run_name)), dtype=getattr(torch, params.dtype), device=stage.device
-        )
-    rows = read_rows(stage.dep(paths.ALPACA_PLUS / "human.parquet"))
-    prompts = [Prompt(row.row_id, row.instruction, row.input) for row in rows]
+    gist_model = load_model(stage, str(stage.run_name), "benchmark")
+    rows = draw_rows(read_rows(stage.dep(paths.ALPACA_PLUS / "human.parquet")), params.max_prompts)
     with enough_memory(f"take the largest out of benchmark.batch_sizes = {list(params.batch_sizes)}"):
         measurements = list(
             measure(
                 gist_model,
-                sorted(prompts, key=lambda prompt: prompt.row_id)[: params.max_prompts],
+                [Prompt(row.row_id, row.instruction, row.input) for row in rows],
                 batch_sizes=params.batch_sizes,
                 warmup=params.warmup,
                 repeats=params.repeats,

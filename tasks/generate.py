@@ -12,27 +12,14 @@ from typing import TYPE_CHECKING
 from gist_core.out_of_memory import enough_memory
 from tasks import paths
 from tasks.stage import Stage, stage_main
+from tasks.trained import draw_rows, load_model
 
 if TYPE_CHECKING:
-    from gist_core.data.rows import Row
     from gist_core.models.gist_model import GistModel
 
 
 def run(stage: Stage) -> None:
-    answer_splits(stage, load_model(stage, str(stage.run_name)))
-
-
-def load_model(stage: Stage, trained_run: str) -> "GistModel":
-    """The trained model of a run, on the GPU if there is one."""
-    import torch
-
-    from gist_core.models.gist_model import GistModel
-
-    dtype = stage.params.generate.dtype
-    with enough_memory(f"the model does not fit in generate.dtype = {dtype}; bfloat16 takes half of float32"):
-        return GistModel.from_pretrained(
-            stage.dep(paths.MODELS / trained_run), dtype=getattr(torch, dtype), device=stage.device
-        )
+    answer_splits(stage, load_model(stage, str(stage.run_name), "generate"))
 
 
 def answer_splits(stage: Stage, gist_model: "GistModel", shorten: Callable[[str], str] | None = None) -> None:
@@ -40,8 +27,9 @@ def answer_splits(stage: Stage, gist_model: "GistModel", shorten: Callable[[str]
 
     shorten: what the model is given in place of each instruction. A line then holds that text and its length as well.
     """
+    from gist_core.data.prompt import Prompt
     from gist_core.data.rows import read_rows
-    from gist_core.generation.decode import Question, answer_split
+    from gist_core.generation.decode import answer_split
     from gist_core.models.tokens import tokens_in_prompt
 
     params = stage.params.generate
@@ -57,7 +45,7 @@ def answer_splits(stage: Stage, gist_model: "GistModel", shorten: Callable[[str]
                 given = [shorten(row.instruction) if shorten else row.instruction for row in rows]
             answers = answer_split(
                 gist_model,
-                [Question(row.row_id, text, row.input) for row, text in zip(rows, given, strict=True)],
+                [Prompt(row.row_id, text, row.input) for row, text in zip(rows, given, strict=True)],
                 stage.work_dir / f"{split}.jsonl",
                 batch_size=params.batch_size,
                 max_new_tokens=params.max_new_tokens,
@@ -83,15 +71,6 @@ def answer_splits(stage: Stage, gist_model: "GistModel", shorten: Callable[[str]
         "device": stage.device,
         "dtype": params.dtype,
     }
-
-
-def draw_rows(rows: "list[Row]", max_rows: int | None) -> "list[Row]":
-    """At most `max_rows` rows, those with the smallest row ids, in their order; all for None.
-
-    A split stands task by task in its file, so its first rows would be of a few tasks; row ids are hashes.
-    """
-    drawn = {row.row_id for row in sorted(rows, key=lambda row: row.row_id)[:max_rows]}
-    return [row for row in rows if row.row_id in drawn]
 
 
 if __name__ == "__main__":

@@ -77,6 +77,11 @@ class Params(Section):
             for one, other in combinations(answering, 2)
             if one != other and one.casefold() == other.casefold()
         ]
+        problems += [
+            f"runs {one} and {other} are the same training, which says nothing of seeds; give one another seed"
+            for one, other in combinations(self.runs, 2)
+            if self._trained_as(one) == self._trained_as(other)
+        ]
         if self.human_eval.run not in self.judged_runs:
             problems.append(
                 f"human_eval.run is {self.human_eval.run!r}, which is not under judged_runs "
@@ -126,6 +131,12 @@ class Params(Section):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _trained_as(self, name: str) -> RunParams:
+        """A run with all that `train` says for it."""
+        run = self.runs[name]
+        said = {key: getattr(run, key) or getattr(self.train, key) for key in ("steps", "learning_rate")}
+        return run.model_copy(update={**said, "seed": self.train.seed if run.seed is None else run.seed})
 
     def _problems_of_start(self, name: str) -> list[str]:
         passed, at = [name], name

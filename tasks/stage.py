@@ -56,7 +56,7 @@ RUN_VARIABLES = (
     "CUDA_VISIBLE_DEVICES",
 )
 
-TRY_LATER = 75  # EX_TEMPFAIL of sysexits.h; flows/failures.py has such a stage tried again
+TRY_LATER = 75  # EX_TEMPFAIL of sysexits.h: no mistake, so that the flow tries a stage of net or api again
 _MADE = "made.md5"  # in a work folder: the MD5 of the statement that its work ended in, as dvc.lock will name it
 
 
@@ -103,10 +103,11 @@ class Stage:
         """SHA-256 of every dependency (files and folders), by path."""
         return {path: artifact.sha256 for path, artifact in self.inputs.items()}
 
-    @property
+    @cached_property
     def parameters(self) -> dict[str, Any]:
         """The declared parameters with their values, as dvc.yaml names them."""
-        return {key: _lookup(self.params.model_dump(mode="json"), key) for key in self._declared["params"]}
+        values = self.params.model_dump(mode="json")
+        return {key: _lookup(values, key) for key in self._declared["params"]}
 
     def dep(self, path: Path) -> Path:
         """The absolute path of a dependency. Raises ValueError if dvc.yaml does not declare it or it is missing."""

@@ -14,7 +14,6 @@ all of it. That is not what its pos_control computes (whose instruction also see
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,17 +25,9 @@ from gist_core.benchmark.flops import DecoderShape, decoder_flops, encoder_decod
 from gist_core.benchmark.summary import STRATEGIES, Strategy
 from gist_core.cache import GistCache, compress
 from gist_core.cache.generate import continuation, encoder_pass
+from gist_core.data.prompt import Prompt
 from gist_core.masks import cross_bounds, decoder_bounds, encoder_bounds, find_gist_span
 from gist_core.models.gist_model import GistModel
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """One prompt of the benchmark."""
-
-    row_id: str
-    instruction: str
-    input: str
 
 
 def measure(

@@ -8,6 +8,7 @@ import torch
 from tqdm import tqdm
 from transformers import DynamicCache
 
+from gist_core.cache.encoder import encode_with_cache
 from gist_core.cache.gist_cache import CacheOrigin, GistCache, Keeps
 from gist_core.models.attention import CACHE_NAME, nothing_left_behind
 from gist_core.models.gist_model import GistModel
@@ -110,8 +111,6 @@ def _decode(gist_model: GistModel, batch: Any, positions: torch.Tensor) -> tuple
 
 
 def _encode(gist_model: GistModel, batch: Any, positions: torch.Tensor) -> tuple[DynamicCache, torch.Tensor]:
-    from gist_core.cache.encoder import encode_with_cache
-
     cache = DynamicCache()
     states = encode_with_cache(gist_model.model, cache, batch.input_ids, batch.attention_mask)
     return cache, states

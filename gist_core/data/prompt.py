@@ -4,10 +4,21 @@
 
 The Input line is left out when the input is empty; encoder-decoder models have no Output line."""
 
+from dataclasses import dataclass
+
 from gist_core.lineage.hashing import sha256_of_json
 
 GIST_TOKEN = "<GIST>"
 BEFORE_INSTRUCTION = "Instruction: "
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a row asks: its id, its instruction, and the input that it is applied to (may be empty)."""
+
+    row_id: str
+    instruction: str
+    input: str
 
 
 def prompt_hash() -> str:

@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,47 +10,37 @@ import torch
 from tqdm import tqdm
 
 from gist_core.cache import compress, generate
+from gist_core.data.prompt import Prompt
 from gist_core.models.gist_model import GistModel
-
-
-@dataclass(frozen=True)
-class Question:
-    """One row to answer."""
-
-    row_id: str
-    instruction: str
-    input: str
 
 
 def answer_split(
     gist_model: GistModel,
-    questions: Sequence[Question],
+    prompts: Sequence[Prompt],
     progress_file: Path,
     *,
     batch_size: int,
     max_new_tokens: int,
     description: str = "generate",
 ) -> Iterator[dict[str, Any]]:
-    """Greedy answers, in the order of `questions`; from cached gists for a gist model, else from the full prompt.
+    """Greedy answers, in the order of `prompts`; from cached gists for a gist model, else from the full prompt.
 
     Raises ValueError, before anything is answered, where a prompt and max_new_tokens are more than the model's context.
-    Every finished batch is appended to `progress_file`; rows found there are not generated again. Questions of similar
+    Every finished batch is appended to `progress_file`; rows found there are not generated again. Prompts of similar
     length share a batch. Yields one dict a row: row_id, prediction, finish_reason and token counts.
     """
-    heads = gist_model.encode_instructions([question.instruction for question in questions])
-    tails = gist_model.encode_inputs([question.input for question in questions])
+    heads = gist_model.encode_instructions([prompt.instruction for prompt in prompts])
+    tails = gist_model.encode_inputs([prompt.input for prompt in prompts])
     lengths = [len(head) + len(tail) + max_new_tokens for head, tail in zip(heads, tails, strict=True)]
-    gist_model.refuse_longer(lengths, [f"row {question.row_id}" for question in questions])
+    gist_model.refuse_longer(lengths, [f"row {prompt.row_id}" for prompt in prompts])
     done = _read_progress(progress_file)
     todo = sorted(
-        (question for question in questions if question.row_id not in done),
-        key=lambda question: len(question.instruction) + len(question.input),
+        (prompt for prompt in prompts if prompt.row_id not in done),
+        key=lambda prompt: len(prompt.instruction) + len(prompt.input),
     )
     with (
         progress_file.open("a", encoding="utf-8") as file,
-        tqdm(
-            total=len(questions), initial=len(questions) - len(todo), desc=description, unit="row", disable=None
-        ) as bar,
+        tqdm(total=len(prompts), initial=len(prompts) - len(todo), desc=description, unit="row", disable=None) as bar,
     ):
         for start in range(0, len(todo), batch_size):
             batch = todo[start : start + batch_size]
@@ -60,11 +49,11 @@ def answer_split(
                 file.write(json.dumps(answer, ensure_ascii=False) + "\n")
             file.flush()
             bar.update(len(batch))
-    for question in questions:
-        yield done[question.row_id]
+    for prompt in prompts:
+        yield done[prompt.row_id]
 
 
-def _answer_batch(gist_model: GistModel, batch: Sequence[Question], max_new_tokens: int) -> Iterator[dict[str, Any]]:
+def _answer_batch(gist_model: GistModel, batch: Sequence[Prompt], max_new_tokens: int) -> Iterator[dict[str, Any]]:
     instructions, inputs = [q.instruction for q in batch], [q.input for q in batch]
     if gist_model.settings.condition == "gist":
         cache = compress(gist_model, instructions, batch_size=len(batch))
@@ -77,10 +66,10 @@ def _answer_batch(gist_model: GistModel, batch: Sequence[Question], max_new_toke
         )
     heads, tails = gist_model.encode_instructions(instructions), gist_model.encode_inputs(inputs)
     k = gist_model.settings.num_gist_tokens
-    for question, head, tail, text, ids in zip(batch, heads, tails, gist_model.decode(tokens), tokens, strict=True):
+    for prompt, head, tail, text, ids in zip(batch, heads, tails, gist_model.decode(tokens), tokens, strict=True):
         finish_reason, length = finish(ids, gist_model.tokenizer.eos_token_id)
         yield {
-            "row_id": question.row_id,
+            "row_id": prompt.row_id,
             "prediction": text,
             "finish_reason": finish_reason,
             "num_instruction_tokens": len(head) - k - gist_model.num_prefix_tokens,

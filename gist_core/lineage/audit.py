@@ -1,5 +1,6 @@
 """Follows every number of a project's results to its sources."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,15 +20,19 @@ class Audited:
     problems: tuple[str, ...]
 
 
-def every_number(root: Path) -> list[Audited]:
+def every_number(root: Path) -> Iterator[Audited]:
     """`why` of every number in the result files (numbers.RESULTS), in the order of files and keys.
 
     Raises:
-        ValueError: a result file is not JSON.
+        ValueError: there is no result file, or one is not JSON.
     """
     tracer = Tracer(root)
     found = sorted({path.relative_to(root).as_posix() for pattern in numbers.RESULTS for path in root.glob(pattern)})
-    return [_audit(tracer, file, keys, value) for file in found for keys, value in numbers.leaves(tracer.content(file))]
+    if not found:
+        raise ValueError(f"no results are in {root}; `make pipeline` or `dvc pull` brings them")
+    for file in found:
+        for keys, value in numbers.leaves(tracer.content(file)):
+            yield _audit(tracer, file, keys, value)
 
 
 def _audit(tracer: Tracer, file: str, keys: tuple[str | int, ...], value: float) -> Audited:

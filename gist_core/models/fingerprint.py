@@ -16,8 +16,19 @@ def sha256_of_model(folder: Path) -> str:
     Raises:
         ValueError: a folder in it is a link.
     """
-    names = [name for name in files_under(folder) if not name.startswith(".") and not name.endswith(".md")]
-    return dir_hash({name: sha256_of_path(folder / name) for name in names})
+    return dir_hash({name: sha256_of_path(folder / name) for name in _covered(folder)})
+
+
+def stamps(folder: Path) -> list[tuple[str, int, int]]:
+    """Name, size in bytes and time in ns of each file that `sha256_of_model` covers; none if the folder is gone."""
+    if not folder.is_dir():
+        return []
+    found = [(name, (folder / name).stat()) for name in _covered(folder)]
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in found]
+
+
+def _covered(folder: Path) -> list[str]:
+    return [name for name in files_under(folder) if not name.startswith(".") and not name.endswith(".md")]
 
 
 def sha256_of_tensors(tensors: Mapping[str, torch.Tensor]) -> str:

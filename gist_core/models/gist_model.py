@@ -17,7 +17,7 @@ from gist_core.masks import CONDITIONS, Condition
 from gist_core.models.answers import answer_in_batches, without_unset
 from gist_core.models.attention import attach_gist_attention
 from gist_core.models.base import LOADING_ERRORS, load_pretrained
-from gist_core.models.fingerprint import sha256_of_model, sha256_of_tensors
+from gist_core.models.fingerprint import sha256_of_model, sha256_of_tensors, stamps
 from gist_core.models.tokens import PaddedBatch, as_texts, encode_inputs, encode_instructions, pad_rows, prefix_of
 from gist_core.out_of_memory import is_out_of_memory
 
@@ -90,7 +90,7 @@ class GistModel:
         self._encoder = copy.deepcopy(tokenizer)
         self.settings = settings
         self.folder = folder
-        self._as_loaded = None if folder is None else _stamps(folder)
+        self._as_loaded = None if folder is None else stamps(folder)
         if GIST_TOKEN not in tokenizer.get_vocab():
             raise ValueError(f"the tokenizer has no token {GIST_TOKEN!r}; `add_gist_token` adds it, and its embedding")
         self.gist_token_id = tokenizer.get_vocab()[GIST_TOKEN]
@@ -126,10 +126,11 @@ class GistModel:
         num_gist_tokens: another k than its `gist.json` names, for a model that was trained for several.
 
         Raises:
-            ValueError: the folder holds no such model, or a damaged one, or the model was not trained for that k, or on
-                prompts of another template.
+            ValueError: the folder holds no such model, a damaged one, or one that was changed meanwhile; or the model was not
+                trained for that k, or on prompts of another template.
         """
         folder = Path(folder)
+        before = stamps(folder)
         settings = GistSettings.load(folder)
         if num_gist_tokens is not None:
             trained_for = sorted({settings.num_gist_tokens, *settings.drawn_gist_tokens})
@@ -145,7 +146,10 @@ class GistModel:
                 raise
             raise _damaged(folder, error) from None
         model.to(torch.device(device))  # type: ignore[arg-type]
-        return cls(model.eval(), tokenizer, settings, folder)
+        loaded = cls(model.eval(), tokenizer, settings, folder)
+        if loaded._as_loaded != before:
+            raise ValueError(f"{folder} was changed while it was loaded; load it once more")
+        return loaded
 
     @property
     def is_encoder_decoder(self) -> bool:
@@ -198,7 +202,7 @@ class GistModel:
             ValueError: the folder was changed or removed since the model was loaded.
         """
         if self.folder is not None:
-            if _stamps(self.folder) != self._as_loaded:
+            if stamps(self.folder) != self._as_loaded:
                 raise ValueError(f"{self.folder} has changed since this model was loaded from it; load it once more")
             return sha256_of_model(self.folder)
         return sha256_of_json([asdict(self.settings), sha256_of_tensors(self.model.state_dict())])
@@ -261,12 +265,6 @@ class GistModel:
 
         options = without_unset(generate_kwargs)
         return answer_in_batches(self, [*map(len, prompts)], begin, options, batch_size=batch_size, what="prompt")
-
-
-def _stamps(folder: Path) -> list[tuple[str, int, int]]:
-    """Name, size and time of each file in a model's folder that its fingerprint covers; none if it is gone."""
-    covered = [at for at in folder.glob("[!.]*") if at.is_file() and at.suffix != ".md"]
-    return sorted((at.name, at.stat().st_size, at.stat().st_mtime_ns) for at in covered)
 
 
 def _damaged(path: Path, error: Exception) -> ValueError:

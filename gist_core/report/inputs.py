@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gist_core.data.json_lines import read_json_lines
 from gist_core.data.rows import VALIDATION_SPLITS, Row, read_rows
 from gist_core.lineage.ledger import Statement
 
@@ -140,7 +141,7 @@ def _present(folder: Path, runs: Iterable[str]) -> list[tuple[str, Path]]:
 
 def _generations(folder: Path) -> dict[str, dict[str, Json]]:
     return {
-        path.stem: {line["row_id"]: line for line in _json_lines(path)}
+        path.stem: {line["row_id"]: line for _, line in read_json_lines(path)}
         for path in sorted(folder.glob("*.jsonl"))
         if path.stem in SPLITS
     }
@@ -151,16 +152,3 @@ def _json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not valid JSON: {error}") from None
-
-
-def _json_lines(path: Path) -> list[Json]:
-    lines = []
-    # Not splitlines(): an answer may hold U+2028, which JSON leaves as it is.
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number}, is not valid JSON: {error}") from None
-    return lines

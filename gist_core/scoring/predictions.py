@@ -4,10 +4,10 @@ Generations are JSON Lines (`data/generations/RUN/SPLIT.jsonl`) and hold no refe
 `row_id`. Two runs are only comparable on the same rows, so a row that one of them lacks is an error, never skipped.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from gist_core.data.json_lines import read_json_lines
 from gist_core.data.rows import VALIDATION_SPLITS, Row
 
 
@@ -15,26 +15,17 @@ def read_predictions(path: Path) -> dict[str, str]:
     """Prediction by row id, in the order of the file. An empty prediction is a valid answer.
 
     Raises:
-        ValueError: the file is missing, or a line is not JSON, lacks a key, or repeats a row.
+        ValueError: the file is missing or damaged, or a line lacks a key or repeats a row.
     """
-    try:
-        # Split at "\n" only: `splitlines` would also break at U+2028, which JSON leaves unescaped inside a string.
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
-        raise ValueError(
-            f"{path} does not exist; generate the answers of this run first (`dvc repro generate`)"
-        ) from None
     predictions: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line:
-            continue
+    if not path.exists():
+        raise ValueError(f"{path} does not exist; generate the answers of this run first (`dvc repro generate`)")
+    for number, record in read_json_lines(path):
         try:
-            record = json.loads(line)
             row_id, prediction = record["row_id"], record["prediction"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (KeyError, TypeError) as error:
             raise ValueError(
-                f"{path}, line {number}: not a generation with row_id and prediction ({error!r}); "
-                "the file is damaged, generate it again"
+                f"{path}, line {number}: not a generation with row_id and prediction ({error!r}); generate it again"
             ) from None
         if not isinstance(row_id, str) or not isinstance(prediction, str):
             raise ValueError(f"{path}, line {number}: row_id and prediction must be strings, got {record!r:.120}")
@@ -50,8 +41,7 @@ def read_predictions(path: Path) -> dict[str, str]:
 
 def count_cut(path: Path) -> int:
     """How many of the answers in a file that `read_predictions` takes ended at the limit of new tokens."""
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return sum(json.loads(line).get("finish_reason") == "length" for line in lines if line)
+    return sum(record.get("finish_reason") == "length" for _, record in read_json_lines(path))
 
 
 def answered_splits(folders: Mapping[str, Path]) -> list[str]:

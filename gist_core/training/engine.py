@@ -104,32 +104,44 @@ def leave_processes() -> None:
         os._exit(0)
 
 
-def launch_command(module: str, arguments: list[str], *, processes: int, hostfile: str | None) -> list[str]:
-    """The command that runs `python -m module arguments` in every process: torchrun on one machine (launch.py), on many
-    DeepSpeed's launcher (pdsh over ssh, one line `host slots=N` a machine in the hostfile).
+def machines(hostfile: str) -> dict[str, int]:
+    """The machines of a hostfile (one line `host slots=GPUS` for each), and the processes that each is to run.
 
     Raises:
-        ValueError: the hostfile does not exist or has a line that is none, or its machines cannot be reached from here.
+        ValueError: the hostfile does not exist, has a line that is none, or names fewer than two machines or one twice.
     """
-    if hostfile is None:
-        launcher = [sys.executable, "-m", "gist_core.training.launch", "--standalone", f"--nproc_per_node={processes}"]
-        return [*launcher, "--module", module, *arguments]
     if not Path(hostfile).is_file():
         raise ValueError(
             f"engine.hostfile {hostfile!r} does not exist; it needs one line `host slots=GPUS` for each machine"
         )
-    machines: list[str] = []
+    found: list[tuple[str, int]] = []
     for number, line in enumerate(Path(hostfile).read_text(encoding="utf-8").splitlines(), 1):
         if not (entry := line.partition("#")[0].strip()):
             continue
         if not re.fullmatch(r"\S+\s+slots=[1-9]\d*", entry):
             raise ValueError(f"engine.hostfile {hostfile!r}, line {number} is {line!r}, not `host slots=GPUS`")
-        machines.append(entry.split()[0])
-    if len(machines) != len(set(machines)) or len(machines) < 2:
+        host, slots = entry.split()
+        found.append((host, int(slots.removeprefix("slots="))))
+    if len(dict(found)) != len(found) or len(found) < 2:
+        names = ", ".join(host for host, _ in found) or "no machine"
         raise ValueError(
-            f"engine.hostfile {hostfile!r} names {', '.join(machines) or 'no machine'}; it needs two or more, each once. On one "
+            f"engine.hostfile {hostfile!r} names {names}; it needs two or more, each once. On one "
             "machine leave it out and set engine.processes"
         )
+    return dict(found)
+
+
+def launch_command(module: str, arguments: list[str], *, processes: int, hostfile: str | None) -> list[str]:
+    """The command that runs `python -m module arguments` in every process: torchrun on one machine (launch.py), on many
+    DeepSpeed's launcher (pdsh over ssh).
+
+    Raises:
+        ValueError: the hostfile is none (see `machines`), or its machines cannot be reached from here.
+    """
+    if hostfile is None:
+        launcher = [sys.executable, "-m", "gist_core.training.launch", "--standalone", f"--nproc_per_node={processes}"]
+        return [*launcher, "--module", module, *arguments]
+    machines(hostfile)
     if missing := [command for command in ("pdsh", "ssh") if not shutil.which(command)]:
         raise ValueError(
             f"engine.hostfile {hostfile!r}: DeepSpeed starts other machines with pdsh over ssh, and {' and '.join(missing)} is "

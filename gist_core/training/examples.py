@@ -38,7 +38,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Limits:
-    """Longest rows that are trained on, in tokens: `total` of prompt and answer (decoder), `source` and `target` (T5)."""
+    """Longest rows that are trained on, in tokens: of prompt and answer together, of the prompt, of the answer."""
 
     total: int | None = None
     source: int | None = None

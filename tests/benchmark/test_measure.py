@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from gist_core.benchmark.measure import ForwardPass, Prompt, _disjoint, measure
+from gist_core.benchmark.measure import ForwardPass, _disjoint, measure
 from gist_core.benchmark.summary import STRATEGIES, Strategy, summarise
 from gist_core.cache import GistCache
+from gist_core.data.prompt import Prompt
 from gist_core.models.gist_model import GistModel
 from tests.tiny import tiny_gist_model
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from gist_core.benchmark.measure import Prompt, measure
+from gist_core.benchmark.measure import measure
 from gist_core.cache import compress, generate
+from gist_core.data.prompt import Prompt
 from gist_core.masks import Runs, runs_of
 from gist_core.models.gist_model import GistModel
 from gist_core.models.varlen import LayerRuns, varlen_attention

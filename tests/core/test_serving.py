@@ -6,12 +6,14 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import pytest
 import torch
 from transformers import TextStreamer
 
 from gist_core.cache import GistCache, compress, generate, load_cache, save_cache
+from gist_core.models import gist_model as gist_model_module
 from gist_core.models.gist_model import GistModel, GistSettings
 from tests.tiny import tiny_gist_model, tiny_model
 
@@ -114,6 +116,26 @@ def test_a_model_whose_folder_was_changed_since_makes_no_cache_in_its_name(tmp_p
     tiny_gist_model("llama", "gist", 2, seed=1).model.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="has changed since this model was loaded from it; load it once more"):
         compress(changed, PROMPTS)
+
+
+def test_a_model_whose_folder_is_changed_while_it_is_loaded_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tiny_gist_model("llama", "gist", 2)
+    made.model.save_pretrained(tmp_path)
+    made.tokenizer.save_pretrained(tmp_path)
+    GistSettings("gist", 2).save(tmp_path)
+    (tmp_path / "extra").mkdir()
+    load = gist_model_module.load_pretrained
+
+    def load_slowly(*args: Any, **kwargs: Any) -> Any:
+        loaded = load(*args, **kwargs)
+        (tmp_path / "extra" / "merges.txt").write_text("of another model")  # the fingerprint covers it
+        return loaded
+
+    monkeypatch.setattr(gist_model_module, "load_pretrained", load_slowly)
+    with pytest.raises(ValueError, match="was changed while it was loaded; load it once more"):
+        GistModel.from_pretrained(tmp_path)
 
 
 def test_a_model_that_was_pickled_answers_in_another_process(tmp_path: Path) -> None:

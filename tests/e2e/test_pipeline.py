@@ -58,7 +58,7 @@ def test_a_decoder_from_sources_to_report_and_only_what_changed_runs_again(tmp_p
     check_outs(root)
     # Forced to run again, these ask the model again.
     assert not [path for kind in ("train", "generate", "baseline") for path in (root / ".work").glob(f"{kind}@*/*")]
-    audited = every_number(root)
+    audited = [*every_number(root)]
     assert len(audited) > 100
     assert [number for number in audited if number.problems] == []
 

@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from cli.lineage import _console, app
 from cli.lineage_trees import row_tree
+from gist_core.lineage.audit import every_number
 from gist_core.lineage.hashing import sha256_of_path
 from gist_core.lineage.rows import RowEvent, RowHistory
 from gist_core.lineage.why import Tracer
@@ -40,6 +41,21 @@ def test_why_of_a_changed_number_exits_1(toy: Path, monkeypatch: pytest.MonkeyPa
     page = tmp_path / "page.html"
     assert _gist(toy, monkeypatch, "why", NUMBER, "--html", str(page)).exit_code == 1
     assert "is not the file that rouge made" in page.read_text()
+
+
+def test_audit_follows_every_number(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    audited = _gist(toy, monkeypatch, "audit")
+    assert audited.exit_code == 0
+    count = len([*every_number(toy)])
+    assert f"{count:,} numbers followed to their sources: no problem" in audited.output
+    path = toy / "reports/metrics.json"
+    path.write_text(path.read_text().replace('"n": 3', '"n": 4'))
+    changed = _gist(toy, monkeypatch, "audit")
+    assert changed.exit_code == 1
+    assert "reports/metrics.json:human.rouge_l.gist-1.n: " in changed.output
+    found = json.loads(_gist(toy, monkeypatch, "audit", "--json").stdout)
+    assert len(found) == count
+    assert any(number["problems"] for number in found)
 
 
 def test_row_shows_its_generations_and_scores(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:

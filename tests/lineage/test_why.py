@@ -28,7 +28,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def test_every_number_of_the_results_ends_at_sources_with_hashes(built: Path) -> None:
-    audited = every_number(built)
+    audited = [*every_number(built)]
     files = {item.name.partition(":")[0] for item in audited}
     assert len(audited) > 200
     assert {"reports/metrics.json", "reports/judge/gist-1.json", "data/alpaca_plus/facts.json"} <= files

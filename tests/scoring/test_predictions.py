@@ -18,7 +18,7 @@ def test_awkward_texts_survive_the_round_trip(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"row_id": "1", "prediction": "x"}\n{"row_id": "2", "pred', "line 2: not a generation"),
+        ('{"row_id": "1", "prediction": "x"}\n{"row_id": "2", "pred', "line 2 is not JSON"),
         ('{"row_id": "1"}\n', "line 1: not a generation"),
         ('{"row_id": "1", "prediction": null}\n', "must be strings"),
         ('{"row_id": "1", "prediction": "x"}\n{"row_id": "1", "prediction": "y"}\n', "row 1 is answered twice"),

@@ -78,6 +78,13 @@ def test_every_choice_composes(choice: str, tmp_path: Path) -> None:
             ["+runs.Gist-1=${runs.gist-1}"],
             r"gist-1 and Gist-1 are the same name where case does not count, as on macOS: their folders would be one",
         ),
+        (
+            [
+                "train.seed=1",
+                "+runs.gist-1-again={condition: gist, num_gist_tokens: 1, start: data/base_model, seed: 1}",
+            ],
+            r"runs gist-1 and gist-1-again are the same training, which says nothing of seeds",
+        ),
         (["~baselines"], r"baselines: Field required"),  # dvc.yaml does not parse without
         (
             ["baselines.tfidf-1.compressor=first_word"],
@@ -103,6 +110,7 @@ def test_what_a_stage_would_refuse_later_is_refused_at_once(overrides: list[str]
         ["judged_runs=[gist-1,gist-1]"],  # DVC makes one stage of it
         ["+train.select=dev_loss", "+data.num_dev=20"],
         ["engine=zero2", "+engine.hostfile=hosts"],
+        ["+runs.gist-1-seed1={condition: gist, num_gist_tokens: 1, start: data/base_model, seed: 1}"],
         ["+engine.attention=varlen"],
         ["engine=zero2", "train.micro_batch_size=2", "+runs.gist-1.lora_rank=4"],
         ["~baselines.tfidf-1"],

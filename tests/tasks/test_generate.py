@@ -6,11 +6,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from gist_core.data.prompt import Prompt
 from gist_core.data.rows import Row, row_id
 from gist_core.generation import decode
-from gist_core.generation.decode import Question, answer_split
+from gist_core.generation.decode import answer_split
 from gist_core.out_of_memory import enough_memory
-from tasks.generate import draw_rows, load_model
+from tasks.trained import draw_rows, load_model
 from tests.tiny import tiny_gist_model
 
 
@@ -31,7 +32,7 @@ def test_rows_are_drawn_over_the_whole_split_and_a_larger_draw_holds_a_smaller_o
 
 def test_a_kill_within_a_character_costs_that_row_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gist_model = tiny_gist_model("llama")
-    questions = [Question(f"{index:02}", "Say it in Greek.", "x" * index) for index in range(1, 7)]
+    questions = [Prompt(f"{index:02}", "Say it in Greek.", "x" * index) for index in range(1, 7)]
     progress = tmp_path / "seen.jsonl"
 
     def answers() -> list[dict]:
@@ -67,9 +68,11 @@ def test_answers_are_computed_in_the_dtype_asked_for(tmp_path: Path, dtype: str)
         part.save_pretrained(tmp_path / "model")
     made.settings.save(tmp_path / "model")
     params = SimpleNamespace(generate=SimpleNamespace(dtype=dtype))
-    gist_model = load_model(SimpleNamespace(params=params, device="cpu", dep=lambda path: tmp_path / "model"), "gist-1")  # type: ignore[arg-type]
+    gist_model = load_model(
+        SimpleNamespace(params=params, device="cpu", dep=lambda path: tmp_path / "model"), "gist-1", "generate"
+    )  # type: ignore[arg-type]
     assert str(gist_model.model.dtype) == f"torch.{dtype}"
-    questions = [Question("01", "Say it.", "in Greek")]
+    questions = [Prompt("01", "Say it.", "in Greek")]
     assert len(list(answer_split(gist_model, questions, tmp_path / "seen.jsonl", batch_size=1, max_new_tokens=3))) == 1
 
 
@@ -78,7 +81,7 @@ def test_a_row_that_leaves_no_room_for_its_answer_is_told_before_any_is_answered
     tmp_path: Path, condition: str
 ) -> None:
     gist_model = tiny_gist_model("llama", condition, 1)
-    questions = [Question("a", "Sort.", "b"), Question("b", "x" * 500, "y" * 490)]
+    questions = [Prompt("a", "Sort.", "b"), Prompt("b", "x" * 500, "y" * 490)]
     list(answer_split(gist_model, questions, tmp_path / "one", batch_size=2, max_new_tokens=3))
     with pytest.raises(ValueError, match=r"1 of 2 are longer than the 1,024 tokens .* row b"):
         list(answer_split(gist_model, questions, tmp_path / "two", batch_size=2, max_new_tokens=99))

@@ -21,7 +21,7 @@ from transformers import (
 
 from cli.main import main
 from cli.plan import plan
-from gist_core.training.plan import (
+from gist_core.plan import (
     GIB,
     Parameters,
     Setup,
@@ -85,6 +85,41 @@ def test_a_run_with_steps_of_its_own_is_planned_with_them(
         return float(found[1])
 
     assert gpu_hours("+runs.gist-1.steps=9000") == pytest.approx(gpu_hours() * (3 + 3 + 9) / 9, rel=0.01)
+
+
+def test_a_plan_of_a_hostfile_is_one_of_its_machines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "hosts").write_text("node1 slots=8\nnode2 slots=8\n")
+    where = ["model=llama-7b", "engine=zero3", f"+engine.hostfile={tmp_path}/hosts"]
+    plan([*where, "train.micro_batch_size=4", "train.batch_size=128"], 80, 312, 0.4, None)
+    assert "128 rows = 4 a forward pass x 2 accumulated x 16 process(es)" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"100 is not a multiple of train\.micro_batch_size 4 x 16 process"):
+        plan([*where, "train.micro_batch_size=4", "train.batch_size=100"], 80, 312, 0.4, None)
+
+
+def test_a_plan_without_overrides_is_of_params_yaml(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params["train"]["steps"] = 321
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    plan([], 80, 312, 0.4, None)
+    assert "steps   321, " in capsys.readouterr().out
+
+
+def test_a_t5_is_planned_with_rows_of_the_length_that_it_trains_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    limits = ["train.max_length=256", "train.max_source_length=null", "train.max_target_length=null"]
+    plan(["model=flan-t5-base", *limits], 80, 312, 0.4, None)
+    printed = capsys.readouterr().out
+    rows = re.search(r"([\d,]+) rows$", printed, re.MULTILINE)
+    assert rows is not None
+    assert f"{int(rows[1].replace(',', '')) * 256 / 1e6:,.1f} million (at most)" in printed
 
 
 def test_offload_moves_states_and_loses_none() -> None:

@@ -4,12 +4,12 @@ All of it is decided by hashes of the row id, so neither the order of the rows n
 item or a position that was there before: a package with more items or annotators begins with the smaller one, and
 answers to that one are answers to it (`Package.contained_ids`)."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
+
+from gist_core.lineage.hashing import sha256_of_json
 
 Choice = Literal["A", "B", "tie", "unknown"]
 Winner = Literal["run", "against", "tie", "unknown"]
@@ -72,7 +72,7 @@ class Package:
         """SHA-256 (first 32 hex digits) of all that an annotator sees and of the key: any other text, item, order,
         position or question is another package. How many items were asked for or eligible does not change it."""
         content = {name: value for name, value in self.to_key().items() if name not in ("asked", "eligible")}
-        return hashlib.sha256(_canonical([content, QUESTION, CHOICE_LABELS])).hexdigest()[:32]
+        return sha256_of_json([content, QUESTION, CHOICE_LABELS])[:32]
 
     @cached_property
     def contained_ids(self) -> tuple[str, ...]:
@@ -181,8 +181,4 @@ def package_from_key(key: dict[str, Any]) -> Package:
 
 
 def _digest(*parts: str | int) -> bytes:
-    return hashlib.sha256(_canonical(list(parts))).digest()
-
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    return bytes.fromhex(sha256_of_json(list(parts)))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gist_core.data.json_lines import read_json_lines
 from gist_core.scoring.human_eval.answers import Answers, Entry, check_answers, read_answer_files
 from gist_core.scoring.human_eval.package import CHOICES, Choice, Package
 
@@ -99,19 +100,12 @@ def _stored_ids(package: Package, annotations: Path) -> list[str]:
 
 def _read(file: Path) -> list[Entry]:
     entries = []
-    try:
-        text = file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not as an import wrote it ({error})") from None
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line:
-            continue
+    for number, value in read_json_lines(file):
         try:
-            value = json.loads(line)
             package, annotator, row_id, choice = (value[k] for k in ("package", "annotator", "row_id", "choice"))
             if not all(isinstance(field, str) for field in (package, annotator, row_id)):
                 raise TypeError("not a text")
-        except (json.JSONDecodeError, KeyError, TypeError, RecursionError) as error:
+        except (KeyError, TypeError) as error:
             raise ValueError(f"{file}, line {number} is not a stored answer ({error!r})") from None
         if choice not in CHOICES:
             raise ValueError(f"{file}, line {number}: the choice is {choice!r}; it must be one of {', '.join(CHOICES)}")

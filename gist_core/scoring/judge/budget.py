@@ -6,10 +6,6 @@ from gist_core.scoring.judge.prices import Prices, estimated_tokens
 from gist_core.scoring.judge.request import JudgeRequest
 
 
-class BudgetReached(ValueError):
-    """A limit would be passed by the next call."""
-
-
 @dataclass
 class Budget:
     """calls, dollars: limits, None = none. spent_*: so far. A call under way is counted at its highest price (its
@@ -35,16 +31,16 @@ class Budget:
         """Counts a call that is about to be made.
 
         Raises:
-            BudgetReached: it would pass a limit; says which, and what to do.
+            ValueError: it would pass a limit; says which, and what to do.
         """
         if self.calls is not None and self.spent_calls + 1 > self.calls:
-            raise BudgetReached(
+            raise ValueError(
                 f"judge.budget_calls = {self.calls} is used up; raise it and run the same command again, "
                 "the answers so far are kept"
             )
         price = self._highest_price(request)
         if self.dollars is not None and self._committed() + price > self.dollars:
-            raise BudgetReached(
+            raise ValueError(
                 f"judge.budget_usd = {self.dollars:g} would be passed: {self.spent_dollars:.4f} USD are spent, or may "
                 f"have been, and the next call may cost up to {price:.4f}; raise it and run the same command again, the "
                 "answers so far are kept"

@@ -39,14 +39,6 @@ _POLL_S = 0.05  # between looks at whether a call under way has left room in the
 _HOPELESS_AFTER = 5  # calls that end without an answer, so that the rest need not be made
 
 
-class Stopped(ValueError):
-    """The run ends before all calls are made; what has arrived is kept."""
-
-
-class ServerDown(ConnectionError):
-    """As `Stopped`, because the server does not answer now."""
-
-
 class _NotACompletion(Exception):
     """The server answered 200 with something that is no chat completion."""
 
@@ -123,9 +115,8 @@ class _Live:
             raise unusable
         if self.stop is not None:
             left = self.total - self.answered  # those that failed are asked again by the next run
-            raise (ServerDown if self.is_down else Stopped)(
-                f"{self.stop} ({self.answered} calls answered, {left} to go)"
-            )
+            kind = ConnectionError if self.is_down else ValueError
+            raise kind(f"{self.stop} ({self.answered} calls answered, {left} to go)")
         return self.failures
 
     async def _work(self, client: openai.AsyncOpenAI, progress: "tqdm[Any]") -> None:

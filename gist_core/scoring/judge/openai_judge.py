@@ -182,22 +182,7 @@ def estimate(
 def _asked(pair: Pair, protocol: Protocol, seed: int, settings: OpenAISettings) -> list[tuple[Order, JudgeRequest]]:
     if pair.identical:
         return []
-    return [
-        (
-            order,
-            make_request(
-                pair,
-                order,
-                protocol,
-                model=settings.model,
-                endpoint=settings.endpoint,
-                temperature=settings.temperature,
-                max_output_tokens=settings.max_output_tokens,
-                output_limit_field=settings.output_limit_field,
-            ),
-        )
-        for order in orders(pair, protocol, seed)
-    ]
+    return [(order, make_request(pair, order, protocol, settings)) for order in orders(pair, protocol, seed)]
 
 
 def _verdict(

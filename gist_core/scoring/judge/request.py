@@ -7,7 +7,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from gist_core.lineage.hashing import sha256_of_json
 from gist_core.scoring.judge.pair import Order, Pair, Protocol
+from gist_core.scoring.judge.settings import OpenAISettings
 
 _SCHEMA = {
     "type": "json_schema",
@@ -44,17 +46,7 @@ def prompt() -> tuple[str, str]:
     return data.decode("utf-8"), hashlib.sha256(data).hexdigest()
 
 
-def make_request(
-    pair: Pair,
-    order: Order,
-    protocol: Protocol,
-    *,
-    model: str,
-    endpoint: str,
-    temperature: float | None,
-    max_output_tokens: int,
-    output_limit_field: str,
-) -> JudgeRequest:
+def make_request(pair: Pair, order: Order, protocol: Protocol, settings: OpenAISettings) -> JudgeRequest:
     """The texts go as one JSON object, so that no text, however odd, can be taken for a part of the frame.
 
     The strict protocol asks for a JSON schema; the paper's asks in words alone.
@@ -62,16 +54,15 @@ def make_request(
     first, second = (pair.answer_a, pair.answer_b) if order == "ab" else (pair.answer_b, pair.answer_a)
     material = {"instruction": pair.instruction, "input": pair.input, "answer_a": first, "answer_b": second}
     body: dict[str, Any] = {
-        "model": model,
+        "model": settings.model,
         "messages": [
             {"role": "system", "content": prompt()[0]},
             {"role": "user", "content": json.dumps(material, ensure_ascii=False, indent=1)},
         ],
-        output_limit_field: max_output_tokens,
+        settings.output_limit_field: settings.max_output_tokens,
     }
-    if temperature is not None:
-        body["temperature"] = temperature
+    if settings.temperature is not None:
+        body["temperature"] = settings.temperature
     if protocol == "strict":
         body["response_format"] = _SCHEMA
-    canonical = json.dumps([endpoint.rstrip("/"), body], sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return JudgeRequest(hashlib.sha256(canonical.encode()).hexdigest(), body)
+    return JudgeRequest(sha256_of_json([settings.endpoint.rstrip("/"), body]), body)

@@ -101,16 +101,7 @@ class CallStore:
 
     def keep(self, answer: StoredAnswer) -> None:
         """Keeps an answer; the first one to a request stays."""
-        values = (
-            answer.key,
-            json.dumps(answer.body),
-            answer.model,
-            answer.prompt_tokens,
-            answer.completion_tokens,
-            answer.cost_usd,
-            answer.latency_ms,
-            answer.answered_at,
-        )
+        values = tuple((vars(answer) | {"body": json.dumps(answer.body)}).values())
         self._query("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def begin_attempt(self, key: str) -> int | None:

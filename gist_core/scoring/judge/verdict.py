@@ -102,11 +102,7 @@ def verdict_record(
         "winner": verdict.winner,
         "score": verdict.score,
         "protocol": protocol,
-        "provider": judge.provider,
-        "model": judge.model,
-        "is_language_model": judge.is_language_model,
-        "note": judge.note,
-        "prompt_sha256": judge.prompt_sha256,
+        **asdict(judge),
         "length_difference": verdict.length_difference,
         "calls": [asdict(call) | {"winner": call.winner} for call in verdict.calls],
     }

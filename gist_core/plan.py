@@ -8,6 +8,7 @@ gist_core/benchmark/flops.py, times three for forward and backward.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 from transformers import PretrainedConfig
@@ -181,14 +182,16 @@ def engines(setup: Setup) -> list[Setup]:
 
 def alternatives(config: PretrainedConfig, setup: Setup, gpu_memory_gib: float) -> list[str]:
     """Overrides of `gist params` under which the training fits, each by one change: engine, processes, batch or LoRA."""
+
+    @cache
+    def count(lora_rank: int | None) -> Parameters:
+        return count_parameters(config, freeze_embeddings=setup.freeze_embeddings, lora_rank=lora_rank)
+
     found = []
     for name, candidates in _changes(setup):
         for override, candidate in candidates:
-            count = count_parameters(
-                config, freeze_embeddings=candidate.freeze_embeddings, lora_rank=candidate.lora_rank
-            )
             divides = not candidate.batch_size % (candidate.micro_batch_size * candidate.processes)
-            if divides and fits(config, count, candidate, gpu_memory_gib):
+            if divides and fits(config, count(candidate.lora_rank), candidate, gpu_memory_gib):
                 found.append(f"{override} ({name})")
                 break
     return found
