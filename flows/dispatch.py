@@ -22,13 +22,11 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
-    DeploymentFilter,
-    DeploymentFilterId,
     FlowRunFilter,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
+    FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import FlowRun, StateType, TaskRun
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.futures import PrefectFuture
@@ -42,9 +40,10 @@ from flows.parameters import Plan
 from flows.processes import exit_terminated, group_of
 from flows.stages import UP_TO_DATE, StageResult, dvc_command, stage_environment
 from flows.worker import HANDED_BACK
+from gist_core.lineage.hashing import sha256_of_json
 
 POLL_SECONDS = 2.0
-UNDER_WAY = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING]
+UNDER_WAY = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING)
 CANCEL_SECONDS = 60.0  # for a worker to end what it runs; a lost one never answers
 WORKER_GRACE_SECONDS = 90.0  # for stages to end (grace_s), and flow runs to tell the server that they were stopped
 
@@ -103,14 +102,7 @@ class PoolSubmit:
             "force": self._plan.parameters.force,
             "timeout_s": self._plan.timeouts_s[name],
         }
-        started = _under_way(f"stage/{stage.resource}", parameters)
-        if started is not None:
-            get_run_logger().info("%s: an earlier run sent it out as %s; that is waited for", name, started.id)
-        else:
-            sent = run_deployment(f"stage/{stage.resource}", parameters=parameters, timeout=0, flow_run_name=name)
-            assert isinstance(sent, FlowRun)
-            started = sent
-        run = self._wait(started)
+        run = self._wait(_send(f"stage/{stage.resource}", name, parameters))
         state = run.state
         if state is None or not state.is_completed():
             raise StageFailed(name, *_failure(name, state))
@@ -163,18 +155,31 @@ class PoolSubmit:
             raise ValueError(f"the results cannot be pulled: {explain((pulled.stdout + pulled.stderr).splitlines())}")
 
 
-def _under_way(deployment: str, parameters: dict[str, Any]) -> FlowRun | None:
-    """A flow run that does the same, which a run of the pipeline sent out and whose end it did not live to see: another one
-    beside it would train, or pay, twice."""
-    wanted = json.loads(json.dumps({**parameters, "timeout_s": None}))
+def _send(deployment: str, name: str, parameters: dict[str, Any]) -> FlowRun:
+    """The flow run that does this: one under way that another run of the pipeline sent out, whose end it may not have lived
+    to see, or else a new one. Two beside each other would train, or pay, twice."""
+    # All that is sent alike has a tag, and each but the first is known by the one before it: of two that send it in the same
+    # moment the server makes one.
+    alike = f"alike:{sha256_of_json(parameters | {'timeout_s': None})[:32]}"
     with get_client(sync_client=True) as client:
-        found = client.read_flow_runs(
-            deployment_filter=DeploymentFilter(
-                id=DeploymentFilterId(any_=[client.read_deployment_by_name(deployment).id])
-            ),
-            flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNDER_WAY))),
+        latest = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[alike])),
+            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
+            limit=1,
         )
-    return next((run for run in found if {**run.parameters, "timeout_s": None} == wanted), None)
+    if latest and latest[0].state_type in UNDER_WAY:
+        get_run_logger().info("%s: another run sent it out as %s; that is waited for", name, latest[0].id)
+        return latest[0]
+    sent = run_deployment(
+        deployment,
+        parameters=parameters,
+        timeout=0,
+        flow_run_name=name,
+        tags=[alike],
+        idempotency_key=f"{alike} after {latest[0].id if latest else 'none'}",
+    )
+    assert isinstance(sent, FlowRun)
+    return sent
 
 
 def _failure(name: str, state: State[Any] | None) -> tuple[FailureKind, str]:

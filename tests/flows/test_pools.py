@@ -286,12 +286,56 @@ def test_what_a_killed_run_had_sent_out_is_waited_for_and_not_sent_out_again(sit
     run.communicate()
     again = site.start("run", "train@a", "--dispatch", "pools")
     assert again.stdout is not None
-    assert any("train@a: an earlier run sent it out as" in line for line in again.stdout)
+    assert any("train@a: another run sent it out as" in line for line in again.stdout)
     (site.events / "nobody.0.json").write_text("{}")
     said, _ = again.communicate(timeout=600)
     assert again.returncode == 0, said + site.logs()
     (trained,) = site.ran("train@a")
     assert "end" in trained, "it was not stopped either"
+
+
+SEND = """
+import sys
+from threading import Barrier
+from prefect import flow, task
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.states import Cancelled
+from flows.dispatch import _send
+
+look, met = SyncPrefectClient.read_flow_runs, Barrier(4)
+order = {"stage": "split", "commit": "x", "timeout_s": 1.0}
+
+def look_together(*args, **kwargs):  # none has sent anything when all of them look
+    found = look(*args, **kwargs)
+    met.wait(60)
+    return found
+
+@task
+def send(more):
+    return str(_send("stage/cpu", "split", order | more).id)
+
+@flow
+def race():
+    SyncPrefectClient.read_flow_runs = look_together
+    sent = {future.result() for future in [send.submit({"timeout_s": float(number)}) for number in range(4)]}
+    SyncPrefectClient.read_flow_runs = look
+    (first,) = sent
+    assert send({}) == first, "it is under way"
+    assert send({"commit": "y"}) != first, "another order"
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(first, Cancelled(), force=True)
+    assert send({}) != first, "it has ended"
+
+race()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_of_runs_that_send_out_a_stage_in_the_same_moment_all_wait_for_one(site: Site) -> None:
+    site.command("deploy")
+    sent = subprocess.run([sys.executable, "-c", SEND], cwd=ROOT, env=site.server.env(), capture_output=True, text=True)
+    assert sent.returncode == 0, sent.stdout + sent.stderr
 
 
 @pytest.mark.slow
