@@ -94,15 +94,7 @@ def _load(model: Path, device: str | None) -> "GistModel":
 
     from gist_core.models.gist_model import GistModel
 
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # of a build without CUDA
-        gpus = ", ".join(f"cuda:{index}" for index in range(torch.cuda.device_count()))
-        raise ValueError(
-            f"--device {device} cannot be used: {str(error).splitlines()[0]}; here are cpu{gpus and f', {gpus}'}"
-        ) from None
-    return GistModel.from_pretrained(model, device=device)
+    return GistModel.from_pretrained(model, device=device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def texts_of(arguments: list[str] | None, file: Path | None, what: str) -> list[str]:

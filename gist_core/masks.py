@@ -95,7 +95,9 @@ def find_gist_span(input_ids: torch.Tensor, gist_token_id: int) -> GistSpan:
     last = input_ids.shape[1] - 1 - is_gist.flip(1).int().argmax(dim=1)
     if bool((counts == 0).any()):
         rows = torch.nonzero(counts == 0).flatten().tolist()
-        raise ValueError(f"no gist token (id {gist_token_id}) in row(s) {rows} of the batch; was the prompt truncated?")
+        raise ValueError(
+            f"no gist token (id {gist_token_id}) in row(s) {rows} of the batch; was the prompt truncated, or read in chunks?"
+        )
     if bool((last - start + 1 != counts).any()):
         rows = torch.nonzero(last - start + 1 != counts).flatten().tolist()
         raise ValueError(

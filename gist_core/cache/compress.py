@@ -10,6 +10,7 @@ from transformers import DynamicCache
 
 from gist_core.cache.encoder import encode_with_cache
 from gist_core.cache.gist_cache import CacheOrigin, GistCache, Keeps
+from gist_core.models.answers import whole_number
 from gist_core.models.attention import CACHE_NAME, nothing_left_behind
 from gist_core.models.gist_model import GistModel
 from gist_core.models.tokens import as_texts
@@ -39,8 +40,7 @@ def compress(
     instructions = as_texts(instructions, "instructions")
     if keep not in get_args(Keeps):
         raise ValueError(f"keep is {keep!r}; it must be one of {', '.join(map(repr, get_args(Keeps)))}")
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; a forward pass needs at least 1 prompt")
+    batch_size = whole_number(batch_size, "batch_size")
     if not instructions:
         raise ValueError("no prompts to compress")
     if keep == "gist" and gist_model.settings.condition != "gist":

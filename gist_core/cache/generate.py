@@ -49,6 +49,12 @@ def generate(
     options = without_unset(generate_kwargs)
     asked = asked_of(gist_model, options)
     refuse_what_reads_the_prompt(asked, is_encoder_decoder=gist_model.is_encoder_decoder)
+    if asked.get("cache_implementation") not in (None, "dynamic"):
+        raise ValueError(
+            f"cache_implementation={asked['cache_implementation']!r} cannot be served from a cached prompt, which grows with the "
+            "answer: leave it out"
+        )
+    options.pop("cache_implementation", None)
     copies = max(asked[key] or 1 for key in ("num_beams", "num_return_sequences"))
     rows = gist_model.encode_inputs(inputs)
     prompt_of = [0] * len(rows) if len(cache) == 1 else [*range(len(rows))]
@@ -64,20 +70,28 @@ def generate(
 
 def refuse_what_reads_the_prompt(asked: dict[str, Any], *, is_encoder_decoder: bool) -> None:
     """Raises ValueError for options of `generate` that count or read the prompt's tokens, which a cache does not have."""
-    neutral = {"encoder_no_repeat_ngram_size": 0, "encoder_repetition_penalty": 1.0, "prefill_chunk_size": None}
+    neutral = {
+        "encoder_no_repeat_ngram_size": 0,
+        "encoder_repetition_penalty": 1.0,
+        "prefill_chunk_size": None,
+        "assistant_model": None,
+    }
     if not is_encoder_decoder:
         neutral |= {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "min_length": 0}
     for name, value in neutral.items():
         if asked.get(name) not in (None, value):
             instead = "give min_new_tokens" if name == "min_length" else f"give {name}={value}"
+            given = f"={asked[name]}" if isinstance(asked[name], (int, float)) else ""
             raise ValueError(
-                f"{name}={asked[name]} reads the whole prompt, of which a cache has not the tokens: {instead}"
+                f"{name}{given} reads the whole prompt, of which a cache has not the tokens: {instead}"
                 ", or answer without a cache (GistModel.generate_masked)"
             )
 
 
 def check_origin(gist_model: GistModel, cache: GistCache) -> None:
-    """Raises ValueError, naming what differs, if the cache was made by another model."""
+    """Raises ValueError, naming what differs, if the cache was made by another model, or is none."""
+    if not isinstance(cache, GistCache):
+        raise ValueError(f"the cache is a {type(cache).__name__} and no GistCache; load_cache(path) reads one")
     expected, found = origin_of(gist_model), cache.origin
     differing = [name for name in vars(expected) if getattr(expected, name) != getattr(found, name)]
     if differing:

@@ -8,7 +8,9 @@ import torch
 from transformers import DynamicCache
 
 from gist_core.masks import Condition, GistSpan, decoder_bounds
+from gist_core.models.answers import whole_number
 from gist_core.models.attention import GistState
+from gist_core.models.base import usable_device
 
 Keeps = Literal["gist", "instruction"]
 
@@ -84,12 +86,16 @@ class GistCache:
             ValueError: a row is out of range, or `rows` is a mask or no list of whole numbers.
         """
         try:
-            index = torch.as_tensor(rows)
+            index = (
+                rows
+                if isinstance(rows, torch.Tensor)
+                else torch.as_tensor([*rows] if isinstance(rows, Iterable) else rows)
+            )
         except (TypeError, ValueError, RuntimeError):
             index = torch.empty(0, 0)
         if index.dtype == torch.bool:
             raise ValueError("rows must be row numbers, not a mask of true and false")
-        if index.ndim != 1 or (len(index) and index.is_floating_point()):
+        if index.ndim != 1 or (len(index) and (index.is_floating_point() or index.is_complex())):
             raise ValueError(f"rows must be a list of row numbers, such as [1], not {rows!r:.60}")
         index = index.long()
         if outside := [row for row in index.tolist() if not 0 <= row < len(self)]:
@@ -104,18 +110,18 @@ class GistCache:
         Raises:
             ValueError: `times` is below 1.
         """
-        if times < 1:
-            raise ValueError(f"times is {times}; each row is repeated once at least")
+        times = whole_number(times, "times")
         return self.select([row for row in range(len(self)) for _ in range(times)])
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "GistCache":
         """A copy on another device, or with keys, values and encoder states of another floating-point type.
 
         Raises:
-            ValueError: `dtype` is no floating-point type.
+            ValueError: `dtype` is no floating-point type, or the device cannot be used.
         """
-        if dtype is not None and not dtype.is_floating_point:
-            raise ValueError(f"dtype is {dtype}; keys and values need a floating-point type, such as torch.bfloat16")
+        device = None if device is None else usable_device(device)
+        if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise ValueError(f"dtype is {dtype!r}; keys and values need a floating-point type, such as torch.bfloat16")
         return self._map(
             lambda tensor: tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None),
             self.prompt_hashes,
@@ -134,13 +140,23 @@ class GistCache:
         caches = list(caches)
         if not caches:
             raise ValueError("no caches to concatenate")
+        if others := [cache for cache in caches if not isinstance(cache, GistCache)]:
+            raise ValueError(f"caches must be a list of caches, and has a {type(others[0]).__name__}")
         first = caches[0]
         for other in caches[1:]:
-            if other.origin != first.origin or other.keeps != first.keeps:
+            if other.keeps != first.keeps:
+                raise ValueError(f"caches that keep {first.keeps!r} and {other.keeps!r} cannot be one batch")
+            if other.origin != first.origin:
                 raise ValueError(f"caches of different origin cannot be one batch: {first.origin} and {other.origin}")
-            if other.keys[0].shape[1:] != first.keys[0].shape[1:] or other.keys[0].dtype != first.keys[0].dtype:
+            if other.keys[0].shape[1:] != first.keys[0].shape[1:]:
                 raise ValueError(
-                    "caches with different slots or types cannot be one batch; bring them to one `dtype` first"
+                    f"caches of {first.mask.shape[1]} and {other.mask.shape[1]} slots cannot be one batch; compress these "
+                    "instructions together"
+                )
+            if other.keys[0].dtype != first.keys[0].dtype:
+                raise ValueError(
+                    f"caches of {first.keys[0].dtype} and {other.keys[0].dtype} cannot be one batch; bring them to one `dtype` "
+                    "first"
                 )
 
         def joined(name: str) -> torch.Tensor:

@@ -72,7 +72,7 @@ def load_cache(path: str | Path, device: str | torch.device = "cpu") -> GistCach
     """Reads a cache that `save_cache` wrote.
 
     Raises:
-        ValueError: there is no such file, it is not a gist cache, or it is not as it was written.
+        ValueError: there is no such file, it is not a gist cache, or it is not as it was written; or the device cannot be used.
     """
     try:
         # At once and whole: a mapped file would change with what is written to it, and one that is replaced meanwhile be mixed.
@@ -86,22 +86,22 @@ def load_cache(path: str | Path, device: str | torch.device = "cpu") -> GistCach
     metadata = header.get("__metadata__", {})
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path} is not a gist cache (its format is {metadata.get('format')!r}, expected {FORMAT!r})")
-    tensors = {name: tensor.to(device) for name, tensor in read.items()}
-    if metadata.get("sha256") != _sha256(metadata.get("about", ""), tensors):
+    if metadata.get("sha256") != _sha256(metadata.get("about", ""), read):
         raise ValueError(f"{path} is damaged: it does not hold what was written to it; compress the prompts again")
     about = json.loads(metadata["about"])
     layers = range(about["layers"])
-    return GistCache(
-        keys=tuple(tensors[f"layers.{layer}.keys"] for layer in layers),
-        values=tuple(tensors[f"layers.{layer}.values"] for layer in layers),
-        mask=tensors["mask"],
-        positions=tensors["positions"],
-        prompt_tokens=tensors["prompt_tokens"],
+    cache = GistCache(
+        keys=tuple(read[f"layers.{layer}.keys"] for layer in layers),
+        values=tuple(read[f"layers.{layer}.values"] for layer in layers),
+        mask=read["mask"],
+        positions=read["positions"],
+        prompt_tokens=read["prompt_tokens"],
         prompt_hashes=tuple(about["prompt_hashes"]),
         origin=CacheOrigin(**about["origin"]),
-        encoder_states=tensors.get("encoder_states"),
+        encoder_states=read.get("encoder_states"),
         keeps=about["keeps"],
     )
+    return cache.to(device)
 
 
 def _sha256(about: str, tensors: Mapping[str, torch.Tensor]) -> str:

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from transformers import LogitsProcessor
+from transformers import GenerationConfig, LogitsProcessor
 
 from gist_core.models.attention import nothing_left_behind
 
@@ -14,6 +15,15 @@ if TYPE_CHECKING:
     from gist_core.models.gist_model import GistModel
 
 NEW_TOKENS = 20  # of an answer, as transformers has it where nothing is asked
+# Options of which transformers makes further passes over a prompt, or over a part of it, without its gist tokens.
+_NOT_SERVED = ("guidance_scale", "negative_prompt_ids", "token_healing")
+
+
+def whole_number(value: object, name: str) -> int:
+    """Raises ValueError for what is no whole number from 1 on."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name} is {value!r}; it must be a whole number from 1")
+    return int(value)
 
 
 def without_unset(generate_kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -27,8 +37,20 @@ def asked_of(gist_model: "GistModel", options: dict[str, Any]) -> dict[str, Any]
     """Every option of a generation: as given, else of the generation_config that is given, else the model's.
 
     options: as `without_unset` leaves them.
+
+    Raises:
+        ValueError: the generation_config is none, or a number among them is no whole number from 1.
     """
-    return {**vars(options.get("generation_config", gist_model.model.generation_config)), **options}
+    config = options.get("generation_config", gist_model.model.generation_config)
+    if not isinstance(config, GenerationConfig):
+        raise ValueError(
+            f"generation_config is a {type(config).__name__}; transformers.GenerationConfig(...) makes one"
+        )
+    asked = {**vars(config), **options}
+    for name in ("max_new_tokens", "num_beams", "num_return_sequences"):
+        if asked[name] is not None:
+            whole_number(asked[name], name)
+    return asked
 
 
 def answer_in_batches(
@@ -52,11 +74,10 @@ def answer_in_batches(
 
     Raises:
         ValueError: no rows, a batch size below 1, a row that does not fit into the model's context together with its answer,
-            `use_cache=False`, `return_dict_in_generate=True`, a decoder's `max_length`, a `streamer` for several rows, or a
-            model in training mode.
+            an option that cannot be served (`use_cache=False`, `return_dict_in_generate=True`, guidance, token
+            healing), a decoder's `max_length`, a `streamer` for several rows, or a model in training mode.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; a forward pass needs at least 1 {what}")
+    batch_size = whole_number(batch_size, "batch_size")
     if not prompt_tokens:
         raise ValueError(f"no {what}s to answer")
     gist_model.require_eval()
@@ -65,6 +86,10 @@ def answer_in_batches(
         raise ValueError(
             "answers are generated with a key-value cache and returned as token ids: use_cache=False and "
             "return_dict_in_generate=True cannot be served"
+        )
+    if unserved := [name for name in _NOT_SERVED if asked.get(name) is not None and asked[name] is not False]:
+        raise ValueError(
+            f"{', '.join(unserved)} cannot be served: it makes transformers read a prompt, or a part of it, without gist tokens"
         )
     if asked.get("streamer") is not None and len(prompt_tokens) > 1:
         raise ValueError(
@@ -80,7 +105,7 @@ def answer_in_batches(
 
     # A processor of our own: a user's SuppressTokens would take the place of the one that `suppress_tokens` makes.
     never = _NeverTheGistToken(gist_model.gist_token_id)
-    options = {**options, "use_cache": True, "logits_processor": [never, *options.get("logits_processor", [])]}
+    options = {**options, "logits_processor": [never, *options.get("logits_processor", [])]}
     allowed = options.get("prefix_allowed_tokens_fn")
     answers = []
     for start in range(0, len(prompt_tokens), batch_size):

@@ -83,6 +83,17 @@ def load_base_model(
     return _from_pretrained(Path(location), dtype)
 
 
+def usable_device(device: str | torch.device) -> torch.device:
+    """The device of this name. Raises ValueError if it cannot be used here; the message says which can."""
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError) as error:  # AssertionError: of a build without CUDA
+        known = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        raise ValueError(
+            f"device {device!r} cannot be used: {str(error).splitlines()[0]}; here is {', '.join(known)}"
+        ) from None
+
+
 def load_config(where: str | Path, **kwargs: Any) -> PretrainedConfig:
     """The configuration of the model in a folder or on the hub. Raises ValueError, beside what transformers raises, where
     the model is none of transformers' own."""

@@ -16,7 +16,7 @@ from gist_core.lineage.hashing import sha256_of_json
 from gist_core.masks import CONDITIONS, Condition
 from gist_core.models.answers import answer_in_batches, without_unset
 from gist_core.models.attention import attach_gist_attention
-from gist_core.models.base import LOADING_ERRORS, load_pretrained
+from gist_core.models.base import LOADING_ERRORS, load_pretrained, usable_device
 from gist_core.models.fingerprint import sha256_of_model, sha256_of_tensors, stamps
 from gist_core.models.tokens import PaddedBatch, as_texts, encode_inputs, encode_instructions, pad_rows, prefix_of
 from gist_core.out_of_memory import is_out_of_memory
@@ -56,7 +56,7 @@ class GistSettings:
             known = json.loads((folder / GIST_FILE).read_text(encoding="utf-8"))
             prompt = known.pop("prompt", None)  # not in models from before it was written down
             settings = cls(**known | {"drawn_gist_tokens": tuple(known.get("drawn_gist_tokens", ()))})
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise ValueError(f"{folder} has no {GIST_FILE}: it is not a model that the train stage made") from None
         except (ValueError, TypeError, AttributeError) as error:
             raise _damaged(folder / GIST_FILE, error) from None
@@ -126,10 +126,11 @@ class GistModel:
         num_gist_tokens: another k than its `gist.json` names, for a model that was trained for several.
 
         Raises:
-            ValueError: the folder holds no such model, a damaged one, or one that was changed meanwhile; or the model was not
-                trained for that k, or on prompts of another template.
+            ValueError: the device cannot be used; the folder holds no such model, a damaged one, or one that was changed
+                meanwhile; or the model was not trained for that k, or on prompts of another template.
         """
         folder = Path(folder)
+        device = usable_device(device)
         before = stamps(folder)
         settings = GistSettings.load(folder)
         if num_gist_tokens is not None:
@@ -145,7 +146,7 @@ class GistModel:
             if is_out_of_memory(error):
                 raise
             raise _damaged(folder, error) from None
-        model.to(torch.device(device))  # type: ignore[arg-type]
+        model.to(device)  # type: ignore[arg-type]
         loaded = cls(model.eval(), tokenizer, settings, folder)
         if loaded._as_loaded != before:
             raise ValueError(f"{folder} was changed while it was loaded; load it once more")
@@ -180,7 +181,8 @@ class GistModel:
         long = [f"{name} ({length:,})" for name, length in zip(what, lengths, strict=True) if length > self.max_tokens]
         raise ValueError(
             f"{len(long)} of {len(lengths)} are longer than the {self.max_tokens:,} tokens of this model's context, prompt and "
-            f"answer together: {', '.join(long[:5])}{', ...' * (len(long) > 5)}; shorten them or take a model with a longer one"
+            f"answer together: {', '.join(long[:5])}{', ...' * (len(long) > 5)}; shorten them, ask for fewer new tokens, or take "
+            "a model with a longer one"
         )
 
     def require_eval(self) -> None:

@@ -1,6 +1,6 @@
 """Texts as the token ids of a prompt and of its answer, and rows of token ids as a batch."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,10 +22,13 @@ def as_texts(texts: Iterable[str], what: str) -> list[str]:
     """A list of texts, from whatever holds them: a list, a column of a data frame, a generator.
 
     Raises:
-        ValueError: one text where many are expected, which would be taken letter by letter, or something that is no text.
+        ValueError: one text where many are expected, which would be taken letter by letter; something without rows in an
+            order (a set), or whose rows are no texts (a dict, a data frame); or something that is no text among them.
     """
     if isinstance(texts, str):
         raise ValueError(f"{what} must be a list of texts; write [{texts[:40]!r}] for a single one")
+    if not isinstance(texts, Iterable) or isinstance(texts, (Mapping, Set)) or hasattr(texts, "columns"):
+        raise ValueError(f"{what} must be a list of texts (or one column of a table), not a {type(texts).__name__}")
     found = list(texts)
     for number, text in enumerate(found, 1):
         if not isinstance(text, str):

@@ -393,7 +393,7 @@ def test_prompts_that_cannot_be_compressed_are_refused(instructions: list[str], 
     ("options", "message"),
     [
         ({"keep": "all"}, "keep is 'all'; it must be one of 'gist', 'instruction'"),
-        ({"batch_size": 0}, "batch_size is 0; .* at least 1"),
+        ({"batch_size": 0}, "batch_size is 0; it must be a whole number from 1"),
     ],
 )
 def test_options_that_compress_does_not_have_are_refused(options: dict[str, Any], message: str) -> None:
@@ -418,6 +418,62 @@ def test_keys_and_values_stay_floating_point() -> None:
 def test_rows_that_are_no_list_of_row_numbers_are_refused(rows: Any) -> None:
     with pytest.raises(ValueError, match="must be a list of row numbers"):
         compress(model("llama", 2), ["Sort.", "Count."]).select(rows)
+
+
+def test_rows_may_stand_in_anything_that_holds_them_in_order() -> None:
+    cache = compress(model("llama", 2), ["Sort.", "Count.", "Add."])
+    for rows in ((2, 0), range(2, -1, -2), np.array([2, 0]), pd.Series([2, 0], index=[5, 7]), iter([2, 0])):
+        assert cache.select(rows).prompt_hashes == (cache.prompt_hashes[2], cache.prompt_hashes[0])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": "8"}, "batch_size is '8'; it must be a whole number from 1"),
+        ({"max_new_tokens": 1.5}, r"max_new_tokens is 1\.5; it must be a whole number"),
+        ({"num_beams": 0}, "num_beams is 0; it must be a whole number"),
+        ({"generation_config": {"max_new_tokens": 4}}, r"generation_config is a dict; transformers\.GenerationConfig"),
+        ({"guidance_scale": 1.5}, "guidance_scale cannot be served"),
+        ({"negative_prompt_ids": torch.ones(1, 3, dtype=torch.long)}, "negative_prompt_ids cannot be served"),
+        ({"token_healing": True}, "token_healing cannot be served"),
+    ],
+)
+def test_options_that_cannot_be_served_are_refused_by_name(options: dict[str, Any], message: str) -> None:
+    gist_model = model("llama", 2)
+    for call in (
+        lambda: generate(gist_model, compress(gist_model, ["Sort."]), ["b, a"], **options),
+        lambda: gist_model.generate_masked(["Sort."], ["b, a"], **options),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_only_a_cache_that_grows_continues_a_cached_prompt() -> None:
+    gist_model = model("llama", 2)
+    cache = compress(gist_model, ["Sort."])
+    for name in ("static", "offloaded"):
+        with pytest.raises(ValueError, match=f"cache_implementation='{name}' cannot be served"):
+            generate(gist_model, cache, ["b, a"], cache_implementation=name)
+    expected = generate(gist_model, cache, ["b, a"], max_new_tokens=4)
+    assert torch.equal(
+        generate(gist_model, cache, ["b, a"], max_new_tokens=4, cache_implementation="dynamic"), expected
+    )
+    with pytest.raises(ValueError, match="assistant_model reads the whole prompt"):
+        generate(gist_model, cache, ["b, a"], assistant_model=gist_model.model)
+    with pytest.raises(ValueError, match=r"the cache is a str and no GistCache; load_cache\(path\) reads one"):
+        generate(gist_model, "prompts.safetensors", ["b, a"])  # type: ignore[arg-type]
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    cache = compress(model("llama", 2), ["Sort."])
+    save_cache(cache, tmp_path / "c.safetensors")
+    for call in (
+        lambda: cache.to("gpu"),
+        lambda: load_cache(tmp_path / "c.safetensors", device="gpu"),
+        lambda: GistModel.from_pretrained(tmp_path, device="gpu"),
+    ):
+        with pytest.raises(ValueError, match=r"device 'gpu' cannot be used: .*; here is cpu"):
+            call()
 
 
 @pytest.mark.parametrize("family", ["llama", "opt"])
@@ -510,6 +566,17 @@ def test_what_cannot_be_repeated_or_joined_is_refused() -> None:
         GistCache.concatenate(cache)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no caches"):
         GistCache.concatenate(iter([]))
+    with pytest.raises(ValueError, match="has a NoneType"):
+        GistCache.concatenate([cache, None])  # type: ignore[list-item]
+    whole = [compress(model("llama", 2), [text], keep="instruction") for text in ("Sort.", "Count them.")]
+    with pytest.raises(ValueError, match="that keep 'gist' and 'instruction' cannot be one batch"):
+        GistCache.concatenate([cache, whole[0]])
+    with pytest.raises(ValueError, match=r"caches of \d+ and \d+ slots cannot be one batch; compress these"):
+        GistCache.concatenate(whole)
+    with pytest.raises(
+        ValueError, match=r"torch\.float32 and torch\.bfloat16 cannot be one batch; bring them to one `dtype`"
+    ):
+        GistCache.concatenate([cache, cache.to(dtype=torch.bfloat16)])
     assert len(GistCache.concatenate(cache.select([row]) for row in (1, 0))) == 2
 
 
@@ -551,6 +618,10 @@ def test_inputs_that_do_not_fit_the_cache_are_refused() -> None:
         cache.select(torch.tensor([False, True]))
     for texts, message in (
         ("ab", "must be a list of texts"),
+        ({"a": "b", "c": "d"}, r"must be a list of texts \(or one column of a table\), not a dict"),
+        ({"a", "b"}, "must be a list of texts .*, not a set"),
+        (pd.DataFrame({"a": ["c"], "b": ["d"]}), "must be a list of texts .*, not a DataFrame"),
+        (None, "must be a list of texts .*, not a NoneType"),
         (["a", None], r"number 2 of the \w+ is None, which is not a text"),
         (["a", float("nan")], r"number 2 of the \w+ is nan, which is not a text"),
         (["\ud800", "b"], r"number 1 of the \w+ is not Unicode"),
@@ -566,7 +637,7 @@ def test_inputs_that_do_not_fit_the_cache_are_refused() -> None:
 def test_texts_may_stand_in_anything_that_holds_them() -> None:
     gist_model, texts = model("llama", 2), ["Sort.", "Count."]
     answers = generate(gist_model, compress(gist_model, texts), ["a", "b"], max_new_tokens=4)
-    for holds in (tuple, np.array, pd.Series, iter, dict.fromkeys):
+    for holds in (tuple, np.array, pd.Series, iter):
         cache = compress(gist_model, holds(texts))
         assert torch.equal(generate(gist_model, cache, holds(["a", "b"]), max_new_tokens=4), answers)
 
