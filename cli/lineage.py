@@ -39,6 +39,8 @@ def why(
     from gist_core.lineage.why import Tracer
 
     root = _root()
+    if html:
+        _refuse_what_a_stage_made(root, html)
     pedigree = Tracer(root).why(number)
     if as_json:
         _print_json(dataclasses.asdict(pedigree) | {"keys": list(pedigree.keys)})
@@ -186,7 +188,10 @@ def export(
     """Export the lineage as OpenLineage events, W3C PROV (PROV-JSON), a model card, or Croissant."""
     from gist_core.lineage.export import export as write
 
-    text = write(_root(), form, run)
+    root = _root()
+    if output:
+        _refuse_what_a_stage_made(root, output)
+    text = write(root, form, run)
     if output:
         output.write_text(text, encoding="utf-8")
         typer.echo(f"{output} written")
@@ -200,6 +205,13 @@ def _root() -> Path:
     if not any((root / name).is_file() for name in ("dvc.yaml", "dvc.lock")):
         raise ValueError(f"{root} is not the root of the project: it has neither dvc.yaml nor dvc.lock; change to that")
     return root
+
+
+def _refuse_what_a_stage_made(root: Path, output: Path) -> None:
+    """Raises ValueError where a page or an export would be written over, or into, what the lineage itself is made of."""
+    own = ["dvc.yaml", "dvc.lock", "params.yaml", *(out for outs in declared_outs(root).values() for out in outs)]
+    if name := next((name for name in own if output.resolve().is_relative_to((root / name).resolve())), None):
+        raise ValueError(f"{output} is, or is in, {name}, which the lineage rests on; write it elsewhere")
 
 
 def _console() -> Console:

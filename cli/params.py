@@ -22,11 +22,15 @@ def compose(
     """
     from tasks.compose import compose_params
     from tasks.only_run import only_run
+    from tasks.params import load_params
+    from tasks.pins import not_here
 
     existed = output.exists()
     # The parameters of a run must not change under its stages.
     with only_run(Path()) if output == PARAMS else nullcontext():
         changes = compose_params(overrides or [], output=output)
+    for path in not_here(load_params(output), Path()):
+        typer.echo(f"note: {path} is not here, and a stage that has to read it will say so", err=True)
     typer.echo(f"{output} composed from conf/" + (f" with {' '.join(overrides)}" if overrides else ""))
     if existed:
         for line in changes or ["nothing in it is different"]:

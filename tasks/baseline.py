@@ -26,13 +26,7 @@ def run(stage: Stage) -> None:
 
     @cache
     def shorten(instruction: str) -> str:
-        text = compressor(instruction, baseline.num_kept_tokens)
-        if not isinstance(text, str) or not text.strip():
-            raise ValueError(
-                f"the compressor {baseline.compressor!r} made {text!r:.80} of the instruction {instruction[:80]!r}; it must "
-                "leave a text"
-            )
-        return text
+        return compressor(instruction, baseline.num_kept_tokens)
 
     answer_splits(stage, gist_model, shorten)
 

@@ -36,6 +36,10 @@ def compose_params(
         raise ValueError(
             f"{conf / 'config.yaml'} does not exist, so there is nothing that {' '.join(overrides)} could override"
         )
+    if output.is_dir() or not output.parent.is_dir() or output.resolve().is_relative_to(conf.resolve()):
+        raise ValueError(
+            f"{output} cannot be written: it is a folder, or in none, or in {conf}/, from which it is composed"
+        )
     composed = output.with_suffix(".new.yaml")
     try:
         compose_and_dump(composed, str(conf.resolve()), None, "config", "", list(overrides))
@@ -47,8 +51,16 @@ def compose_params(
         raise ValueError(f"a file in {conf} cannot be read as YAML: {' '.join(str(error).split())}") from None
     except (DvcException, HydraException, ValueError) as error:
         composed.unlink(missing_ok=True)
-        hint = "a value with a letter beyond ASCII or an apostrophe needs quotes of its own: 'KEY=\"VALUE\"'"
-        raise ValueError(f"{error}\n{hint}" if isinstance(error, OverrideParseException) else f"{error}") from None
+        hint = ""
+        if isinstance(error, OverrideParseException):
+            needs_quotes = not error.override.isascii() or "'" in error.override
+            hint = "\na value with a letter beyond ASCII or an apostrophe needs quotes of its own: 'KEY=\"VALUE\"'"
+            hint = (
+                hint
+                if needs_quotes
+                else "\nan override is KEY=VALUE, +KEY=VALUE for a new key, or ~KEY to take one out"
+            )
+        raise ValueError(f"{error}{hint}") from None
     after = _leaves(parse_yaml(composed.read_text("utf-8")))
     before = _leaves(as_written(output))  # nothing where there was none, or one that this puts right
     composed.replace(output)

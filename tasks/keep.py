@@ -83,6 +83,8 @@ if __name__ == "__main__":
     from dvc.exceptions import DvcException
 
     try:
+        if len(sys.argv) != 2:
+            raise ValueError("give the run a name: python -m tasks.keep NAME")
         print(keep(Path.cwd(), sys.argv[1]))
     except (ValueError, OSError, DvcException) as error:
         print(f"keep: {error}", file=sys.stderr)

@@ -36,6 +36,12 @@ def pins(params: Params, root: Path) -> list[str]:
     return found
 
 
+def not_here(params: Params, root: Path) -> list[str]:
+    """The user's own files, and folder of a model, that params.yaml names and that are not here, so that nothing pins them."""
+    model = [root / params.model.location] if params.model.source == "folder" else []
+    return [str(path) for path in (*_files(params.data, root), *model) if not path.exists()]
+
+
 def refuse_other_content(params: Params, root: Path) -> None:
     """Raises ValueError where the user's own rows, source files or model are here and are not those that params.yaml was
     made for, or it does not say: what DVC has of them could be out of date without its knowing."""

@@ -56,7 +56,10 @@ def _repro(targets: list[str], *, dry: bool) -> int:
     if dry:
         return code
     if code:
-        print("pipeline: stopped before the end; started again, it goes on where it was", file=sys.stderr)
+        print(
+            "pipeline: stopped before the end; once the cause is mended, the same command goes on where it was",
+            file=sys.stderr,
+        )
         return 128 - code if code < 0 else code
     print(f"pipeline: up to date after {time.monotonic() - started:.0f} s")
     if not targets:

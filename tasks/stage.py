@@ -341,7 +341,8 @@ def _declaration(root: Path, name: str) -> dict[str, Any]:
             outs = [out.def_path for out in stage.outs]
             return {"deps": deps, "outs": outs, "params": params, "written": written, "resource": resource}
     except DvcException as error:
-        raise ValueError(f"stage {name} cannot be read from {root / 'dvc.yaml'}: {error}") from None
+        hint = "" if "@" in name else "; a stage that dvc.yaml has for each of many runs needs --run RUN"
+        raise ValueError(f"stage {name} cannot be read from {root / 'dvc.yaml'}: {error}{hint}") from None
 
 
 def _peak_memory_mib() -> int:

@@ -36,11 +36,31 @@ def make_compressor(name: str, instructions: Sequence[str], gist_model: "GistMod
 
     Raises:
         ValueError: there is no compressor of that name (the message lists them), its module has no `make_compressor`, or it
-            cannot work with this model.
+            cannot work with this model. What is returned raises it where the compressor breaks its promise.
     """
     if name not in (known := compressor_names()):
         raise ValueError(f"there is no compressor {name!r}; gist_core/compressors has {', '.join(known)}")
     module = importlib.import_module(f"{__name__}.{name}")
     if not hasattr(module, "make_compressor"):
         raise ValueError(f"{module.__file__} has no function make_compressor(instructions, gist_model)")
-    return module.make_compressor(instructions, gist_model)
+    return _checked(module.make_compressor(instructions, gist_model), name, gist_model)
+
+
+def _checked(compressor: Compressor, name: str, gist_model: "GistModel") -> Compressor:
+    """The same, held to what a Compressor promises: what it kept is the baseline's number of tokens, and in its name."""
+    from gist_core.models.tokens import tokens_in_prompt
+
+    def shorten(instruction: str, num_tokens: int) -> str:
+        where = f"the compressor {name!r}, of the instruction {instruction[:80]!r}"
+        try:
+            text = compressor(instruction, num_tokens)
+        except Exception as error:
+            error.add_note(where)
+            raise
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"{where}, made {text!r:.80}; it must leave a text")
+        if len(text) > 1 and (kept := len(tokens_in_prompt(gist_model.tokenizer, text))) > num_tokens:
+            raise ValueError(f"{where}, kept {kept} tokens ({text[:80]!r}) where it may keep {num_tokens}")
+        return text
+
+    return shorten

@@ -100,6 +100,8 @@ def build_own(
 
 def _refuse_empty(build: Build, num_seen: int, num_unseen: int, remedy_without_human: str) -> None:
     splits = build.splits
+    if not build.instructions:
+        raise ValueError("the data has no rows")
     sizes = f"{len(splits.seen)} rows are seen, {len(splits.unseen)} unseen"
     if not splits.train:
         why = "".join(f", {count} left out ({reason})" for reason, count in Counter(splits.dropped.values()).items())

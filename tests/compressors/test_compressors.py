@@ -1,5 +1,6 @@
 """What holds for every compressor, and how they are found."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,28 @@ def test_a_module_without_its_function_is_named(
         ValueError, match=r"first_words\.py has no function make_compressor\(instructions, gist_model\)"
     ):
         make_compressor("first_words", [], gist_model)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return text", r"'broken', of the instruction 'Name three rivers\.', kept \d+ tokens .* where it may keep 2"),
+        ("return ' '", "made ' '; it must leave a text"),
+        ("return None", "made None; it must leave a text"),
+        ("return text[9 ** 9]", "string index out of range"),
+    ],
+)
+def test_a_compressor_is_held_to_what_it_promises(
+    gist_model: GistModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, message: str
+) -> None:
+    code = (
+        f"def make_compressor(instructions, model):\n    def shorten(text, number):\n        {body}\n    return shorten"
+    )
+    (tmp_path / "broken.py").write_text(code)
+    monkeypatch.setattr(compressors, "__path__", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "gist_core.compressors.broken", raising=False)
+    compress = make_compressor("broken", [], gist_model)
+    with pytest.raises((ValueError, IndexError), match=message) as raised:
+        compress("Name three rivers.", 2)
+    notes = getattr(raised.value, "__notes__", [])
+    assert "the compressor 'broken', of the instruction 'Name three rivers.'" in f"{raised.value} {notes}"

@@ -58,6 +58,15 @@ def test_audit_follows_every_number(toy: Path, monkeypatch: pytest.MonkeyPatch) 
     assert any(number["problems"] for number in found)
 
 
+@pytest.mark.parametrize("output", ["params.yaml", "data/models/gist-1/README.md", "reports/metrics.json"])
+def test_what_the_lineage_rests_on_is_not_written_over(toy: Path, monkeypatch: pytest.MonkeyPatch, output: str) -> None:
+    before = sorted((path, path.stat().st_mtime_ns) for path in toy.rglob("*") if ".dvc" not in path.parts)
+    for command in (("export", "openlineage", "--output", output), ("why", NUMBER, "--html", output)):
+        with pytest.raises(ValueError, match="which the lineage rests on; write it elsewhere"):
+            _gist(toy, monkeypatch, *command)
+    assert before == sorted((path, path.stat().st_mtime_ns) for path in toy.rglob("*") if ".dvc" not in path.parts)
+
+
 def test_row_shows_its_generations_and_scores(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     row = json.loads((built / "data/generations/gist-1/seen.jsonl").read_text().splitlines()[0])
     shown = _gist(built, monkeypatch, "row", row["row_id"][:10]).output

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 from dvc.utils.serialize import load_yaml
+from typer.testing import CliRunner
 
+from cli.main import app
 from tasks.compose import compose_params
 from tasks.params import load_params
 
@@ -64,6 +66,7 @@ def test_every_choice_composes(choice: str, tmp_path: Path) -> None:
         (["runs.neg_control.condition=pos_control"], r"runs\.neg_control\.condition is pos_control; .* neg_control"),
         (["model.gist_init=Ċ"], r"""(?s)model\.gist_init=Ċ.*needs quotes of its own: 'KEY="VALUE"'"""),
         (["report.title=Anna's run"], "needs quotes of its own"),
+        (["train.steps"], r"(?s)train\.steps.*an override is KEY=VALUE, \+KEY=VALUE for a new key"),
         (["train.seed=-1"], r"train\.seed: Input should be greater than or equal to 0 \(got -1\)"),
         (["human_eval.seed=4294967296"], r"human_eval\.seed: Input should be less than 4294967296"),
         (["train.learning_rate=1e400"], r"train\.learning_rate: Input should be a finite number \(got inf\)"),
@@ -138,6 +141,26 @@ def test_an_error_across_keys_does_not_dump_their_section(override: str, tmp_pat
     with pytest.raises(ValueError, match="has 1 error") as refused:
         compose_params([override], conf=CONF, output=tmp_path / "params.yaml")
     assert not re.search(r"got|Value error", str(refused.value))
+
+
+def test_it_is_not_written_over_what_it_is_composed_from(tmp_path: Path) -> None:
+    conf = shutil.copytree(CONF, tmp_path / "conf")
+    before = (conf / "config.yaml").read_bytes()
+    for output in (conf / "config.yaml", conf / "new.yaml", tmp_path, tmp_path / "nowhere/params.yaml"):
+        with pytest.raises(
+            ValueError, match=rf"{re.escape(str(output))} cannot be written: it is a folder, or in none, or in"
+        ):
+            compose_params([], conf=conf, output=output)
+    assert (conf / "config.yaml").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["conf"]
+
+
+def test_files_that_are_not_here_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(CONF, tmp_path / "conf")
+    monkeypatch.chdir(tmp_path)
+    told = CliRunner().invoke(app, ["params", "data=own", "data.rows.file=nope.csv"])
+    assert told.exit_code == 0, told.output
+    assert "note: nope.csv is not here" in told.stderr
 
 
 def test_a_value_of_the_wrong_kind_leaves_the_file_as_it_was(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_the_pipeline_told_to_stop_stops_dvc_and_its_stage(project: Project, how
     pipeline.send_signal(how)
     said, _ = pipeline.communicate(timeout=30)
     assert pipeline.returncode == 128 + signal.SIGTERM, said
-    assert "it goes on where it was" in said
+    assert "goes on where it was" in said
     assert gone(dvc.pid)
     assert wait_until(lambda: all(gone(pid) for pid in pids), 3.0)
 
