@@ -210,7 +210,9 @@ def _root() -> Path:
 def _refuse_what_a_stage_made(root: Path, output: Path) -> None:
     """Raises ValueError where a page or an export would be written over, or into, what the lineage itself is made of."""
     own = ["dvc.yaml", "dvc.lock", "params.yaml", *(out for outs in declared_outs(root).values() for out in outs)]
-    if name := next((name for name in own if output.resolve().is_relative_to((root / name).resolve())), None):
+    places = (output.absolute(), output.resolve())  # what it says, and where a link leads
+    outs = [(name, (root / name).absolute(), (root / name).resolve()) for name in own]
+    if name := next((name for name, *of in outs if any(at.is_relative_to(out) for at in places for out in of)), None):
         raise ValueError(f"{output} is, or is in, {name}, which the lineage rests on; write it elsewhere")
 
 

@@ -78,7 +78,12 @@ def plan(
     ]
     for name, text in rows:
         typer.echo(f"{name:8}{text}")
-    typer.echo(f"\nGiB for each of {setup.processes} process(es), rows of {longest} tokens:")
+    rows_of = (
+        f"prompts of {setup.source} and answers of {setup.target} tokens"
+        if setup.target
+        else f"rows of {longest} tokens"
+    )
+    typer.echo(f"\nGiB for each of {setup.processes} process(es), {rows_of}:")
     typer.echo(f"{'engine':15}{'weights':>9}{'gradients':>11}{'optimizer':>11}{'activations':>13}{'GPU':>9}{'CPU':>9}")
     for engine in p.engines(setup):
         m = p.memory(config, count, engine)

@@ -26,7 +26,6 @@ from prefect.client.schemas.filters import (
     FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import FlowRun, StateType, TaskRun
-from prefect.client.schemas.sorting import FlowRunSort
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.futures import PrefectFuture
@@ -162,21 +161,18 @@ def _send(deployment: str, name: str, parameters: dict[str, Any]) -> FlowRun:
     # moment the server makes one.
     alike = f"alike:{sha256_of_json(parameters | {'timeout_s': None})[:32]}"
     with get_client(sync_client=True) as client:
-        latest = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[alike])),
-            sort=FlowRunSort.EXPECTED_START_TIME_DESC,
-            limit=1,
-        )
-    if latest and latest[0].state_type in UNDER_WAY:
-        get_run_logger().info("%s: another run sent it out as %s; that is waited for", name, latest[0].id)
-        return latest[0]
+        found = client.read_flow_runs(flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[alike])))
+    latest = max(found, key=lambda run: str(run.created), default=None)  # by the server's clock
+    if latest is not None and latest.state_type in UNDER_WAY:
+        get_run_logger().info("%s: another run sent it out as %s; that is waited for", name, latest.id)
+        return latest
     sent = run_deployment(
         deployment,
         parameters=parameters,
         timeout=0,
         flow_run_name=name,
         tags=[alike],
-        idempotency_key=f"{alike} after {latest[0].id if latest else 'none'}",
+        idempotency_key=f"{alike} after {latest.id if latest else 'none'}",
     )
     assert isinstance(sent, FlowRun)
     return sent

@@ -49,12 +49,12 @@ def generate(
     options = without_unset(generate_kwargs)
     asked = asked_of(gist_model, options)
     refuse_what_reads_the_prompt(asked, is_encoder_decoder=gist_model.is_encoder_decoder)
-    if asked.get("cache_implementation") not in (None, "dynamic"):
-        raise ValueError(
-            f"cache_implementation={asked['cache_implementation']!r} cannot be served from a cached prompt, which grows with the "
-            "answer: leave it out"
-        )
-    options.pop("cache_implementation", None)
+    if not gist_model.is_encoder_decoder and (kind := asked.get("cache_implementation")) is not None:
+        if kind != "dynamic":
+            raise ValueError(
+                f"cache_implementation={kind!r} cannot be served from a cached prompt, which grows with the answer"
+            )
+        options["cache_implementation"] = None  # which is what it is
     copies = max(asked[key] or 1 for key in ("num_beams", "num_return_sequences"))
     rows = gist_model.encode_inputs(inputs)
     prompt_of = [0] * len(rows) if len(cache) == 1 else [*range(len(rows))]

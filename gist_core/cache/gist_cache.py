@@ -1,6 +1,6 @@
 """Compressed prompts: the keys and values of the gist tokens, kept and reused in place of the instruction."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -86,6 +86,8 @@ class GistCache:
             ValueError: a row is out of range, or `rows` is a mask or no list of whole numbers.
         """
         try:
+            if isinstance(rows, (Mapping, Set, bytes)):
+                raise TypeError("no rows in an order")
             index = (
                 rows
                 if isinstance(rows, torch.Tensor)

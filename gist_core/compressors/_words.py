@@ -29,10 +29,12 @@ def heaviest_words(
 
 
 def first_tokens(text: str, tokenizer: PreTrainedTokenizerBase, num_tokens: int) -> str:
-    """The first tokens of a text in a prompt; if those are only the space before it, as many of the text by itself. Whole
-    characters only: where not one fits, the first, which is then more than was allowed, and told as such."""
+    """As many of a text's first tokens, in a prompt or by itself, as have no more than `num_tokens` in a prompt. Whole characters
+    only: where not one fits, the first, which is then more than was allowed, and told as such."""
     bare = tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
     for ids in (tokens_in_prompt(tokenizer, text), bare):
-        if whole := str(tokenizer.decode(ids[:num_tokens])).strip().rstrip("\N{REPLACEMENT CHARACTER}"):
-            return whole
+        for end in range(num_tokens, 0, -1):
+            whole = str(tokenizer.decode(ids[:end])).strip().rstrip("\N{REPLACEMENT CHARACTER}")
+            if whole and len(tokens_in_prompt(tokenizer, whole)) <= num_tokens:
+                return whole
     return text[:1]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-REMEDY = "`dvc checkout` brings it back, or the stage that made it"
+REMEDY = "bring it back with `dvc checkout`, or with git where that keeps it, or have it made anew"
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:

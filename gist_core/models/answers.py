@@ -1,5 +1,6 @@
 """Answers from transformers' stock `generate`: what it may be asked for, and many of them batch by batch."""
 
+import copy
 from collections.abc import Callable, Sequence
 from functools import partial
 from numbers import Integral
@@ -34,19 +35,21 @@ def without_unset(generate_kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def asked_of(gist_model: "GistModel", options: dict[str, Any]) -> dict[str, Any]:
-    """Every option of a generation: as given, else of the generation_config that is given, else the model's.
+    """Every option of a generation: as given, else of the generation_config that is given, else (where that has None) the
+    model's, as transformers has it.
 
     options: as `without_unset` leaves them.
 
     Raises:
         ValueError: the generation_config is none, or a number among them is no whole number from 1.
     """
-    config = options.get("generation_config", gist_model.model.generation_config)
+    own = gist_model.model.generation_config
+    config = options.get("generation_config", own)
     if not isinstance(config, GenerationConfig):
         raise ValueError(
             f"generation_config is a {type(config).__name__}; transformers.GenerationConfig(...) makes one"
         )
-    asked = {**vars(config), **options}
+    asked = {**vars(own), **{name: value for name, value in vars(config).items() if value is not None}, **options}
     for name in ("max_new_tokens", "num_beams", "num_return_sequences"):
         if asked[name] is not None:
             whole_number(asked[name], name)
@@ -87,7 +90,10 @@ def answer_in_batches(
             "answers are generated with a key-value cache and returned as token ids: use_cache=False and "
             "return_dict_in_generate=True cannot be served"
         )
-    if unserved := [name for name in _NOT_SERVED if asked.get(name) is not None and asked[name] is not False]:
+    given = {name: asked.get(name) for name in _NOT_SERVED}
+    if given["guidance_scale"] == 1:  # none at all
+        given["guidance_scale"] = None
+    if unserved := [name for name, value in given.items() if value is not None and value is not False]:
         raise ValueError(
             f"{', '.join(unserved)} cannot be served: it makes transformers read a prompt, or a part of it, without gist tokens"
         )
@@ -103,9 +109,15 @@ def answer_in_batches(
     numbered = [f"{what} {number}" for number in range(1, len(prompt_tokens) + 1)]
     gist_model.refuse_longer([tokens + new_tokens for tokens in prompt_tokens], numbered)
 
-    # A processor of our own: a user's SuppressTokens would take the place of the one that `suppress_tokens` makes.
+    # A processor of our own, and the last: a user's SuppressTokens would take the place of the one of `suppress_tokens`.
     never = _NeverTheGistToken(gist_model.gist_token_id)
-    options = {**options, "logits_processor": [never, *options.get("logits_processor", [])]}
+    options = {**options, "logits_processor": [*options.get("logits_processor", []), never]}
+    options.pop("use_cache", None)
+    if "generation_config" in options:  # beside which transformers wants no option of its own
+        options["generation_config"] = copy.deepcopy(options["generation_config"])
+        options["generation_config"].use_cache = True
+    else:
+        options["use_cache"] = True
     allowed = options.get("prefix_allowed_tokens_fn")
     answers = []
     for start in range(0, len(prompt_tokens), batch_size):

@@ -126,8 +126,9 @@ class GistModel:
         num_gist_tokens: another k than its `gist.json` names, for a model that was trained for several.
 
         Raises:
-            ValueError: the device cannot be used; the folder holds no such model, a damaged one, or one that was changed
-                meanwhile; or the model was not trained for that k, or on prompts of another template.
+            ValueError: the device cannot be used; the folder holds no such model, a damaged one, one that was changed
+                meanwhile, or a link to a folder, which no fingerprint covers; or the model was not trained for that k, or on
+                prompts of another template.
         """
         folder = Path(folder)
         device = usable_device(device)

@@ -1,6 +1,6 @@
 """Texts as the token ids of a prompt and of its answer, and rows of token ids as a batch."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 
@@ -27,7 +27,11 @@ def as_texts(texts: Iterable[str], what: str) -> list[str]:
     """
     if isinstance(texts, str):
         raise ValueError(f"{what} must be a list of texts; write [{texts[:40]!r}] for a single one")
-    if not isinstance(texts, Iterable) or isinstance(texts, (Mapping, Set)) or hasattr(texts, "columns"):
+    if (
+        not isinstance(texts, Iterable)
+        or (isinstance(texts, (Mapping, Set)) and not isinstance(texts, KeysView))
+        or hasattr(texts, "columns")
+    ):
         raise ValueError(f"{what} must be a list of texts (or one column of a table), not a {type(texts).__name__}")
     found = list(texts)
     for number, text in enumerate(found, 1):

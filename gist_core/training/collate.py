@@ -77,7 +77,7 @@ class Collator:
             torch.tensor([example.gist_end for example in examples]),
         )
         bounds = decoder_bounds(self.condition, spans, torch.arange(max(lengths))[None])
-        first = bounds.first.tolist()
+        first = bounds.first.clamp(min=0).tolist()
         # In lists: a tensor for each of hundreds of short rows takes three times as long, and a GPU may wait for it.
         batch: dict[str, list[list[int]]] = {"input_ids": [], "position_ids": [], "first_visible": [], "labels": []}
         for members in bins:
@@ -136,13 +136,15 @@ class Collator:
                 bounds = encoder_bounds(self.condition, _span(example), n)
                 assert bounds.end is not None
                 batch["input_ids"][row, s : s + n] = torch.tensor(example.prompt)
-                batch["encoder_first"][row, s : s + n] = s + bounds.first[0]
-                batch["encoder_end"][row, s : s + n] = s + bounds.end[0]
+                batch["encoder_first"][row, s : s + n] = s + bounds.first[0].clamp(min=0)
+                batch["encoder_end"][row, s : s + n] = s + bounds.end[0].clamp(max=n)
                 answer = torch.tensor(example.answer)
                 batch["labels"][row, t : t + m] = answer
                 batch["decoder_input_ids"][row, t : t + m] = self._shifted(answer[None])[0]
                 batch["decoder_first"][row, t : t + m] = t
-                batch["cross_first"][row, t : t + m] = s + cross_bounds(self.condition, _span(example)).first[0]
+                batch["cross_first"][row, t : t + m] = s + cross_bounds(self.condition, _span(example)).first[0].clamp(
+                    min=0
+                )
                 batch["cross_end"][row, t : t + m] = s + n
                 s, t = s + n, t + m
         return batch

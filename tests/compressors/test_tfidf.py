@@ -61,3 +61,12 @@ def test_a_word_is_cut_between_characters(gist_model: GistModel) -> None:
     hangul = "\N{HANGUL SYLLABLE AN}\N{HANGUL SYLLABLE NYEONG}"  # three bytes each, and so three tokens
     assert compress(hangul, 5) == hangul[0]
     assert compress(hangul, 1) == hangul[0]
+
+
+def test_a_word_that_is_more_tokens_in_a_prompt_than_by_itself_is_cut_too() -> None:
+    """The word is one token at the beginning of a text and two behind a space, where it stands in a prompt."""
+    gist_model = with_merges([("o", "r"), ("w", "or"), ("wor", "d")])
+    assert length(gist_model, "word") == 2
+    compress = make_compressor("tfidf", INSTRUCTIONS, gist_model)
+    assert compress("word play", 1) == "w"  # the least that can be left
+    assert compress("word play", 2) == "word"

@@ -28,14 +28,13 @@ MIXED = [("Sort.", "pear, fig"), ("a" * 300, ""), ("Say it in French, please.", 
 
 
 class Record(LogitsProcessor):
-    """Keeps the logits of every step of a generation, without that of the gist token, which is excluded (-inf)."""
+    """Keeps the logits of every step of a generation, without that of the gist token, which is excluded afterwards."""
 
     def __init__(self, gist_token_id: int) -> None:
         self.gist_token_id = gist_token_id
         self.steps: list[torch.Tensor] = []
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        assert bool(scores[:, self.gist_token_id].isneginf().all())
         others = torch.arange(scores.shape[1]) != self.gist_token_id
         self.steps.append(scores[:, others])
         return scores
@@ -198,7 +197,15 @@ def test_the_gist_token_is_no_answer_whatever_else_is_suppressed() -> None:
     gist_model = tiny_gist_model("llama", "gist", 2)
     gist_model.model.get_output_embeddings().weight.data[gist_model.gist_token_id] *= 50
     cache = compress(gist_model, ["Sort."])
-    for also in ({"suppress_tokens": [5]}, {"logits_processor": [SuppressTokensLogitsProcessor([5])]}):
+
+    def favour(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return scores.index_fill(1, torch.tensor([gist_model.gist_token_id]), 1e9)
+
+    for also in (
+        {"suppress_tokens": [5]},
+        {"logits_processor": [SuppressTokensLogitsProcessor([5])]},
+        {"logits_processor": [favour]},
+    ):
         assert gist_model.gist_token_id not in generate(gist_model, cache, ["b, a"], max_new_tokens=8, **also)
     for wrong in ({"use_cache": False}, {"return_dict_in_generate": True}):
         with pytest.raises(ValueError, match="cannot be served"):
@@ -414,7 +421,9 @@ def test_keys_and_values_stay_floating_point() -> None:
         compress(model("llama", 2), ["Sort."]).to(dtype=torch.int8)
 
 
-@pytest.mark.parametrize("rows", [1, None, slice(1), ["0"], [0, None], [[0], [0, 1]], [[0, 1]], [0.5]])
+@pytest.mark.parametrize(
+    "rows", [1, None, slice(1), {0}, {0: 1}, b"\0", ["0"], [0, None], [[0], [0, 1]], [[0, 1]], [0.5]]
+)
 def test_rows_that_are_no_list_of_row_numbers_are_refused(rows: Any) -> None:
     with pytest.raises(ValueError, match="must be a list of row numbers"):
         compress(model("llama", 2), ["Sort.", "Count."]).select(rows)
@@ -446,6 +455,42 @@ def test_options_that_cannot_be_served_are_refused_by_name(options: dict[str, An
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+@pytest.mark.parametrize("family", ["llama", "t5"])
+def test_answers_are_given_with_a_key_value_cache_whatever_is_set(family: str) -> None:
+    gist_model = tiny_gist_model(family, "gist", 2)
+    cache, config = compress(gist_model, ["Sort."]), GenerationConfig(max_new_tokens=6)
+    expected = generate(gist_model, cache, ["b, a"], max_new_tokens=6)
+    alike = (
+        {"use_cache": None, "max_new_tokens": 6},
+        {"generation_config": config},
+        {"guidance_scale": 1, "max_new_tokens": 6},
+    )
+    for options in alike:
+        assert torch.equal(generate(gist_model, cache, ["b, a"], **options), expected)
+        assert torch.equal(gist_model.generate_masked(["Sort."], ["b, a"], **options), expected)
+    assert config.use_cache is GenerationConfig().use_cache
+
+
+def test_what_a_config_leaves_open_is_the_models_and_refused_like_it() -> None:
+    gist_model = tiny_gist_model("llama", "gist", 2)
+    cache, config = compress(gist_model, ["Sort."]), GenerationConfig(top_k=1)
+    own = gist_model.model.generation_config
+    for name, value, message in (
+        ("use_cache", False, "use_cache=False"),
+        ("max_new_tokens", 2000, "longer than the 1,024 tokens"),
+        ("guidance_scale", 1.5, "guidance_scale cannot be served"),
+        ("repetition_penalty", 3.0, r"repetition_penalty=3\.0 reads the whole prompt"),
+    ):
+        before = getattr(own, name)
+        setattr(own, name, value)
+        with pytest.raises(ValueError, match=message):
+            generate(gist_model, cache, ["b, a"], generation_config=config)
+        setattr(own, name, before)
+    own.num_beams = 2
+    with_beams = generate(gist_model, cache, ["b, a"], generation_config=config, max_new_tokens=4)
+    assert torch.equal(with_beams, generate(gist_model, cache, ["b, a"], num_beams=2, max_new_tokens=4))
 
 
 def test_only_a_cache_that_grows_continues_a_cached_prompt() -> None:
@@ -637,7 +682,7 @@ def test_inputs_that_do_not_fit_the_cache_are_refused() -> None:
 def test_texts_may_stand_in_anything_that_holds_them() -> None:
     gist_model, texts = model("llama", 2), ["Sort.", "Count."]
     answers = generate(gist_model, compress(gist_model, texts), ["a", "b"], max_new_tokens=4)
-    for holds in (tuple, np.array, pd.Series, iter):
+    for holds in (tuple, np.array, pd.Series, iter, lambda them: dict.fromkeys(them).keys()):
         cache = compress(gist_model, holds(texts))
         assert torch.equal(generate(gist_model, cache, holds(["a", "b"]), max_new_tokens=4), answers)
 

@@ -295,12 +295,14 @@ def test_what_a_killed_run_had_sent_out_is_waited_for_and_not_sent_out_again(sit
 
 
 SEND = """
-import sys
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from threading import Barrier
 from prefect import flow, task
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.states import Cancelled
-from flows.dispatch import _send
+import flows.dispatch
+from flows.dispatch import _send, run_deployment
 
 look, met = SyncPrefectClient.read_flow_runs, Barrier(4)
 order = {"stage": "split", "commit": "x", "timeout_s": 1.0}
@@ -324,7 +326,18 @@ def race():
     assert send({"commit": "y"}) != first, "another order"
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(first, Cancelled(), force=True)
-    assert send({}) != first, "it has ended"
+    ahead = datetime.now(UTC) + timedelta(minutes=2)  # on the machine that sends this one
+    flows.dispatch.run_deployment = partial(run_deployment, scheduled_time=ahead)
+    second = send({})
+    assert second != first, "it has ended"
+    flows.dispatch.run_deployment = run_deployment
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(second, Cancelled(), force=True)
+    third = send({})
+    assert third not in (first, second)
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(third, Cancelled(), force=True)
+    assert send({}) not in (first, second, third), "the latest is the one that was made last"
 
 race()
 """
