@@ -471,6 +471,8 @@ def test_answers_are_given_with_a_key_value_cache_whatever_is_set(family: str) -
         assert torch.equal(generate(gist_model, cache, ["b, a"], **options), expected)
         assert torch.equal(gist_model.generate_masked(["Sort."], ["b, a"], **options), expected)
     assert config.use_cache is GenerationConfig().use_cache
+    gist_model.model.generation_config.use_cache = False
+    assert torch.equal(generate(gist_model, cache, ["b, a"], max_new_tokens=6, use_cache=True), expected)
 
 
 def test_what_a_config_leaves_open_is_the_models_and_refused_like_it() -> None:
