@@ -33,7 +33,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from gist_core.benchmark.flops import DecoderShape, decoder_flops, shape_of
 from gist_core.data.prompt import GIST_TOKEN
 from gist_core.masks import Condition, GistSpan, decoder_bounds
-from gist_core.models.attention import MASKED_IMPLEMENTATIONS, attach_gist_attention
+from gist_core.models.attention import FLEX_BLOCK, MASKED_IMPLEMENTATIONS, attach_gist_attention
 from gist_core.models.tokens import pad_rows
 from gist_core.models.varlen import VARLEN
 from gist_core.training.collate import IGNORED, Collator
@@ -85,7 +85,12 @@ class Bench:
         attention = "sdpa" if (self.attention, batching) == (VARLEN, "padded") else self.attention
         self.model.set_attn_implementation(attention)
         collator = Collator(
-            condition, batching, self.tokenizer.pad_token_id, self.max_length, with_runs=attention == VARLEN
+            condition,
+            batching,
+            self.tokenizer.pad_token_id,
+            self.max_length,
+            with_runs=attention == VARLEN,
+            width_multiple=FLEX_BLOCK if attention == "flex_attention" else 1,
         )
         rows = only_labelled(collator(examples))
         if self.device.type == "cuda":

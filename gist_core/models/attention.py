@@ -44,6 +44,7 @@ from gist_core.masks import (
 from gist_core.models.varlen import VARLEN, LayerRuns
 
 MASKED_IMPLEMENTATIONS = ("sdpa", "eager", "flex_attention")
+FLEX_BLOCK = 128  # slots: FlexAttention computes blocks of so many queries and keys
 SUPPORTED_ENCODER_DECODERS = ("t5", "mt5", "umt5")
 # What models call their key-value cache, as an argument and in their output: `cache` since transformers 5.24.
 CACHE_NAME = "cache" if "cache" in BaseModelOutputWithPast.__dataclass_fields__ else "past_key_values"
@@ -65,11 +66,13 @@ class GistState:
 @dataclass(frozen=True)
 class _Layout:
     """Bounds of one forward pass. `self_`: decoder-only or encoder self-attention; the next two are of a T5 decoder, the
-    others of a decoder: `runs` are `self_` once more, `afterwards` is what its next token may see, as GistState.first_visible."""
+    others of a decoder: `packed` rows have no padding but what their bounds keep apart, `runs` are `self_` once more,
+    `afterwards` is what its next token may see, as GistState.first_visible."""
 
     self_: Bounds | None = None
     decoder_self: Bounds | None = None
     cross: Bounds | None = None
+    packed: bool = False
     runs: Runs | None = None
     afterwards: torch.Tensor | None = None
     query_positions: torch.Tensor | None = None
@@ -188,12 +191,15 @@ class _DecoderHooks(_Hooks):
         cache = kwargs.get(CACHE_NAME, kwargs.get("past_key_values"))
         _refuse_prepared_mask(kwargs.get("attention_mask"))
         batch, length = input_ids.shape
-        if module.config._attn_implementation == "flex_attention" and input_ids.is_cuda and length > 1:  # type: ignore[union-attr]
-            # torch (2.11, 2.13) takes its decoding kernel for fewer than 128 queries, which has no blocks for grouped heads.
-            kwargs.setdefault("kernel_options", {"BACKEND": "TRITON"})
         past = 0 if cache is None else int(cache.get_seq_length())
+        if module.config._attn_implementation == "flex_attention" and input_ids.is_cuda and length > 1:  # type: ignore[union-attr]
+            # torch (2.11, 2.13) takes its decoding kernel for fewer than 128 queries, which has no blocks for grouped heads, and
+            # sees of no length that varies whether it fills its blocks.
+            whole = {"IS_DIVISIBLE": True} if not past and length % FLEX_BLOCK == 0 else {}
+            kwargs.setdefault("kernel_options", {"BACKEND": "TRITON"} | whole)
         state: GistState | None = getattr(cache, "gist_state", None) if past else None
         afterwards = None
+        packed = first_visible is not None
         if first_visible is None:
             if state is not None:
                 afterwards = state.first_visible
@@ -218,6 +224,7 @@ class _DecoderHooks(_Hooks):
         _active.set(
             _Layout(
                 Bounds(first_visible),
+                packed=packed,
                 runs=runs,
                 afterwards=afterwards,
                 query_positions=positions,
@@ -393,6 +400,8 @@ def _with_layout(original: Callable) -> Callable:
             bounds = layout.cross if mask_function is bidirectional_mask_function else layout.decoder_self
         if bounds is None:
             return original(**kwargs)
+        if layout.packed:
+            kwargs["attention_mask"] = None  # FlexAttention would have the host wait for whether it is all ones
         q_offset, window = kwargs.get("q_offset", 0), kwargs.get("local_size")
         if window is not None:
             mask_function = and_masks(causal_mask_function, _window(layout, window, q_offset))

@@ -4,6 +4,7 @@ All batches carry the bounds of the gist mask (gist_core/masks.py) where attenti
 that stand where they are predicted (shifted already), so that a decoder and a T5 are trained by the same loop.
 """
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -22,9 +23,10 @@ Batch = dict[str, torch.Tensor]
 class Collator:
     """Makes a batch of examples under a condition.
 
-    row_capacity: tokens that a packed row should hold; more rows are packed where it would not do.
+    row_capacity: tokens that a packed row of several examples may hold.
     decoder_start_token_id: of an encoder-decoder; None for a decoder.
     with_runs: packed rows of a decoder bring the runs of varlen attention too.
+    width_multiple: of slots, which the width of a decoder's packed rows is; the capacity is rounded up to one.
     """
 
     condition: Condition
@@ -33,6 +35,7 @@ class Collator:
     row_capacity: int
     decoder_start_token_id: int | None = None
     with_runs: bool = False
+    width_multiple: int = 1
 
     def __call__(self, examples: Sequence[Example]) -> Batch:
         packed = self.batching == "packed"
@@ -46,8 +49,7 @@ class Collator:
         """Indices of the examples in the order in which a batch of them holds their labels."""
         if self.batching != "packed":
             return list(range(len(examples)))
-        lengths = [self._seen(example).num_tokens for example in examples]
-        return [i for row in _fill_bins(lengths, self.row_capacity) for i in row]
+        return [i for row in self._rows([self._seen(example) for example in examples]) for i in row]
 
     def _seen(self, example: Example) -> Example:
         """The example without the tokens that nothing with a label attends to: in neg_control, all up to the last gist
@@ -56,6 +58,13 @@ class Collator:
             return example
         end = example.gist_end
         return replace(example, prompt=example.prompt[end:], gist_start=0, gist_end=0, position=example.position + end)
+
+    def _rows(self, examples: Sequence[Example]) -> list[list[int]]:
+        """Indices of the examples that share a packed row."""
+        return _fill_bins([example.num_tokens for example in examples], self._whole(self.row_capacity))
+
+    def _whole(self, width: int) -> int:
+        return width + -width % self.width_multiple
 
     def _padded_decoder(self, examples: Sequence[Example]) -> Batch:
         batch = pad_rows([example.prompt + example.answer for example in examples], self.pad_token_id, "left")
@@ -70,8 +79,8 @@ class Collator:
 
     def _packed_decoder(self, examples: Sequence[Example]) -> Batch:
         lengths = [example.num_tokens for example in examples]
-        bins = _fill_bins(lengths, self.row_capacity)
-        width = max(sum(lengths[i] for i in row) for row in bins)
+        bins = self._rows(examples)
+        width = self._whole(max(sum(lengths[i] for i in row) for row in bins))
         spans = GistSpan(
             torch.tensor([example.gist_start for example in examples]),
             torch.tensor([example.gist_end for example in examples]),
@@ -113,7 +122,7 @@ class Collator:
         }
 
     def _packed_encoder_decoder(self, examples: Sequence[Example]) -> Batch:
-        bins = _fill_bins([example.num_tokens for example in examples], self.row_capacity)
+        bins = self._rows(examples)
         source_width = max(sum(len(examples[i].prompt) for i in row) for row in bins)
         target_width = max(sum(len(examples[i].answer) for i in row) for row in bins)
         source, target = (len(bins), source_width), (len(bins), target_width)
@@ -164,15 +173,20 @@ def _span(example: Example) -> GistSpan:
 
 
 def _fill_bins(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Indices of the rows that share a packed row: as few bins as the capacity asks for, filled evenly.
+    """Indices of the rows that share a packed row: few bins, filled evenly, none past the capacity but for a row that is longer
+    by itself.
 
-    The longest row goes first, each to the emptiest bin, so that little of the batch is padding. A bin may pass the
-    capacity by less than one row.
+    The longest row goes first, each to the emptiest bin, so that little of the batch is padding.
     """
-    bins: list[list[int]] = [[] for _ in range(-(-sum(lengths) // capacity))]
-    filled = [0] * len(bins)
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        emptiest = filled.index(min(filled))
-        bins[emptiest].append(index)
-        filled[emptiest] += lengths[index]
-    return [members for members in bins if members]
+    longest_first = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    capacity = max(capacity, *lengths)
+    for count in range(-(-sum(lengths) // capacity), len(lengths) + 1):
+        bins: list[list[int]] = [[] for _ in range(count)]
+        filled = [(0, bin) for bin in range(count)]  # a heap
+        for index in longest_first:
+            tokens, emptiest = filled[0]
+            bins[emptiest].append(index)
+            heapq.heapreplace(filled, (tokens + lengths[index], emptiest))
+        if max(filled)[0] <= capacity:
+            break
+    return bins

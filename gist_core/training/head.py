@@ -36,8 +36,8 @@ class TrainingHead:
 
     @contextmanager
     def only(self, slots: torch.Tensor) -> Iterator[None]:
-        """Herein the model's logits have shape (len(slots), vocabulary), those of the `slots` alone, and the gist token's
-        is none that could be drawn."""
+        """Herein the model's logits have shape (len(slots), vocabulary or, on a GPU, somewhat more), those of the `slots` alone,
+        and neither the gist token nor what is past the vocabulary could be drawn."""
         self._slots = slots
         try:
             yield
@@ -48,21 +48,22 @@ class TrainingHead:
         if self._slots is None:
             return self._stock_forward(hidden)
         hidden = hidden.flatten(0, -2).index_select(0, self._slots)
-        logits = self._aligned(hidden) if hidden.is_cuda else self._stock_forward(hidden)
+        if hidden.is_cuda and type(self._head) is nn.Linear:  # one of another class computes more than a product
+            return self._aligned(hidden)
+        logits = self._stock_forward(hidden)
         logits[:, self._gist_token_id] = EXCLUDED
         return logits
 
     def _aligned(self, hidden: torch.Tensor) -> torch.Tensor:
-        """The head's product with as many columns more as make their number a multiple of `ALIGNED`, which are left out
-        of what it returns. Nothing is added where none is needed, nor to a head of another class, which computes more than a
-        product."""
+        """The head's product with columns added, of words that are none, until their number is a multiple of `ALIGNED`. What is
+        no answer is left out by the bias: to write into the logits would copy them, and their gradient."""
         weight, bias = self._head.weight, self._head.bias
         more = -len(weight) % ALIGNED
-        if not more or type(self._head) is not nn.Linear:
-            return self._stock_forward(hidden)
-        weight = nn.functional.pad(weight, (0, 0, 0, more))
-        bias = None if bias is None else nn.functional.pad(bias, (0, more))
-        return nn.functional.linear(hidden, weight, bias)[:, : len(self._head.weight)]
+        weight = nn.functional.pad(weight, (0, 0, 0, more)) if more else weight
+        bias = weight.new_zeros(len(self._head.weight)) if bias is None else bias
+        bias = nn.functional.pad(bias, (0, more), value=EXCLUDED)
+        no_answer = torch.arange(len(bias), device=bias.device) == self._gist_token_id
+        return nn.functional.linear(hidden, weight, bias.masked_fill(no_answer, EXCLUDED))
 
 
 def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

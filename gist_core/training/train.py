@@ -25,6 +25,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from gist_core.models.attention import FLEX_BLOCK
 from gist_core.models.gist_model import GistModel
 from gist_core.models.varlen import VARLEN
 from gist_core.training.checkpoints import MarkComplete, Select, checkpoint_bytes, kept, last_complete_checkpoint
@@ -135,6 +136,7 @@ def train(
         row_capacity=settings.row_capacity,
         decoder_start_token_id=config.decoder_start_token_id if gist_model.is_encoder_decoder else None,
         with_runs=config._attn_implementation == VARLEN,
+        width_multiple=FLEX_BLOCK if config._attn_implementation == "flex_attention" else 1,
     )
     if settings.torch_compile:
         compile_layers(gist_model.model)
