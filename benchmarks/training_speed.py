@@ -33,9 +33,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from gist_core.benchmark.flops import DecoderShape, decoder_flops, shape_of
 from gist_core.data.prompt import GIST_TOKEN
 from gist_core.masks import Condition, GistSpan, decoder_bounds
-from gist_core.models.attention import FLEX_BLOCK, MASKED_IMPLEMENTATIONS, attach_gist_attention
+from gist_core.models.attention import FLEX_BLOCK, SUPPORTED_IMPLEMENTATIONS, attach_gist_attention
 from gist_core.models.tokens import pad_rows
-from gist_core.models.varlen import VARLEN
 from gist_core.training.collate import IGNORED, Collator
 from gist_core.training.compiled import compile_layers
 from gist_core.training.examples import Batching, Example, Limits, make_examples
@@ -82,15 +81,13 @@ class Bench:
 
     def ours(self, condition: Condition, examples: Sequence[Example], batching: Batching = "packed") -> torch.Tensor:
         """Packed or padded rows, bounds in place of a mask, logits only where there is a label: what the train stage does."""
-        attention = "sdpa" if (self.attention, batching) == (VARLEN, "padded") else self.attention
-        self.model.set_attn_implementation(attention)
+        self.model.set_attn_implementation(self.attention)
         collator = Collator(
             condition,
             batching,
             self.tokenizer.pad_token_id,
             self.max_length,
-            with_runs=attention == VARLEN,
-            width_multiple=FLEX_BLOCK if attention == "flex_attention" else 1,
+            width_multiple=FLEX_BLOCK if self.attention == "flex_attention" else 1,
         )
         rows = only_labelled(collator(examples))
         if self.device.type == "cuda":
@@ -218,8 +215,8 @@ def main() -> None:
     parser.add_argument(
         "--attention",
         default="sdpa",
-        choices=(*MASKED_IMPLEMENTATIONS, VARLEN),
-        help="of our ways; for varlen, padded rows take sdpa",
+        choices=SUPPORTED_IMPLEMENTATIONS,
+        help="of our ways",
     )
     parser.add_argument(
         "--compile",

@@ -15,10 +15,9 @@ Slots are indices into the padded row; `span.start` is the slot of the first gis
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import torch
-from torch import nn
 
 Condition = Literal["gist", "pos_control", "neg_control"]
 CONDITIONS: tuple[Condition, ...] = get_args(Condition)
@@ -49,36 +48,6 @@ class Bounds:
         """True where the key may be attended to; indices broadcast. `query` counts from the first query of `first`."""
         allowed = key >= self.first[batch, query]
         return allowed if self.end is None else allowed & (key < self.end[batch, query])
-
-
-class Runs(NamedTuple):
-    """Bounds as variable-length attention takes them: neighbouring queries that see the same first key are a run. Its last
-    query sees all keys of the run, the one before it one less, and so on.
-
-    query_ends, key_ends: torch.IntTensor, shape (runs + 1,). Where each run's queries and keys end, from 0 on.
-    key_slots: torch.LongTensor, shape (keys,). Slot of each key; a slot that two runs see is there twice.
-    """
-
-    query_ends: torch.Tensor
-    key_ends: torch.Tensor
-    key_slots: torch.Tensor
-
-
-def runs_of(first_visible: torch.Tensor) -> Runs:
-    """The runs of all rows laid end to end.
-
-    first_visible: torch.LongTensor, shape (rows, slots). First slot of its row that each slot may attend to; it sees itself
-        at least. On a GPU the host would wait for the number of runs.
-    """
-    rows, slots = first_visible.shape
-    first = (first_visible + slots * torch.arange(rows)[:, None]).flatten()
-    starts = torch.nonzero(first.diff(prepend=first.new_tensor([-1]))).flatten()
-    ends = torch.cat([starts[1:], starts.new_tensor([len(first)])])
-    counts = ends - first[starts]
-    key_ends = counts.cumsum(0)
-    key_slots = torch.arange(int(key_ends[-1])) + (ends - key_ends).repeat_interleave(counts)
-    query_ends, key_ends = (nn.functional.pad(of, (1, 0)).int() for of in (ends, key_ends))
-    return Runs(query_ends, key_ends, key_slots)
 
 
 def find_gist_span(input_ids: torch.Tensor, gist_token_id: int) -> GistSpan:

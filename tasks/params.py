@@ -108,10 +108,6 @@ class Params(Section):
                 for name, baseline in self.baselines.items()
                 if baseline.compressor in OF_DECODERS
             ]
-            if self.engine.attention == "varlen":
-                problems.append(f"engine.attention: varlen is for decoders, and {self.model.name} is none")
-        if self.engine.attention == "varlen" and self.train.batching != "packed":
-            problems.append(f"engine.attention: varlen is for train.batching: packed, not {self.train.batching}")
         if self.engine.zero_stage == 3:
             problems += [
                 f"runs.{name}.lora_rank needs whole weights to merge into, which ZeRO-3 divides; take engine=zero2, where "

@@ -123,14 +123,13 @@ class TrainParams(Section):
 
 
 class EngineParams(Section):
-    """attention: transformers' implementation, or varlen for packed rows; flex_attention needs a GPU. torch_compile: a decoder's
-    layers and the loss."""
+    """attention: transformers' implementation; flex_attention needs a GPU. torch_compile: a decoder's layers and the loss."""
 
     zero_stage: Literal[1, 2, 3] | None = None
     offload: bool = False
     processes: PositiveInt = 1
     hostfile: str | None = None
-    attention: Literal["sdpa", "eager", "flex_attention", "varlen"] = "sdpa"
+    attention: Literal["sdpa", "eager", "flex_attention"] = "sdpa"
     torch_compile: bool = False
 
     @model_validator(mode="after")

@@ -43,15 +43,6 @@ ENCODER_DECODERS: dict[str, tuple[str, dict]] = {
     "umt5": ("UMT5Config", _T5 | {"feed_forward_proj": "gated-gelu"}),
 }
 FAMILIES = DECODERS | ENCODER_DECODERS
-SPECIAL: dict[str, tuple[str, dict]] = {
-    # Attends by itself, past transformers' interface.
-    "xglm": (
-        "XGLMConfig",
-        {"d_model": 32, "ffn_dim": 48, "num_layers": 3, "attention_heads": 4, "max_position_embeddings": 1024},
-    ),
-    # Has a sliding window in its mask, and hands none to its attention.
-    "olmoe": ("OlmoeConfig", _GROUPED | {"num_experts": 4, "num_experts_per_tok": 2, "sliding_window": WINDOW}),
-}
 EXPERTS: dict[str, tuple[str, dict]] = {
     "mixtral": ("MixtralConfig", _GROUPED | {"num_local_experts": 4, "num_experts_per_tok": 2}),
 }
@@ -87,7 +78,7 @@ def tiny_model(
     **of_config: int,
 ) -> PreTrainedModel:
     """A random model of a family, large enough in its weights that a wrong mask or position shows in the logits."""
-    config_class, arguments = (FAMILIES | EXPERTS | SPECIAL)[family]
+    config_class, arguments = (FAMILIES | EXPERTS)[family]
     if family in ENCODER_DECODERS:
         arguments = arguments | {"decoder_start_token_id": 0}
         auto_class = transformers.AutoModelForSeq2SeqLM

@@ -4,8 +4,7 @@
 duration of that forward pass, which keys each query may attend to (gist_core/masks.py). The mask functions that
 transformers calls for sdpa, eager and FlexAttention are wrapped once per process: with no such layout active they do
 exactly what they did, with one they narrow the mask by its bounds. Model code, attention kernels and `config.json` stay
-stock, so `generate`, `Trainer`, gradient checkpointing, PEFT and DeepSpeed need not know. Training has a fourth way, "varlen"
-(gist_core/models/varlen.py), to which packed rows are runs of keys in place of a mask.
+stock, so `generate`, `Trainer`, gradient checkpointing, PEFT and DeepSpeed need not know.
 
 What later steps need is kept with what they continue: on the KV cache of a decoder, on the encoder output of a T5.
 """
@@ -35,15 +34,13 @@ from gist_core.masks import (
     Bounds,
     Condition,
     GistSpan,
-    Runs,
     cross_bounds,
     decoder_bounds,
     encoder_bounds,
     find_gist_span,
 )
-from gist_core.models.varlen import VARLEN, LayerRuns
 
-MASKED_IMPLEMENTATIONS = ("sdpa", "eager", "flex_attention")
+SUPPORTED_IMPLEMENTATIONS = ("sdpa", "eager", "flex_attention")
 FLEX_BLOCK = 128  # slots: FlexAttention computes blocks of so many queries and keys
 SUPPORTED_ENCODER_DECODERS = ("t5", "mt5", "umt5")
 # What models call their key-value cache, as an argument and in their output: `cache` since transformers 5.24.
@@ -66,21 +63,20 @@ class GistState:
 @dataclass(frozen=True)
 class _Layout:
     """Bounds of one forward pass. `self_`: decoder-only or encoder self-attention; the next two are of a T5 decoder, the
-    others of a decoder: `packed` rows have no padding but what their bounds keep apart, `runs` are `self_` once more,
-    `afterwards` is what its next token may see, as GistState.first_visible."""
+    others of a decoder: `packed` rows have no padding but what their bounds keep apart, `afterwards` is what its next token
+    may see, as GistState.first_visible."""
 
     self_: Bounds | None = None
     decoder_self: Bounds | None = None
     cross: Bounds | None = None
     packed: bool = False
-    runs: Runs | None = None
     afterwards: torch.Tensor | None = None
     query_positions: torch.Tensor | None = None
     key_positions: torch.Tensor | None = None
 
 
 _active: ContextVar[_Layout | None] = ContextVar("gist_attention_layout", default=None)
-_packed: ContextVar[tuple[torch.Tensor | None, Runs | None]] = ContextVar("gist_attention_packed", default=(None, None))
+_packed_first: ContextVar[torch.Tensor | None] = ContextVar("gist_attention_packed_first", default=None)
 _decoder_ran: ContextVar[bool] = ContextVar("gist_attention_decoder_ran", default=False)
 _mask_made: ContextVar[bool] = ContextVar("gist_attention_mask_made", default=False)
 _encoder_alone: ContextVar[bool] = ContextVar("gist_attention_encoder_alone", default=False)
@@ -100,7 +96,7 @@ def attach_gist_attention(
     """
     implementation = model.config._attn_implementation
     # transformers (5.23) adds a T5's position bias, which has one row, by batch row under FlexAttention.
-    supported = ("sdpa", "eager") if model.config.is_encoder_decoder else (*MASKED_IMPLEMENTATIONS, VARLEN)
+    supported = ("sdpa", "eager") if model.config.is_encoder_decoder else SUPPORTED_IMPLEMENTATIONS
     if implementation not in supported:
         raise ValueError(
             f"attention implementation {implementation!r} cannot carry a gist mask in {model.config.model_type}; "
@@ -174,7 +170,7 @@ class _DecoderHooks(_Hooks):
     def before_model(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         _decoder_ran.set(False)
         _active.set(None)
-        _packed.set(_packed_bounds(kwargs))  # not every model would hand them to its decoder
+        _packed_first.set(kwargs.pop("first_visible", None))  # not every model would hand it to its decoder
         return args, kwargs
 
     def after_model(self, module: nn.Module, args: tuple, output: Any) -> None:
@@ -185,8 +181,8 @@ class _DecoderHooks(_Hooks):
         _require_wrapped(module)
         _active.set(None)
         _decoder_ran.set(True)
-        first_visible, runs = _packed_bounds(kwargs) if "first_visible" in kwargs else _packed.get()
-        _packed.set((None, None))
+        first_visible = kwargs.pop("first_visible", _packed_first.get())
+        _packed_first.set(None)
         input_ids = _input_ids(args, kwargs)
         cache = kwargs.get(CACHE_NAME, kwargs.get("past_key_values"))
         _refuse_prepared_mask(kwargs.get("attention_mask"))
@@ -225,7 +221,6 @@ class _DecoderHooks(_Hooks):
             _Layout(
                 Bounds(first_visible),
                 packed=packed,
-                runs=runs,
                 afterwards=afterwards,
                 query_positions=positions,
                 key_positions=key_positions,
@@ -319,7 +314,7 @@ def nothing_left_behind() -> Iterator[None]:
     finally:
         _active.set(None)
         _encoder_alone.set(False)
-        _packed.set((None, None))
+        _packed_first.set(None)
 
 
 @contextmanager
@@ -350,20 +345,13 @@ def _input_ids(args: tuple, kwargs: dict[str, Any]) -> torch.Tensor:
     return input_ids
 
 
-def _packed_bounds(kwargs: dict[str, Any]) -> tuple[torch.Tensor | None, Runs | None]:
-    """What a batch of packed rows brings for a decoder (gist_core/training/collate.py), taken out of its arguments."""
-    runs = [kwargs.pop(name) for name in Runs._fields if name in kwargs]
-    return kwargs.pop("first_visible", None), Runs(*runs) if runs else None
-
-
 def _wrap_mask_functions() -> None:
     global _wrapped_here
     _wrapped_here = True
     # cuDNN's attention, which torch may prefer in half precision, makes a plan for each new shape, and neither packed
     # batches nor a growing cache repeat one.
     torch.backends.cuda.enable_cudnn_sdp(False)
-    AttentionMaskInterface.register(VARLEN, _runs)
-    for name in MASKED_IMPLEMENTATIONS:
+    for name in SUPPORTED_IMPLEMENTATIONS:
         original = ALL_MASK_ATTENTION_FUNCTIONS[name]
         if not getattr(original, "knows_gist_layout", False):
             AttentionMaskInterface.register(name, _with_layout(original))
@@ -410,21 +398,6 @@ def _with_layout(original: Callable) -> Callable:
 
     mask.knows_gist_layout = True  # type: ignore[attr-defined]
     return mask
-
-
-def _runs(**kwargs: Any) -> LayerRuns:
-    """What varlen attention is given in place of a mask."""
-    layout = _active.get()
-    if layout is None or layout.runs is None:
-        raise ValueError(
-            "varlen attention is for packed rows only: train with batching=packed, and for all else load the model with "
-            "attn_implementation='sdpa'"
-        )
-    _mask_made.set(True)
-    return LayerRuns(layout.runs, kwargs.get("local_size"))
-
-
-_runs.knows_gist_layout = True  # type: ignore[attr-defined]
 
 
 def _within(bounds: Bounds, q_length: int, q_offset: int) -> Callable:

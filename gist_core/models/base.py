@@ -117,7 +117,7 @@ def load_pretrained(
         it has; in one that was saved here they are damage.
 
     Raises:
-        ValueError: weights are missing or surplus, or the model has no such attention.
+        ValueError: weights are missing or surplus.
         LOADING_ERRORS: whatever transformers raises.
     """
     kwargs: dict[str, Any] = {
@@ -130,21 +130,14 @@ def load_pretrained(
         from transformers import GgufConfig
 
         kwargs["quantization_config"] = GgufConfig(dequantize=True)
-    try:
-        loaded: Any = auto_class_of(config).from_pretrained(
-            where,
-            dtype=dtype,
-            attn_implementation=attn_implementation,
-            output_loading_info=True,
-            trust_remote_code=False,
-            **kwargs,
-        )
-    except KeyError as error:  # a model with a class for each implementation that it knows
-        if error.args != (attn_implementation,):
-            raise
-        raise ValueError(
-            f"{config.model_type} has no attention {attn_implementation!r} (engine.attention); take sdpa or eager"
-        ) from None
+    loaded: Any = auto_class_of(config).from_pretrained(
+        where,
+        dtype=dtype,
+        attn_implementation=attn_implementation,
+        output_loading_info=True,
+        trust_remote_code=False,
+        **kwargs,
+    )
     model, found = loaded
     if missing := sorted(found["missing_keys"]):
         raise ValueError(f"{where} lacks {_some(missing)} of its weights, which would be random")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from gist_core.masks import Condition, GistSpan, cross_bounds, decoder_bounds, encoder_bounds, runs_of
+from gist_core.masks import Condition, GistSpan, cross_bounds, decoder_bounds, encoder_bounds
 from gist_core.models.tokens import pad_rows
 from gist_core.training.examples import Batching, Example
 
@@ -25,7 +25,6 @@ class Collator:
 
     row_capacity: tokens that a packed row of several examples may hold.
     decoder_start_token_id: of an encoder-decoder; None for a decoder.
-    with_runs: packed rows of a decoder bring the runs of varlen attention too.
     width_multiple: of slots, which the width of a decoder's packed rows is; the capacity is rounded up to one.
     """
 
@@ -34,7 +33,6 @@ class Collator:
     pad_token_id: int
     row_capacity: int
     decoder_start_token_id: int | None = None
-    with_runs: bool = False
     width_multiple: int = 1
 
     def __call__(self, examples: Sequence[Example]) -> Batch:
@@ -108,7 +106,7 @@ class Collator:
         tensors = {name: torch.from_numpy(np.array(rows, dtype=np.int64)) for name, rows in batch.items()}
         # The bounds keep rows apart. Without a mask transformers would look for them in the positions, and a GPU's host wait.
         tensors["attention_mask"] = torch.ones_like(tensors["input_ids"])
-        return tensors | runs_of(tensors["first_visible"])._asdict() if self.with_runs else tensors
+        return tensors
 
     def _padded_encoder_decoder(self, examples: Sequence[Example]) -> Batch:
         source = pad_rows([example.prompt for example in examples], self.pad_token_id, "right")

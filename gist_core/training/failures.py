@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from gist_core.models.varlen import LayerRuns
 from gist_core.out_of_memory import is_out_of_memory
 
 GIB = 1 << 30
@@ -17,16 +16,13 @@ NO_DISK = ("no space left on device", "pytorchstreamwriter failed", "unexpected 
 NO_COMPILER = ("no working c++ compiler", "failed to find c compiler", "cannot find a working triton")
 NO_OPERATOR = ("unable to jit load", "ninja is required", "error building extension", "cuda_home", "hasn't been built")
 
-NO_VARLEN = (LayerRuns.__name__.lower(), "flashattention", "head_size must be", "head dimension")
-
 
 @contextmanager
 def explained(work_dir: Path) -> Iterator[None]:
-    """Turns what torch, safetensors and DeepSpeed raise for want of memory, disk or a compiler into a ValueError; so with
-    what a model or a GPU raises for which there is no varlen attention."""
+    """Turns what torch, safetensors and DeepSpeed raise for want of memory, disk or a compiler into a ValueError."""
     try:
         yield
-    except (RuntimeError, OSError, SafetensorError, TypeError, AttributeError) as error:
+    except (RuntimeError, OSError, SafetensorError) as error:
         message = _explain(error, work_dir)
         if message is None:
             raise
@@ -68,10 +64,5 @@ def _explain(error: BaseException, work_dir: Path) -> str | None:
             f"DeepSpeed could not load one of its operators ({first_line:.200}). It compiles them when they are first "
             "used: install ninja and a C++ compiler (and for GPUs the CUDA toolkit of torch "
             f"{torch.__version__}, with CUDA_HOME), or take an engine that does without it"
-        )
-    if any(sign in text for sign in NO_VARLEN):
-        return (
-            f"varlen attention is not for this model on this device ({first_line:.200}): it is for models that leave attention "
-            "to transformers' interface, on a GPU from Ampere on for heads at most 256 wide. Take another engine.attention"
         )
     return None

@@ -27,7 +27,6 @@ from transformers import (
 
 from gist_core.models.attention import FLEX_BLOCK
 from gist_core.models.gist_model import GistModel
-from gist_core.models.varlen import VARLEN
 from gist_core.training.checkpoints import MarkComplete, Select, checkpoint_bytes, kept, last_complete_checkpoint
 from gist_core.training.collate import Collator
 from gist_core.training.compiled import compile_layers, decoder_layers
@@ -135,7 +134,6 @@ def train(
         pad_token_id=gist_model.tokenizer.pad_token_id,
         row_capacity=settings.row_capacity,
         decoder_start_token_id=config.decoder_start_token_id if gist_model.is_encoder_decoder else None,
-        with_runs=config._attn_implementation == VARLEN,
         width_multiple=FLEX_BLOCK if config._attn_implementation == "flex_attention" else 1,
     )
     if settings.torch_compile:

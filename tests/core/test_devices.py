@@ -5,14 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from gist_core.benchmark.measure import measure
 from gist_core.cache import compress, generate
 from gist_core.data.prompt import Prompt
-from gist_core.masks import Runs, runs_of
 from gist_core.models.gist_model import GistModel
-from gist_core.models.varlen import LayerRuns, varlen_attention
 from tasks.train_worker import Job, run_job
 from tests.tiny import tiny_gist_model
 from tests.training.jobs import job, write_base_and_rows
@@ -78,57 +75,3 @@ def test_flex_attention_and_compiled_layers_train_on_a_gpu_as_sdpa_does(
     write_base_and_rows(tmp_path, head_dim=16)  # the least that FlexAttention has a kernel for
     plain, other = (losses(job(tmp_path, f"with-{len(how)}", engine=how)) for how in ({}, engine))
     assert other == pytest.approx(plain, rel=1e-3)
-
-
-def attended(
-    tensors: list[torch.Tensor], runs: Runs, window: int | None, device: str, dtype: torch.dtype
-) -> list[torch.Tensor]:
-    """What runs of keys come to, and the gradients of queries, keys and values."""
-    inputs = [of.to(device, dtype).requires_grad_() for of in tensors]
-    on_device = Runs(*(of.to(device) for of in runs))
-    out, _ = varlen_attention(nn.Module(), *inputs, LayerRuns(on_device, window), scaling=0.2)
-    out.backward(torch.ones_like(out).cumsum(dim=1) / out.shape[1])
-    return [of.detach().float().cpu() for of in (out, *(given.grad for given in inputs))]
-
-
-@pytest.mark.gpu
-@NO_GPU
-@pytest.mark.parametrize("window", [None, 24])
-def test_the_gpus_kernel_takes_the_runs_that_a_processor_takes(window: int | None) -> None:
-    torch.manual_seed(0)
-    # Two packed rows of 300 slots: documents with and without gist tokens before their second run, one of a single slot, padding.
-    rows = [[(0, 100, 96), (150, 300, 150)], [(0, 1, 0), (1, 200, 120), (200, 290, 283), (290, 300, 290)]]
-    first = torch.empty(2, 300, dtype=torch.long)
-    for row, documents in enumerate(rows):
-        end_of_last = 0
-        for start, end, gist in documents:
-            first[row, end_of_last:start] = end_of_last
-            first[row, start:end] = start
-            first[row, gist + 2 : end] = gist
-            end_of_last = end
-    tensors = [torch.randn(2, heads, 300, 32) for heads in (6, 2, 2)]
-    runs = runs_of(first)
-    expected = attended(tensors, runs, window, "cpu", torch.float32)
-    for ours, theirs in zip(attended(tensors, runs, window, "cuda", torch.bfloat16), expected, strict=True):
-        torch.testing.assert_close(ours, theirs, atol=0.05, rtol=0.05)
-
-
-@pytest.mark.gpu
-@NO_GPU
-@pytest.mark.parametrize("compiled", [False, True])
-@pytest.mark.parametrize("condition", ["gist", "pos_control", "neg_control"])
-def test_varlen_attention_trains_on_a_gpu_as_sdpa_does(tmp_path: Path, condition: str, compiled: bool) -> None:
-    write_base_and_rows(tmp_path)
-    plain, varlen = (
-        losses(job(tmp_path, str(len(engine)), condition=condition, bf16=True, engine=engine))
-        for engine in ({}, {"attention": "varlen", "torch_compile": compiled})
-    )
-    assert varlen == pytest.approx(plain, rel=0.02)
-
-
-@pytest.mark.gpu
-@NO_GPU
-def test_float32_is_refused_where_varlen_attention_has_no_kernel_for_it(tmp_path: Path) -> None:
-    write_base_and_rows(tmp_path)
-    with pytest.raises(ValueError, match=r"varlen attention has no kernel for float32 on a GPU; set train\.bf16"):
-        run_job(job(tmp_path, "fp32", engine={"attention": "varlen"}))

@@ -54,12 +54,8 @@ def test_every_choice_composes(choice: str, tmp_path: Path) -> None:
         (["+engine.hostfile=hosts", "+engine.offload=true"], r"engine: offload, hostfile would do nothing"),
         (["judge=openai", "judge.base_url=http//x"], r"judge\.base_url: judge\.base_url = 'http//x' is no address"),
         (
-            ["+engine.attention=varlen", "train.batching=grouped"],
-            r"engine\.attention: varlen is for train\.batching: packed, not grouped",
-        ),
-        (
-            ["model=flan-t5-base", "+engine.attention=varlen", "baselines.tfidf-1.compressor=self_information"],
-            r"(?s)self_information asks a decoder, and flan-t5-base is none; .* '~baselines\.tfidf-1'.*varlen is for decoders",
+            ["model=flan-t5-base", "baselines.tfidf-1.compressor=self_information"],
+            r"self_information asks a decoder, and flan-t5-base is none; .* '~baselines\.tfidf-1'",
         ),
         (["+train.select=dev_loss"], r"dev_loss needs rows held out of train: \+data\.num_dev=200"),
         (["runs.pos_control.condition=gist"], r"runs\.pos_control\.condition is gist; .* must be pos_control"),
@@ -114,7 +110,7 @@ def test_what_a_stage_would_refuse_later_is_refused_at_once(overrides: list[str]
         ["+train.select=dev_loss", "+data.num_dev=20"],
         ["engine=zero2", "+engine.hostfile=hosts"],
         ["+runs.gist-1-seed1={condition: gist, num_gist_tokens: 1, start: data/base_model, seed: 1}"],
-        ["+engine.attention=varlen"],
+        ["+engine.attention=flex_attention"],
         ["engine=zero2", "train.micro_batch_size=2", "+runs.gist-1.lora_rank=4"],
         ["~baselines.tfidf-1"],
         ['model.gist_init="Ċ"', 'report.title="Anna\'s run, k = 1"'],

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import TrainingArguments
 
-from gist_core.masks import CONDITIONS, Bounds, runs_of
+from gist_core.masks import CONDITIONS, Bounds
 from gist_core.models.gist_model import GistModel
-from gist_core.models.varlen import VARLEN
 from gist_core.training import collate
 from gist_core.training.collate import IGNORED, Collator
 from gist_core.training.examples import Batching, Example, Limits, make_examples, plan_micro_batches
@@ -51,7 +50,6 @@ def loss_and_gradients(
         pad_token_id=0,
         row_capacity=row_capacity,
         decoder_start_token_id=config.decoder_start_token_id if gist_model.is_encoder_decoder else None,
-        with_runs=config._attn_implementation == VARLEN,
     )
     examples = examples_for(gist_model)
     plan = plan_micro_batches(
@@ -128,61 +126,25 @@ def test_packed_grouped_and_padded_batches_give_the_same_loss_and_gradients(fami
             assert float((gradients[name] - gradient).abs().max()) < 1e-5 * scale, name
 
 
-@pytest.mark.parametrize("condition", CONDITIONS)
-@pytest.mark.parametrize("family", ["llama", "mistral", "gemma3", "qwen3", "gpt_neox", "opt", "olmoe"])
-def test_runs_of_keys_give_the_loss_and_gradients_of_a_mask(family: str, condition: str) -> None:
-    dtype = torch.float32 if family == "olmoe" else torch.float64  # experts have no product in double precision
-    dense, varlen = (
-        loss_and_gradients(
-            tiny_gist_model(family, condition, 2, dtype=dtype, attn_implementation=implementation), "packed", 6
-        )
-        for implementation in ("sdpa", VARLEN)
-    )
-    assert varlen[0] == pytest.approx(dense[0], rel=1e-6)
-    assert varlen[1].keys() == dense[1].keys()
-    for name, gradient in dense[1].items():
-        torch.testing.assert_close(varlen[1][name], gradient, atol=1e-4, rtol=1e-4, msg=name)
-
-
 @given(
-    st.lists(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 6)), min_size=1, max_size=4), min_size=1, max_size=3)
+    st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), min_size=1, max_size=40),
+    st.integers(1, 120),
+    st.sampled_from([1, 16]),
 )
-def test_the_runs_of_a_batch_are_its_bounds(rows: list[list[tuple[int, int]]]) -> None:
-    """`rows`: of each packed row, how many slots each document has and how many of them come after its gist tokens."""
-    first: list[list[int]] = []
-    for documents in rows:
-        first.append([])
-        for before, after in documents:
-            start = len(first[-1])
-            first[-1] += [start] * before + [start + before - 1] * after
-    width = max(map(len, first))
-    first = [row + [len(row)] * (width - len(row)) for row in first]
-    runs = runs_of(torch.tensor(first))
-    seen = []
-    queries = zip(runs.query_ends[:-1], runs.query_ends[1:], strict=True)
-    keys = zip(runs.key_ends[:-1], runs.key_ends[1:], strict=True)
-    for (start, end), (first_key, key_end) in zip(queries, keys, strict=True):
-        run = runs.key_slots[first_key:key_end].tolist()
-        seen += [run[: len(run) - int(end - 1 - query)] for query in range(start, end)]
-    expected = [
-        [row * width + key for key in range(first[row][slot], slot + 1)]
-        for row in range(len(rows))
-        for slot in range(width)
+def test_no_packed_row_is_wider_than_its_capacity_but_for_a_longer_example(
+    lengths: list[tuple[int, int]], capacity: int, multiple: int
+) -> None:
+    examples = [
+        Example(str(index), [9] * before, [index] * after, gist_start=0, gist_end=1)
+        for index, (before, after) in enumerate(lengths)
     ]
-    assert seen == expected
-
-
-def test_what_runs_cannot_compute_is_refused() -> None:
-    with pytest.raises(ValueError, match="varlen attention computes no softcap"):
-        loss_and_gradients(tiny_gist_model("gemma2", "gist", 2, attn_implementation=VARLEN), "packed", 6)
-    with pytest.raises(ValueError, match="varlen attention is for packed rows only"):
-        loss_and_gradients(tiny_gist_model("llama", "gist", 2, attn_implementation=VARLEN), "padded", 6)
-    with pytest.raises(ValueError, match="'varlen' cannot carry a gist mask in t5"):
-        tiny_gist_model("t5", "gist", 2, attn_implementation=VARLEN)
-    dropping = tiny_gist_model("llama", "gist", 2, attn_implementation=VARLEN, attention_dropout=0.5)
-    dropping.model.train()
-    with pytest.raises(ValueError, match=r"varlen attention computes no dropout 0\.5"):
-        loss_and_gradients(dropping, "packed", 6)
+    batch = Collator("gist", "packed", 0, capacity, width_multiple=multiple)(examples)
+    width = batch["input_ids"].shape[1]
+    longest = max(before + after for before, after in lengths)
+    assert width % multiple == 0
+    assert width < max(capacity, longest) + multiple
+    labels = batch["labels"][batch["labels"] != IGNORED].tolist()
+    assert sorted(labels) == [index for index, (_, after) in enumerate(lengths) for _ in range(after)]
 
 
 def test_it_shows_when_documents_of_a_packed_row_see_each_other() -> None:

@@ -13,7 +13,6 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from gist_core.masks import Bounds
 from gist_core.models.gist_model import GistModel
 from gist_core.training.checkpoints import MARKER, last_complete_checkpoint
 from gist_core.training.compiled import compile_layers
@@ -143,26 +142,6 @@ def test_the_attention_of_the_engine_is_the_one_that_trains(
     assert losses(eager) == pytest.approx(losses(uninterrupted), abs=1e-5)
 
 
-def test_varlen_attention_trains_what_sdpa_does(
-    folder: Path, uninterrupted: Job, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    varlen = job(folder, "varlen", engine={"attention": "varlen"})
-    monkeypatch.setattr(Bounds, "allows", None)  # what a mask would be made of
-    run_job(varlen)
-    assert losses(varlen) == pytest.approx(losses(uninterrupted), abs=1e-5)
-
-
-def test_attention_that_a_model_has_not_is_refused(tmp_path: Path) -> None:
-    write_base_and_rows(tmp_path, "falcon")
-    with pytest.raises(ValueError, match=r"falcon has no attention 'varlen' \(engine.attention\); take sdpa or eager"):
-        run_job(job(tmp_path, "falcon", engine={"attention": "varlen"}))
-    write_base_and_rows(tmp_path, "xglm")  # attends by itself
-    with pytest.raises(
-        ValueError, match=r"varlen attention is not for this model .*LayerRuns.*another engine.attention"
-    ):
-        run_job(job(tmp_path, "xglm", engine={"attention": "varlen"}))
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_flex_attention_is_refused_where_it_cannot_train(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"engine.attention: flex_attention has no backward pass without a GPU"):
@@ -170,9 +149,7 @@ def test_flex_attention_is_refused_where_it_cannot_train(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "engine", [{}, {"attention": "varlen"}, {"zero_stage": 2, "processes": 2}], ids=["single", "varlen", "zero2"]
-)
+@pytest.mark.parametrize("engine", [{}, {"zero_stage": 2, "processes": 2}], ids=["single", "zero2"])
 def test_compiled_layers_train_what_others_do(folder: Path, uninterrupted: Job, engine: dict[str, Any]) -> None:
     compiled = job(folder, f"compiled-{len(engine)}", engine=engine | {"torch_compile": True})
     finish(compiled)
