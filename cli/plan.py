@@ -162,6 +162,7 @@ def _setup(params: "Params", is_encoder_decoder: bool) -> "Setup":
         zero_stage=engine.zero_stage,
         offload=engine.offload,
         processes=processes,
+        hostfile=engine.hostfile,
         teacher=any(run.teacher_weight is not None for run in params.runs.values()),
         lora_rank=None if None in ranks else max(rank for rank in ranks if rank is not None),
     )

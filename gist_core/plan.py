@@ -39,6 +39,7 @@ class Setup:
     zero_stage: int | None = None
     offload: bool = False
     processes: int = 1
+    hostfile: str | None = None
     lora_rank: int | None = None
     teacher: bool = False
 
@@ -205,17 +206,22 @@ def _changes(setup: Setup) -> Iterator[tuple[str, list[tuple[str, Setup]]]]:
         for other in engines(setup)
         if other.engine != setup.engine and not (setup.lora_rank is not None and other.zero_stage == 3)
     ]
-    yield "another engine", [(f"engine={other.engine} engine.processes={other.processes}", other) for other in others]
+
+    def engine(other: Setup) -> str:
+        if setup.hostfile is None:
+            return f"engine={other.engine} engine.processes={other.processes}"
+        same = other.processes == setup.processes
+        return f"engine={other.engine}" + ("" if same else f" and {other.processes} slots in {setup.hostfile}")
+
+    yield "another engine", [(engine(other), other) for other in others]
     sharded = setup if setup.zero_stage else replace(setup, zero_stage=3 if setup.lora_rank is None else 2)
     more = []
     for processes in (2**power for power in range(1, 11)):
         if setup.processes < processes <= setup.batch_size:
             rows = min(setup.micro_batch_size, setup.batch_size // processes)
             grown = replace(sharded, processes=processes, micro_batch_size=rows)
-            override = f"engine={grown.engine} engine.processes={processes}"
-            more.append(
-                (override + (f" train.micro_batch_size={rows}" if rows < setup.micro_batch_size else ""), grown)
-            )
+            fewer = f"train.micro_batch_size={rows} " if rows < setup.micro_batch_size else ""
+            more.append((fewer + engine(grown), grown))
     yield "more processes, one GPU each", more
     smaller = range(setup.micro_batch_size - 1, 0, -1)
     yield (

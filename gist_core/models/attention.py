@@ -63,13 +63,13 @@ class GistState:
 @dataclass(frozen=True)
 class _Layout:
     """Bounds of one forward pass. `self_`: decoder-only or encoder self-attention; the next two are of a T5 decoder, the
-    others of a decoder: `packed` rows have no padding but what their bounds keep apart, `afterwards` is what its next token
+    others of a decoder: `bounds_alone` where no padding mask is to be combined with them, `afterwards` is what its next token
     may see, as GistState.first_visible."""
 
     self_: Bounds | None = None
     decoder_self: Bounds | None = None
     cross: Bounds | None = None
-    packed: bool = False
+    bounds_alone: bool = False
     afterwards: torch.Tensor | None = None
     query_positions: torch.Tensor | None = None
     key_positions: torch.Tensor | None = None
@@ -195,7 +195,10 @@ class _DecoderHooks(_Hooks):
             kwargs.setdefault("kernel_options", {"BACKEND": "TRITON"} | whole)
         state: GistState | None = getattr(cache, "gist_state", None) if past else None
         afterwards = None
-        packed = first_visible is not None
+        bounds_alone = first_visible is not None and kwargs.get("attention_mask") is None
+        if bounds_alone:
+            # Without a mask transformers would look for packed rows in the positions, and a GPU's host wait.
+            kwargs["attention_mask"] = torch.ones_like(input_ids)
         if first_visible is None:
             if state is not None:
                 afterwards = state.first_visible
@@ -220,7 +223,7 @@ class _DecoderHooks(_Hooks):
         _active.set(
             _Layout(
                 Bounds(first_visible),
-                packed=packed,
+                bounds_alone=bounds_alone,
                 afterwards=afterwards,
                 query_positions=positions,
                 key_positions=key_positions,
@@ -388,7 +391,7 @@ def _with_layout(original: Callable) -> Callable:
             bounds = layout.cross if mask_function is bidirectional_mask_function else layout.decoder_self
         if bounds is None:
             return original(**kwargs)
-        if layout.packed:
+        if layout.bounds_alone:
             kwargs["attention_mask"] = None  # FlexAttention would have the host wait for whether it is all ones
         q_offset, window = kwargs.get("q_offset", 0), kwargs.get("local_size")
         if window is not None:

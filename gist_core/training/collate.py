@@ -103,10 +103,7 @@ class Collator:
             batch["position_ids"].append(positions + [0] * padding)
             batch["first_visible"].append(visible + [filled] * padding)  # padding sees padding only
             batch["labels"].append(labels + [IGNORED] * padding)
-        tensors = {name: torch.from_numpy(np.array(rows, dtype=np.int64)) for name, rows in batch.items()}
-        # The bounds keep rows apart. Without a mask transformers would look for them in the positions, and a GPU's host wait.
-        tensors["attention_mask"] = torch.ones_like(tensors["input_ids"])
-        return tensors
+        return {name: torch.from_numpy(np.array(rows, dtype=np.int64)) for name, rows in batch.items()}
 
     def _padded_encoder_decoder(self, examples: Sequence[Example]) -> Batch:
         source = pad_rows([example.prompt for example in examples], self.pad_token_id, "right")

@@ -97,6 +97,11 @@ def test_a_plan_of_a_hostfile_is_one_of_its_machines(
     assert "128 rows = 4 a forward pass x 2 accumulated x 16 process(es)" in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"100 is not a multiple of train\.micro_batch_size 4 x 16 process"):
         plan([*where, "train.micro_batch_size=4", "train.batch_size=100"], 80, 312, 0.4, None)
+    with pytest.raises(ValueError, match="What fits, by one change") as too_small:
+        plan([*where, "train.micro_batch_size=2", "train.batch_size=128"], 16, 312, 0.4, None)
+    assert "engine=zero3-offload (another engine)" in str(too_small.value)
+    assert f"engine=zero3 and 32 slots in {tmp_path}/hosts (more processes" in str(too_small.value)
+    assert "engine.processes" not in str(too_small.value)
 
 
 def test_a_plan_without_overrides_is_of_params_yaml(
