@@ -189,6 +189,7 @@ class GistCache:
         k = torch.full_like(self.prompt_tokens, self.origin.num_gist_tokens)
         span = GistSpan(slots - k, torch.full_like(k, slots))
         first = decoder_bounds(self.origin.condition, span, torch.tensor([[slots]], device=k.device)).first[:, 0]
+        first = torch.maximum(first, (~self.mask).sum(dim=1))  # padding is on the left
         cache.gist_state = GistState(first, self.positions)  # type: ignore[attr-defined]
         return cache
 

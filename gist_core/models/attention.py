@@ -194,6 +194,10 @@ class _DecoderHooks(_Hooks):
             whole = {"IS_DIVISIBLE": True} if not past and length % FLEX_BLOCK == 0 else {}
             kwargs.setdefault("kernel_options", {"BACKEND": "TRITON"} | whole)
         state: GistState | None = getattr(cache, "gist_state", None) if past else None
+        mask = kwargs.get("attention_mask")
+        if state is not None and mask is not None and batch == 1 and mask.shape[1] != past + length:
+            # Assisted decoding, which is of one row, cuts the mask to the tokens that it knows: none of a prompt in the cache.
+            kwargs["attention_mask"] = mask.new_ones(1, past + length)
         afterwards = None
         bounds_alone = first_visible is not None and kwargs.get("attention_mask") is None
         if bounds_alone:

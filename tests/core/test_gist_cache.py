@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, SuppressTokensLogitsProcessor
 
 from gist_core.cache import GistCache, compress, generate, load_cache, save_cache
-from gist_core.masks import CONDITIONS
+from gist_core.cache.gist_cache import Keeps
+from gist_core.masks import CONDITIONS, Condition
 from gist_core.models import attention
 from gist_core.models.attention import CACHE_NAME
 from gist_core.models.gist_model import GistModel
@@ -164,13 +165,17 @@ def test_beams_may_come_in_a_generation_config(family: str) -> None:
     assert torch.equal(found, gist_model.generate_masked(["Sort.", "Count."], ["b, a", "c"], **spelled))
 
 
-@pytest.mark.parametrize("family", ["llama", "mistral"])
-def test_what_assisted_decoding_rejects_leaves_no_trace(family: str) -> None:
-    """Looking up likely tokens in the prompt changes the speed alone; a window must not count the tokens taken back."""
+@pytest.mark.parametrize(
+    ("family", "condition", "keep"),
+    [("llama", "gist", "gist"), ("mistral", "gist", "gist"), ("llama", "pos_control", "instruction")],
+)
+def test_what_assisted_decoding_rejects_leaves_no_trace(family: str, condition: Condition, keep: Keeps) -> None:
+    """Looking up likely tokens in the prompt changes the speed alone; a window must not count the tokens taken back, and
+    what is cached, with its padding, stays as visible as it was."""
     prompt, text = "Say it again and again and again, as it was said before.", "again and again, as it was"
     for seed in range(4):
-        gist_model = tiny_gist_model(family, "gist", 2, seed=seed)
-        cache = compress(gist_model, [prompt])
+        gist_model = tiny_gist_model(family, condition, 2, seed=seed)
+        cache = compress(gist_model, [prompt, prompt * 2], keep=keep).select([0])
         plain = generate(gist_model, cache, [text], max_new_tokens=40, do_sample=False)
         looked_up = generate(
             gist_model,
