@@ -216,7 +216,7 @@ def main() -> None:
         "--attention",
         default="sdpa",
         choices=SUPPORTED_IMPLEMENTATIONS,
-        help="of our ways",
+        help="attention implementation of our ways",
     )
     parser.add_argument(
         "--compile",

@@ -166,7 +166,8 @@ def check_batches(setup: Setup) -> None:
     if setup.batch_size % per_pass:
         raise ValueError(
             f"train.batch_size {setup.batch_size} is not a multiple of train.micro_batch_size {setup.micro_batch_size} x "
-            f"{setup.processes} process(es); choose train.batch_size or engine.processes so that it is"
+            f"{setup.processes} process(es); choose train.batch_size or "
+            f"{'engine.processes' if setup.hostfile is None else f'the slots in {setup.hostfile}'} so that it is"
         )
 
 

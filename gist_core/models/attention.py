@@ -190,13 +190,13 @@ class _DecoderHooks(_Hooks):
         past = 0 if cache is None else int(cache.get_seq_length())
         if module.config._attn_implementation == "flex_attention" and input_ids.is_cuda and length > 1:  # type: ignore[union-attr]
             # torch (2.11, 2.13) takes its decoding kernel for fewer than 128 queries, which has no blocks for grouped heads, and
-            # sees of no length that varies whether it fills its blocks.
-            whole = {"IS_DIVISIBLE": True} if not past and length % FLEX_BLOCK == 0 else {}
+            # cannot tell of a length that varies whether it is a multiple of its block.
+            whole = {"IS_DIVISIBLE": True} if cache is None and length % FLEX_BLOCK == 0 else {}
             kwargs.setdefault("kernel_options", {"BACKEND": "TRITON"} | whole)
         state: GistState | None = getattr(cache, "gist_state", None) if past else None
         mask = kwargs.get("attention_mask")
-        if state is not None and mask is not None and batch == 1 and mask.shape[1] != past + length:
-            # Assisted decoding, which is of one row, cuts the mask to the tokens that it knows: none of a prompt in the cache.
+        if state is not None and mask is not None and batch == 1 and mask.shape[1] < past + length:
+            # Assisted decoding, which is of one row, cuts the mask to the tokens that it knows, without those of a cached prompt.
             kwargs["attention_mask"] = mask.new_ones(1, past + length)
         afterwards = None
         bounds_alone = first_visible is not None and kwargs.get("attention_mask") is None

@@ -23,9 +23,9 @@ Batch = dict[str, torch.Tensor]
 class Collator:
     """Makes a batch of examples under a condition.
 
-    row_capacity: tokens that a packed row of several examples may hold.
+    row_capacity: tokens that a packed row may hold; where an example has more, as many as that.
     decoder_start_token_id: of an encoder-decoder; None for a decoder.
-    width_multiple: of slots, which the width of a decoder's packed rows is; the capacity is rounded up to one.
+    width_multiple: of slots, which the width of a decoder's packed rows is.
     """
 
     condition: Condition
@@ -59,7 +59,8 @@ class Collator:
 
     def _rows(self, examples: Sequence[Example]) -> list[list[int]]:
         """Indices of the examples that share a packed row."""
-        return _fill_bins([example.num_tokens for example in examples], self._whole(self.row_capacity))
+        lengths = [example.num_tokens for example in examples]
+        return _fill_bins(lengths, self._whole(max(self.row_capacity, *lengths)))
 
     def _whole(self, width: int) -> int:
         return width + -width % self.width_multiple
@@ -168,20 +169,21 @@ def _span(example: Example) -> GistSpan:
 
 
 def _fill_bins(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Indices of the rows that share a packed row: few bins, filled evenly, none past the capacity but for a row that is longer
-    by itself.
+    """Indices of the rows that share a packed row: few bins, none of them past the capacity, filled evenly.
+
+    capacity: no row is longer.
 
     The longest row goes first, each to the emptiest bin, so that little of the batch is padding.
     """
     longest_first = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    capacity = max(capacity, *lengths)
-    for count in range(-(-sum(lengths) // capacity), len(lengths) + 1):
+    count = -(-sum(lengths) // capacity)
+    while True:
         bins: list[list[int]] = [[] for _ in range(count)]
-        filled = [(0, bin) for bin in range(count)]  # a heap
+        filled = [(0, number) for number in range(count)]  # a heap
         for index in longest_first:
             tokens, emptiest = filled[0]
             bins[emptiest].append(index)
             heapq.heapreplace(filled, (tokens + lengths[index], emptiest))
-        if max(filled)[0] <= capacity:
-            break
-    return bins
+        if max(filled)[0] <= capacity or count == len(lengths):
+            return bins
+        count = min(count + max(1, count // 64), len(lengths))

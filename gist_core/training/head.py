@@ -36,8 +36,8 @@ class TrainingHead:
 
     @contextmanager
     def only(self, slots: torch.Tensor) -> Iterator[None]:
-        """Herein the model's logits have shape (len(slots), vocabulary or, on a GPU, somewhat more), those of the `slots` alone,
-        and neither the gist token nor what is past the vocabulary could be drawn."""
+        """Herein the model's logits are those of the `slots` alone, shape (len(slots), vocabulary or, on a GPU, somewhat more).
+        Those of the gist token and of what is past the vocabulary are `EXCLUDED`."""
         self._slots = slots
         try:
             yield
@@ -48,22 +48,26 @@ class TrainingHead:
         if self._slots is None:
             return self._stock_forward(hidden)
         hidden = hidden.flatten(0, -2).index_select(0, self._slots)
-        if hidden.is_cuda and type(self._head) is nn.Linear:  # one of another class computes more than a product
-            return self._aligned(hidden)
+        return self._aligned(hidden) if hidden.is_cuda else self._plain(hidden)
+
+    def _plain(self, hidden: torch.Tensor) -> torch.Tensor:
         logits = self._stock_forward(hidden)
         logits[:, self._gist_token_id] = EXCLUDED
         return logits
 
     def _aligned(self, hidden: torch.Tensor) -> torch.Tensor:
-        """The head's product with columns added, of words that are none, until their number is a multiple of `ALIGNED`. What is
-        no answer is left out by the bias: to write into the logits would copy them, and their gradient."""
-        weight, bias = self._head.weight, self._head.bias
+        """The head's product with columns that stand for no token, until their number is a multiple of `ALIGNED`. They and the
+        gist token are excluded by the bias: to write into the logits would copy them, and their gradient."""
+        if type(self._head) is not nn.Linear:  # it computes more than a product
+            return self._plain(hidden)
+        weight, own_bias = self._head.weight, self._head.bias
         more = -len(weight) % ALIGNED
-        weight = nn.functional.pad(weight, (0, 0, 0, more)) if more else weight
-        bias = weight.new_zeros(len(self._head.weight)) if bias is None else bias
-        bias = nn.functional.pad(bias, (0, more), value=EXCLUDED)
-        no_answer = torch.arange(len(bias), device=bias.device) == self._gist_token_id
-        return nn.functional.linear(hidden, weight, bias.masked_fill(no_answer, EXCLUDED))
+        aligned = nn.functional.pad(weight, (0, 0, 0, more)) if more else weight
+        bias = nn.functional.pad(
+            weight.new_zeros(len(weight)) if own_bias is None else own_bias, (0, more), value=EXCLUDED
+        )
+        excluded = torch.arange(len(bias), device=bias.device) == self._gist_token_id
+        return nn.functional.linear(hidden, aligned, bias.masked_fill(excluded, EXCLUDED))
 
 
 def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
