@@ -36,11 +36,12 @@ def plan(
     """
     from gist_core import plan as p
     from gist_core.training.checkpoints import checkpoint_bytes, kept
+    from gist_core.training.engine import accumulation_steps
 
     params = _compose(overrides or [])
     config = _config(params)
     setup = _setup(params, bool(config.is_encoder_decoder))
-    p.check_batches(setup)
+    accumulated = accumulation_steps(setup.batch_size, setup.micro_batch_size, setup.processes)
     longest = min(setup.source + setup.target, params.train.max_length)
     if row_tokens is not None and not 0 < row_tokens <= longest:
         raise ValueError(
@@ -58,7 +59,7 @@ def plan(
         ("model", f"{params.model.name}: {count.all:,} parameters, {count.trained:,} of them trained"),
         (
             "batch",
-            f"{setup.batch_size} rows = {setup.micro_batch_size} a forward pass x {setup.accumulation} accumulated "
+            f"{setup.batch_size} rows = {setup.micro_batch_size} a forward pass x {accumulated} accumulated "
             f"x {setup.processes} process(es)",
         ),
         ("steps", f"{setup.steps:,}, {setup.steps * setup.batch_size:,} rows"),

@@ -49,10 +49,6 @@ class Setup:
             return "single"
         return f"zero{self.zero_stage}{'-offload' if self.offload else ''}"
 
-    @property
-    def accumulation(self) -> int:
-        return self.batch_size // (self.micro_batch_size * self.processes)
-
 
 @dataclass(frozen=True)
 class Parameters:
@@ -158,17 +154,6 @@ def training_flops(config: PretrainedConfig, setup: Setup, row_tokens: int) -> i
         return 3 * rows * decoder_flops(shape, row_tokens)
     source = max(1, round(row_tokens * setup.source / (setup.source + setup.target)))
     return 3 * rows * encoder_decoder_flops(shape, source, target_tokens=max(1, row_tokens - source))
-
-
-def check_batches(setup: Setup) -> None:
-    """Raises ValueError where the rows of a step do not divide among processes and forward passes."""
-    per_pass = setup.micro_batch_size * setup.processes
-    if setup.batch_size % per_pass:
-        raise ValueError(
-            f"train.batch_size {setup.batch_size} is not a multiple of train.micro_batch_size {setup.micro_batch_size} x "
-            f"{setup.processes} process(es); choose train.batch_size or "
-            f"{'engine.processes' if setup.hostfile is None else f'the slots in {setup.hostfile}'} so that it is"
-        )
 
 
 def fits(config: PretrainedConfig, count: Parameters, setup: Setup, gpu_memory_gib: float) -> bool:

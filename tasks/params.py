@@ -2,6 +2,7 @@
 
 Composed from conf/ by `gist params`; see conf/config.yaml for what each group means."""
 
+import re
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from gist_core.compressors import OF_DECODERS
 from gist_core.lineage.yaml12 import parse_yaml
+from gist_core.training.engine import accumulation_steps
 from tasks.sections import (
     BaselineParams,
     BenchmarkParams,
@@ -73,9 +75,10 @@ class Params(Section):
             problems.append("judged_runs names pos_control, which every run is judged against; take it out")
         problems += [f"{name} is both under runs: and under baselines:" for name in self.baselines if name in self.runs]
         problems += [
-            f"{one} and {other} are the same name where case does not count, as on macOS: their folders would be one"
+            f"{one} and {other} differ in no more than case, - and _: on macOS their folders may be one, in Prefect their "
+            "artifacts are; rename one of them"
             for one, other in combinations(answering, 2)
-            if one != other and one.casefold() == other.casefold()
+            if one != other and _folded(one) == _folded(other)
         ]
         problems += [
             f"runs {one} and {other} are the same training, which says nothing of seeds; give one another seed"
@@ -119,11 +122,10 @@ class Params(Section):
             problems.append("train.select: dev_loss needs rows held out of train: +data.num_dev=200, say")
         # With a hostfile, the machines' slots say how many processes there are.
         processes = self.engine.processes if self.engine.zero_stage and not self.engine.hostfile else 1
-        if self.train.batch_size % (self.train.micro_batch_size * processes):
-            problems.append(
-                f"train.batch_size {self.train.batch_size} is not a multiple of train.micro_batch_size "
-                f"{self.train.micro_batch_size} x {processes} engine.processes; lower train.micro_batch_size"
-            )
+        try:
+            accumulation_steps(self.train.batch_size, self.train.micro_batch_size, processes)
+        except ValueError as error:
+            problems.append(str(error))
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -181,6 +183,11 @@ def told(problem: "ErrorDetails") -> str:
     left_out = isinstance(problem["input"], dict) or "base_url" in problem["loc"]
     got = "" if left_out else f" (got {problem['input']!r:.80})"
     return f"{'.'.join(map(str, problem['loc'])) or 'params'}: {problem['msg'].removeprefix('Value error, ')}{got}"
+
+
+def _folded(name: str) -> str:
+    """What is left of a run's name in the key of an artifact (flows/artifacts.py), and without case in a folder's."""
+    return re.sub(r"[_-]+", "-", name.lower()).strip("-")
 
 
 def _not_given(raw: object, key: str = "") -> Iterator[str]:

@@ -5,7 +5,7 @@ import re
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 from gist_core.compressors import compressor_names
 from gist_core.scoring.judge.settings import check_address
@@ -15,6 +15,15 @@ Split = Literal["seen", "unseen", "human"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # a dot would part the keys that DVC reads
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+def _each_once(values: list) -> list:
+    if twice := [value for value in dict.fromkeys(values) if values.count(value) > 1]:
+        raise ValueError(f"{', '.join(map(str, twice))} is there more than once")
+    return values
+
+
+EachOnce = AfterValidator(_each_once)
 
 
 class Section(BaseModel):
@@ -203,7 +212,7 @@ class BaselineParams(Section):
 
 
 class GenerateParams(Section):
-    splits: list[Split] = Field(min_length=1)
+    splits: Annotated[list[Split], EachOnce] = Field(min_length=1)
     max_rows: PositiveInt | None = None
     batch_size: PositiveInt
     max_new_tokens: PositiveInt
@@ -282,7 +291,7 @@ class HumanEvalParams(Section):
 
 class BenchmarkParams(Section):
     max_prompts: PositiveInt
-    batch_sizes: list[PositiveInt] = Field(min_length=1)
+    batch_sizes: Annotated[list[PositiveInt], EachOnce] = Field(min_length=1)
     dtype: Dtype = "float32"
     warmup: int = Field(ge=0)
     repeats: PositiveInt

@@ -82,6 +82,23 @@ def sharded_loading(deepspeed: dict[str, Any] | None) -> Iterator[None]:
         del active
 
 
+def accumulation_steps(batch_size: int, micro_batch_size: int, processes: int) -> int:
+    """Forward passes of each process that make one optimizer step.
+
+    batch_size: rows of a step over all processes; micro_batch_size: rows of one process and forward pass.
+
+    Raises:
+        ValueError: the rows of a step do not divide among processes and forward passes.
+    """
+    passes, left = divmod(batch_size, micro_batch_size * processes)
+    if left:
+        raise ValueError(
+            f"train.batch_size {batch_size} is not a multiple of train.micro_batch_size {micro_batch_size} x {processes} "
+            "process(es); change one of them (engine.processes, or the slots in engine.hostfile), so that it is"
+        )
+    return passes
+
+
 def world_size() -> int:
     """The number of processes that train together: 1 where none were joined."""
     import torch

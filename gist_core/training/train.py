@@ -32,7 +32,7 @@ from gist_core.training.collate import Collator
 from gist_core.training.compiled import compile_layers, decoder_layers
 from gist_core.training.curve import WriteCurve
 from gist_core.training.distill import Teacher
-from gist_core.training.engine import world_size
+from gist_core.training.engine import accumulation_steps, world_size
 from gist_core.training.examples import Batching, Example, plan_micro_batches
 from gist_core.training.failures import check_disk
 from gist_core.training.head import only_labelled
@@ -109,12 +109,8 @@ def train(
             "lora_rank needs whole weights to merge into; take engine=zero2, where LoRA's states are small"
         )
     processes = world_size()
-    per_step = settings.batch_size // settings.micro_batch_size
-    if settings.batch_size % settings.micro_batch_size or per_step % processes:
-        raise ValueError(
-            f"train.batch_size {settings.batch_size} must be a multiple of train.micro_batch_size "
-            f"{settings.micro_batch_size} times engine.processes {processes}"
-        )
+    accumulated = accumulation_steps(settings.batch_size, settings.micro_batch_size, processes)
+    per_step = accumulated * processes
     plan = plan_micro_batches(
         examples,
         steps=settings.steps,
@@ -154,7 +150,7 @@ def train(
     size = settings.micro_batch_size
     trainer = GistTrainer(
         model=gist_model.model,
-        args=_arguments(settings, work_dir, per_step // processes, deepspeed, use_cpu, with_dev=bool(dev_examples)),
+        args=_arguments(settings, work_dir, accumulated, deepspeed, use_cpu, with_dev=bool(dev_examples)),
         train_dataset=[[examples[i] for i in batch] for batch in plan],
         eval_dataset=[dev_order[i : i + size] for i in range(0, len(dev_order), size)] or None,
         data_collator=lambda items: _collate(collator, teacher, items),

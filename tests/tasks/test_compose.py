@@ -49,7 +49,10 @@ def test_every_choice_composes(choice: str, tmp_path: Path) -> None:
         (["benchmarked_runs=[pos_control]"], r"benchmarked_runs names pos_control, which has no gist to cache"),
         (["benchmark.batch_sizes=[]"], r"benchmark\.batch_sizes: .*at least 1"),
         (["train.micro_batch_size=3"], r"train\.batch_size 4 is not a multiple of train\.micro_batch_size 3 x 1 "),
-        (["engine=zero2"], r"batch_size 4 is not a multiple of train\.micro_batch_size 4 x 2 engine\.processes"),
+        (
+            ["engine=zero2"],
+            r"batch_size 4 is not a multiple of train\.micro_batch_size 4 x 2 process\(es\); .*engine\.processes",
+        ),
         (["engine.processes=4"], r"engine: processes would do nothing: engine=single is one process .* engine=zero1"),
         (["+engine.hostfile=hosts", "+engine.offload=true"], r"engine: offload, hostfile would do nothing"),
         (["judge=openai", "judge.base_url=http//x"], r"judge\.base_url: judge\.base_url = 'http//x' is no address"),
@@ -71,12 +74,15 @@ def test_every_choice_composes(choice: str, tmp_path: Path) -> None:
         (["judge=openai", "judge.prices.as_of=0"], r"judge\.prices\.as_of: put it in quotes: '0'"),
         (
             ["+baselines.gist-1=${baselines.tfidf-1}"],
-            r"(?s)gist-1 is both under runs: and under baselines:(?!.*same name)",
+            r"(?s)gist-1 is both under runs: and under baselines:(?!.*differ in no more)",
         ),
         (
             ["+runs.Gist-1=${runs.gist-1}"],
-            r"gist-1 and Gist-1 are the same name where case does not count, as on macOS: their folders would be one",
+            r"gist-1 and Gist-1 differ in no more than case, - and _: on macOS their folders may be one",
         ),
+        (["+baselines.tfidf_1=${baselines.tfidf-1}"], r"tfidf-1 and tfidf_1 differ in no more than case, - and _"),
+        (["generate.splits=[seen,human,seen]"], r"generate\.splits: seen is there more than once"),
+        (["benchmark.batch_sizes=[1,4,4,1]"], r"benchmark\.batch_sizes: 1, 4 is there more than once"),
         (
             [
                 "train.seed=1",

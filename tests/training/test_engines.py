@@ -184,8 +184,9 @@ def test_a_batch_that_does_not_divide_among_processes_is_refused(folder: Path) -
     process = start(odd)
     output, _ = process.communicate(timeout=200)
     assert process.returncode == 2
-    assert "must be a multiple of train.micro_batch_size 6 times engine.processes 2" in output
-    assert "must be a multiple" in (Path(odd.work_dir) / ERROR_FILE).read_text()
+    said = "train.batch_size 6 is not a multiple of train.micro_batch_size 6 x 2 process(es)"
+    assert said in output
+    assert said in (Path(odd.work_dir) / ERROR_FILE).read_text()
 
 
 @pytest.mark.parametrize("line", ["localhost", "localhost slots=0", "localhost slots=two", "slots=2"])
