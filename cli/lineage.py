@@ -43,7 +43,7 @@ def why(
         _refuse_what_a_stage_made(root, html)
     pedigree = Tracer(root).why(number)
     if as_json:
-        _print_json(dataclasses.asdict(pedigree) | {"keys": list(pedigree.keys)})
+        _print_json(dataclasses.asdict(pedigree))
     elif html:
         html.write_text(page(pedigree), encoding="utf-8", errors="backslashreplace")
         typer.echo(f"{html} written")

@@ -4,8 +4,9 @@ import sys
 
 import typer
 
-from cli import cache, data, flow, human_eval, judge, lineage, params, plan
+from cli import cache, data, human_eval, judge, lineage, params, plan
 from cli.terminal import printable
+from flows import app as flow
 from gist_core.lineage.intact import NotIntactError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

@@ -51,7 +51,7 @@ def plan(
     tokens = row_tokens or longest
     flops = p.training_flops(config, setup, tokens)
     gpu_hours = flops / (gpu_tflops * 1e12 * utilisation) / 3600
-    all_steps = sum(run.steps or setup.steps for run in params.runs.values())
+    all_steps = sum(run.trained_with(params.train).steps for run in params.runs.values())
     width = 2 if setup.bf16 and setup.zero_stage is not None else 4
     checkpoint = checkpoint_bytes(width * count.all, count.trained, setup.zero_stage)
     how = "at most" if row_tokens is None else f"at {row_tokens} a row"

@@ -6,6 +6,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from flows.settings import configure_prefect, require_server, require_server_if_set  # none of which imports Prefect
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -46,7 +48,6 @@ def run(
 ) -> None:
     """Run all stages, or TARGETS with what they depend on. Stages that are up to date are skipped."""
     from flows.parameters import PipelineParameters, make_plan
-    from flows.settings import configure_prefect, require_server_if_set
 
     root = root.resolve()
     asked = PipelineParameters.checked(
@@ -81,8 +82,6 @@ def run(
 @app.command()
 def deploy(root: Root = Path(".")) -> None:
     """Put prefect.yaml on the Prefect server: work pools, deployments, schedules."""
-    from flows.settings import configure_prefect, require_server
-
     configure_prefect(root.resolve())
     require_server("a deployment")
     from flows.deploy import deploy as deploy_all
@@ -98,8 +97,6 @@ def worker(
     root: Root = Path("."),
 ) -> None:
     """Start a worker for each of POOLS that runs its stages in this clone. Ctrl-C ends them and what they run."""
-    from flows.settings import configure_prefect, require_server
-
     configure_prefect(root.resolve())
     require_server("a worker")
     from flows.dispatch import run_workers
@@ -114,8 +111,6 @@ def serve(
 ) -> None:
     """Serve the pipeline from this process, without pools or workers: runs started in Prefect's UI or by `cron` run
     here, one at a time. Ctrl-C ends it."""
-    from flows.settings import configure_prefect, require_server
-
     configure_prefect(root.resolve())
     require_server("serving the pipeline")
     from flows.deploy import SERVED
@@ -130,8 +125,6 @@ def status(
     root: Root = Path("."),
 ) -> None:
     """Show the latest runs and how far their stages are."""
-    from flows.settings import configure_prefect, require_server_if_set
-
     configure_prefect(root.resolve())
     require_server_if_set("looking at runs")
     from flows.runs import describe_runs
@@ -148,10 +141,8 @@ def cancel(
     root: Root = Path("."),
 ) -> None:
     """Cancel a run: its stages are stopped with everything they started, what was finished stays."""
-    from flows.settings import configure_prefect, require_server_if_set
-
     configure_prefect(root.resolve())
-    require_server_if_set("looking at runs")
+    require_server_if_set("cancelling a run")
     from flows.runs import cancel_run
 
     typer.echo(cancel_run(run))

@@ -85,7 +85,7 @@ def stage_markdown(root: Path, stage: StageNode, entry: dict[str, Any], how: str
 def stage_table(entry: dict[str, Any]) -> list[dict[str, Any]]:
     """One row per dependency and out that dvc.lock records."""
     return [
-        {"kind": kind, "path": item["path"], "md5": item.get("md5") or item.get("hash"), "bytes": item.get("size")}
+        {"kind": kind, "path": item["path"], "md5": item.get("md5"), "bytes": item.get("size")}
         for kind, group in (("out", "outs"), ("dependency", "deps"))
         for item in entry.get(group, [])
     ]

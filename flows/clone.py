@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -20,14 +20,12 @@ from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
-from flows.graph import StageNode
+from flows.graph import StageNode, read_graph
 from flows.lockfile import put_entries
 from gist_core.lineage.hashing import md5_of_bytes
 from gist_core.lineage.outs import of_no_stage
 from tasks import paths
 from tasks.only_run import STATE, USERS
-
-StagesOf = Callable[[], Mapping[str, StageNode]]
 
 
 def git(root: Path, *arguments: str) -> str:
@@ -71,14 +69,13 @@ def require_clean(root: Path, stages: Mapping[str, StageNode], what: str) -> str
 
 
 @contextmanager
-def prepared(root: Path, commit: str, params: str | None, stages: StagesOf) -> Iterator[None]:
+def prepared(root: Path, commit: str, params: str | None) -> Iterator[None]:
     """Puts the clone at `commit` with these parameters, and keeps it there until the block ends.
 
     Stages of the same commit and parameters share the clone; for another commit it is waited until they have ended, and
     so it is for a run of the pipeline in this clone itself.
 
     commit: 40 hex digits; fetched if it is not there. params: the text of params.yaml, or None to leave it.
-    stages: reads the graph once the commit is there.
 
     Raises:
         ValueError: the commit cannot be had, or files were changed by hand or by a run of the pipeline here.
@@ -88,7 +85,7 @@ def prepared(root: Path, commit: str, params: str | None, stages: StagesOf) -> I
     with (root / USERS).open("a") as users:
         while True:
             with FileLock((root / USERS).with_name("clone.lock")):
-                if _taken(root, users, state, commit, params, stages):
+                if _taken(root, users, state, commit, params):
                     fcntl.flock(users, fcntl.LOCK_SH)
                     break
                 fcntl.flock(users, fcntl.LOCK_UN)
@@ -96,7 +93,7 @@ def prepared(root: Path, commit: str, params: str | None, stages: StagesOf) -> I
         yield
 
 
-def _taken(root: Path, users: IO[str], state: str, commit: str, params: str | None, stages: StagesOf) -> bool:
+def _taken(root: Path, users: IO[str], state: str, commit: str, params: str | None) -> bool:
     """Whether the clone is as it is wanted here: put so if nobody uses it, or found so where others do. The kernel ends a
     lock with its process, however that ends."""
     try:
@@ -111,9 +108,10 @@ def _taken(root: Path, users: IO[str], state: str, commit: str, params: str | No
         # A worker that was killed half-way had put the commit in place, perhaps, and not yet taken away what is left over.
         changes = moves or rewrites or before not in (None, state)
         with FileLock(pipeline_lock, timeout=0) if changes else nullcontext():
-            require_clean(root, stages(), "a worker")
+            here = read_graph(root).stages
+            require_clean(root, here, "a worker")
             lost = [path for path in changed_files(root) if moves or (rewrites and path == "params.yaml")]
-            lost += _left_over(root, stages()) if changes else []
+            lost += _left_over(root, here) if changes else []
             if lost and before is None:
                 raise ValueError(
                     f"a stage of another run would discard what a run of the pipeline, or a person, left in {root}: "
@@ -122,7 +120,7 @@ def _taken(root: Path, users: IO[str], state: str, commit: str, params: str | No
             if changes:
                 (root / STATE).write_text("half-way", encoding="utf-8")
                 _switch(root, commit, params)
-                for path in _left_over(root, stages()):
+                for path in _left_over(root, read_graph(root).stages):
                     _discard(root / path)
             (root / STATE).write_text(state, encoding="utf-8")
     except Timeout:
@@ -142,7 +140,7 @@ def _switch(root: Path, commit: str, params: str | None) -> None:
             raise ValueError(f"commit {commit} is in no remote of this clone ({root}); push it, and run again")
         # What is generated (lock, parameters, metrics) belongs to another stage and comes anew from the dispatcher.
         git(root, "checkout", "--quiet", "--force", "--detach", commit)
-    if params is not None and (root / "params.yaml").read_text(encoding="utf-8") != params:
+    if params is not None:
         (root / "params.yaml").write_text(params, encoding="utf-8")
 
 
@@ -197,7 +195,10 @@ def fetch_file(root: Path, path: str, md5: str) -> None:
     if target.is_file() and md5_of_bytes(target.read_bytes()) == md5:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary = (
+        root / paths.WORK / f"{md5}.{os.getpid()}"
+    )  # not beside it: a kill would leave it among a stage's inputs
+    temporary.parent.mkdir(exist_ok=True)
     with Repo(str(root)) as repo:
         remote = repo.cloud.get_remote_odb()
         try:

@@ -34,10 +34,8 @@ class StageFailed(Exception):
 
 _EXITED_WITH = re.compile(r"failed to run: .*, exited with (-?\d+)")
 _OUT_OF_MEMORY = re.compile(r"\b(CUDA out of memory|OutOfMemoryError|MemoryError|Cannot allocate memory)\b")
-_HELD = re.compile(r"is busy, it is being blocked by|is already running in process")  # both name living processes alone
-_BUSY = re.compile(
-    r"is busy, it is being blocked by|Unable to acquire lock|is already running in process|Unable to read RWLock-file"
-)
+_HELD = re.compile(r"is busy, it is being blocked by|is already running in process")  # said of living processes only
+_BUSY = re.compile(_HELD.pattern + r"|Unable to acquire lock|Unable to read RWLock-file")
 _REMOTE = re.compile(
     r"failed to (pull|push|fetch|transfer)|to the remote|from the remote|Checkout failed", re.IGNORECASE
 )
@@ -65,9 +63,9 @@ def classify(returncode: int, tail: Sequence[str]) -> FailureKind:
     return FailureKind.ERROR
 
 
-def is_held(returncode: int, tail: Sequence[str]) -> bool:
-    """Whether `dvc repro` ended because a living process uses the stage's files; it passes when that one ends."""
-    return classify(returncode, tail) is FailureKind.BUSY and bool(_HELD.search("\n".join(tail)))
+def is_held(tail: Sequence[str]) -> bool:
+    """Whether `dvc repro` failed because a living process uses the stage's files; it passes when that one ends."""
+    return bool(_HELD.search("\n".join(tail)))
 
 
 def retries_left(kind: FailureKind, resource: str, attempt: int) -> bool:

@@ -6,6 +6,7 @@ what needs it."""
 
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,9 +130,7 @@ def _reason(state: State[Any]) -> str:
 
 
 def _final_state(results: dict[str, StageResult], failures: dict[str, str], given_up: dict[str, str]) -> State[Any]:
-    counts: dict[str, int] = {}
-    for result in results.values():
-        counts[result.how] = counts.get(result.how, 0) + 1
+    counts = Counter(result.how for result in results.values())
     summary = ", ".join(f"{count} {how}" for how, count in counts.items()) or "nothing made"
     if not failures:
         return Completed(message=summary)

@@ -52,7 +52,7 @@ def cancel_run(which: str) -> str:
     """Asks Prefect to cancel the run with this id (or its first characters) or name.
 
     Raises:
-        ValueError: no unfinished run, or more than one, answers to `which`.
+        ValueError: no unfinished run, or more than one, matches `which`.
     """
     with get_client(sync_client=True) as client:
         active = client.read_flow_runs(
@@ -64,6 +64,6 @@ def cancel_run(which: str) -> str:
         found = [run for run in active if str(run.id).startswith(which.lower()) or run.name == which]
         if len(found) != 1:
             names = ", ".join(f"{str(run.id)[:8]} ({run.name})" for run in found or active) or "none"
-            raise ValueError(f"{len(found)} unfinished runs answer to {which!r}; unfinished runs: {names}")
+            raise ValueError(f"{len(found)} unfinished runs match {which!r}; unfinished runs: {names}")
         client.set_flow_run_state(found[0].id, Cancelling(message="cancelled with `gist flow cancel`"))
         return f"{str(found[0].id)[:8]} ({found[0].name}) is being cancelled"

@@ -7,8 +7,6 @@ import os
 import time
 from pathlib import Path
 
-import httpx
-
 from tasks import paths
 
 SERVER_START_SECONDS = 90
@@ -71,6 +69,7 @@ def require_server_if_set(what: str) -> None:
 
 def _status(url: str) -> int | None:
     """HTTP status of a question that only a Prefect API answers, and only to whom it knows; None without an answer."""
+    import httpx
     from prefect.settings import get_current_settings
 
     api = get_current_settings().api

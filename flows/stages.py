@@ -84,7 +84,7 @@ def reproduce(stage: StageNode, run: StageRun, cancelled: threading.Event) -> St
     with progress_shown(run.root, stage.name):
         outcome = _call(arguments, stage, run, cancelled)
         # To find a stage up to date DVC wants its outs for itself, which another stage may read for hours.
-        while outcome.ended == "by itself" and outcome.returncode and is_held(outcome.returncode, outcome.tail):
+        while outcome.ended == "by itself" and outcome.returncode and is_held(outcome.tail):
             get_run_logger().info("%s waits for the process that uses its files", stage.name)
             if cancelled.wait(HELD_POLL_SECONDS):
                 raise StageFailed(stage.name, FailureKind.CANCELLED, "stopped while it waited for its files")

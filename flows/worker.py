@@ -42,7 +42,7 @@ def run_stage(
     results: dict[str, StageResult] = {}
     get_run_logger().info("%s at %s in %s", stage, commit[:10], here)
     try:
-        with prepared(here, commit, params, lambda: read_graph(here).stages):
+        with prepared(here, commit, params):
             stages = read_graph(here).stages
             node = stages[stage]
             receive(here, stages, stage, entries)
@@ -55,7 +55,7 @@ def run_stage(
                 return Failed(message=str(failure) if isinstance(failure, StageFailed) else str(future.state.message))
             entry = lock_entry(here, stage)
             hand_over(here, node, entry)
-            handed = {"stage": stage, "how": results[stage].how, "seconds": results[stage].seconds, "entry": entry}
+            handed = {"how": results[stage].how, "seconds": results[stage].seconds, "entry": entry}
             create_markdown_artifact(json.dumps(handed), description=HANDED_BACK)
             return Completed(message=future.state.message)
     finally:

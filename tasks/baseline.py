@@ -19,7 +19,7 @@ def run(stage: Stage) -> None:
     from gist_core.compressors import make_compressor
     from gist_core.data.rows import read_rows
 
-    baseline = stage.params.baselines[str(stage.run_name)]
+    baseline = stage.params.baselines[stage.run_name]
     gist_model = load_model(stage, ANSWERED_BY, "generate")
     train = read_rows(stage.dep(paths.ALPACA_PLUS / "train.parquet"))
     compressor = make_compressor(baseline.compressor, list(dict.fromkeys(row.instruction for row in train)), gist_model)

@@ -19,7 +19,7 @@ def run(stage: Stage) -> None:
 
     params = stage.params.benchmark
     device = _device_name(stage.device) + ("" if params.dtype == "float32" else f", {params.dtype}")
-    gist_model = load_model(stage, str(stage.run_name), "benchmark")
+    gist_model = load_model(stage, stage.run_name, "benchmark")
     rows = draw_rows(read_rows(stage.dep(paths.ALPACA_PLUS / "human.parquet")), params.max_prompts)
     with enough_memory(f"take the largest out of benchmark.batch_sizes = {list(params.batch_sizes)}"):
         measurements = list(
@@ -33,7 +33,7 @@ def run(stage: Stage) -> None:
             )
         )
     with (
-        stage.out(paths.BENCHMARK / str(stage.run_name)) as folder,
+        stage.out(paths.BENCHMARK / stage.run_name) as folder,
         stage.out(paths.BENCHMARK_METRICS / f"{stage.run_name}.json") as metrics,
     ):
         folder.mkdir(parents=True)

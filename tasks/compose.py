@@ -46,24 +46,21 @@ def compose_params(
         params = load_params(composed, called="what this composes")
         if pinned and (found := pins(params, conf.parent)):
             compose_and_dump(composed, str(conf.resolve()), None, "config", "", [*overrides, *found])
+        after = _leaves(parse_yaml(composed.read_text("utf-8")))
+        before = _leaves(as_written(output))  # nothing where there was none, or one that this puts right
+        composed.replace(output)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        composed.unlink(missing_ok=True)
         raise ValueError(f"a file in {conf} cannot be read as YAML: {' '.join(str(error).split())}") from None
-    except (DvcException, HydraException, ValueError) as error:
+    except OverrideParseException as error:
+        if not error.override.isascii() or "'" in error.override:
+            hint = "a value with a letter beyond ASCII or an apostrophe needs quotes of its own: 'KEY=\"VALUE\"'"
+        else:
+            hint = "an override is KEY=VALUE, +KEY=VALUE for a new key, or ~KEY to take one out"
+        raise ValueError(f"{error}\n{hint}") from None
+    except (DvcException, HydraException) as error:
+        raise ValueError(str(error)) from None
+    finally:
         composed.unlink(missing_ok=True)
-        hint = ""
-        if isinstance(error, OverrideParseException):
-            needs_quotes = not error.override.isascii() or "'" in error.override
-            hint = "\na value with a letter beyond ASCII or an apostrophe needs quotes of its own: 'KEY=\"VALUE\"'"
-            hint = (
-                hint
-                if needs_quotes
-                else "\nan override is KEY=VALUE, +KEY=VALUE for a new key, or ~KEY to take one out"
-            )
-        raise ValueError(f"{error}{hint}") from None
-    after = _leaves(parse_yaml(composed.read_text("utf-8")))
-    before = _leaves(as_written(output))  # nothing where there was none, or one that this puts right
-    composed.replace(output)
     return [
         f"{key}: {before.get(key, 'not there')} -> {after.get(key, 'not there')}"
         for key in dict.fromkeys([*before, *after])

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def run(stage: Stage) -> None:
-    answer_splits(stage, load_model(stage, str(stage.run_name), "generate"))
+    answer_splits(stage, load_model(stage, stage.run_name, "generate"))
 
 
 def answer_splits(stage: Stage, gist_model: "GistModel", shorten: Callable[[str], str] | None = None) -> None:
@@ -34,7 +34,7 @@ def answer_splits(stage: Stage, gist_model: "GistModel", shorten: Callable[[str]
 
     params = stage.params.generate
     split_counts = {}
-    with stage.out(paths.GENERATIONS / str(stage.run_name)) as folder:
+    with stage.out(paths.GENERATIONS / stage.run_name) as folder:
         folder.mkdir(parents=True)
         for split in params.splits:
             rows = draw_rows(read_rows(stage.dep(paths.ALPACA_PLUS / f"{split}.parquet")), params.max_rows)

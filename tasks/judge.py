@@ -34,7 +34,6 @@ EXPERIMENTS = Path(".dvc/tmp/exps")
 
 
 def run(stage: Stage) -> None:
-    assert stage.run_name is not None
     options = stage.params.judge
     pairs = pairs_by_split(stage.dep, stage.run_name)
     verdicts, judge, facts = judge_pairs(pairs, options, store_of(stage.root))

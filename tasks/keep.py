@@ -58,7 +58,7 @@ def _of_another_run(root: Path) -> Iterator[str]:
     from dvc.utils.serialize import load_yaml
 
     with Repo(str(root)) as repo:
-        declared = {stage.addressing for stage in repo.index.stages}
+        declared = {stage.name for stage in repo.index.stages if stage.path_in_repo == "dvc.yaml"}
     params = load_yaml(root / PARAMS)
     for name, stage in parse_lock((root / LOCK).read_text(encoding="utf-8")).items():
         if name in declared:  # dvc.lock keeps runs that were taken out of params.yaml, as they ran

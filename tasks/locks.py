@@ -29,7 +29,7 @@ def held(folder: Path, name: str, busy: str) -> Iterator[None]:
         lock = FileLock(folder / f"{name}.lock")
         lock.acquire(timeout=WAIT_SECONDS)
     except Timeout:
-        raise ValueError(busy.format(_describe(holder_file))) from None
+        raise ValueError(busy.replace("{}", _describe(holder_file))) from None
     except OSError as error:
         raise ValueError(f"{name} cannot run: {error.filename} cannot be written: {error.strerror}") from None
     try:

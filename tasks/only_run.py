@@ -26,8 +26,7 @@ def only_run(root: Path) -> Iterator[None]:
         ValueError: the pipeline runs here already, in the process that is named; a worker's stages do; or `.work` cannot be
             written.
     """
-    where = str(root.resolve()).replace("{", "{{").replace("}", "}}")
-    busy = f"the pipeline is already running in {where}, in process {{}}; wait for it, stop it, or use another clone"
+    busy = f"the pipeline is already running in {root.resolve()}, in process {{}}; wait for it, stop it, or use another clone"
     with held(root / paths.WORK, "pipeline", busy):
         _wait_for_workers(root)
         try:

@@ -54,100 +54,111 @@ class Params(Section):
     report: ReportParams
 
     @model_validator(mode="after")
-    def _runs_exist(self) -> "Params":
-        trained, answering = list(self.runs), [*self.runs, *self.baselines]
+    def _sections_agree(self) -> "Params":
         problems = [
-            f"{where} names the run {run!r}, which is not one of {', '.join(known)}"
-            for where, names, known in (
-                ("judged_runs", self.judged_runs, answering),
-                ("benchmarked_runs", self.benchmarked_runs, trained),
-                ("human_eval.run", [self.human_eval.run], answering),
-            )
-            for run in names
-            if run not in known
+            *self._problems_of_names(),
+            *self._problems_of_controls(),
+            *self._problems_of_runs(),
+            *self._problems_of_baselines(),
+            *self._problems_of_training(),
         ]
-        problems += [
-            f"benchmarked_runs names {run}, which has no gist to cache (condition: {self.runs[run].condition}); take gist runs"
-            for run in self.benchmarked_runs
-            if run in self.runs and self.runs[run].condition != "gist"
-        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _problems_of_names(self) -> Iterator[str]:
+        """Runs that are named and not there, or named alike."""
+        trained, answering = list(self.runs), [*self.runs, *self.baselines]
+        for where, names, known in (
+            ("judged_runs", self.judged_runs, answering),
+            ("benchmarked_runs", self.benchmarked_runs, trained),
+            ("human_eval.run", [self.human_eval.run], answering),
+        ):
+            for run in names:
+                if run not in known:
+                    yield f"{where} names the run {run!r}, which is not one of {', '.join(known)}"
+        for run in self.benchmarked_runs:
+            if run in self.runs and (condition := self.runs[run].condition) != "gist":
+                yield f"benchmarked_runs names {run}, which has no gist to cache (condition: {condition}); take gist runs"
         if "pos_control" in self.judged_runs:
-            problems.append("judged_runs names pos_control, which every run is judged against; take it out")
-        problems += [f"{name} is both under runs: and under baselines:" for name in self.baselines if name in self.runs]
-        problems += [
-            f"{one} and {other} differ in no more than case, - and _: on macOS their folders may be one, in Prefect their "
-            "artifacts are; rename one of them"
-            for one, other in combinations(answering, 2)
-            if one != other and _folded(one) == _folded(other)
-        ]
-        problems += [
-            f"runs {one} and {other} are the same training, which says nothing of seeds; give one another seed"
-            for one, other in combinations(self.runs, 2)
-            if self._trained_as(one) == self._trained_as(other)
-        ]
+            yield "judged_runs names pos_control, which every run is judged against; take it out"
         if self.human_eval.run not in self.judged_runs:
-            problems.append(
+            yield (
                 f"human_eval.run is {self.human_eval.run!r}, which is not under judged_runs "
                 f"({', '.join(self.judged_runs)}); add it there; people are compared with the judge"
             )
-        problems += [problem for name in self.runs for problem in self._problems_of_start(name)]
-        problems += [
-            f"runs.{name}.drawn_gist_tokens needs train.batching: packed, not {self.train.batching}"
-            for name, run in self.runs.items()
-            if run.drawn_gist_tokens and self.train.batching != "packed"
-        ]
+        for name in self.baselines:
+            if name in self.runs:
+                yield f"{name} is both under runs: and under baselines:"
+        for one, other in combinations(answering, 2):
+            if one != other and _folded(one) == _folded(other):
+                yield (
+                    f"{one} and {other} differ in no more than case, - and _: on macOS their folders may be one, in Prefect "
+                    "their artifacts are; rename one of them"
+                )
+
+    def _problems_of_controls(self) -> Iterator[str]:
         for control in ("pos_control", "neg_control"):
             if control not in self.runs:
-                problems.append(f"runs: has no {control}; every score is normalised between the two controls")
+                yield f"runs: has no {control}; every score is normalised between the two controls"
             elif (condition := self.runs[control].condition) != control:
-                problems.append(
+                yield (
                     f"runs.{control}.condition is {condition}; every score is normalised between the two controls, so it "
                     f"must be {control}"
                 )
+
+    def _problems_of_runs(self) -> Iterator[str]:
+        for one, other in combinations(self.runs, 2):
+            if self._trained_as(one) == self._trained_as(other):
+                yield f"runs {one} and {other} are the same training, which says nothing of seeds; give one another seed"
+        for name, run in self.runs.items():
+            yield from self._problems_of_start(name)
+            if run.drawn_gist_tokens and self.train.batching != "packed":
+                yield f"runs.{name}.drawn_gist_tokens needs train.batching: packed, not {self.train.batching}"
+            if run.lora_rank is not None and self.engine.zero_stage == 3:
+                yield (
+                    f"runs.{name}.lora_rank needs whole weights to merge into, which ZeRO-3 divides; take engine=zero2, "
+                    "where LoRA's states are small"
+                )
+
+    def _trained_as(self, name: str) -> RunParams:
+        """A run with all that `train` says for it."""
+        run = self.runs[name]
+        train = run.trained_with(self.train)
+        return run.model_copy(update={"steps": train.steps, "learning_rate": train.learning_rate, "seed": train.seed})
+
+    def _problems_of_start(self, name: str) -> Iterator[str]:
+        passed, at = [name], name
+        while (start := self.runs[at].start) != "data/base_model":
+            at = start.removeprefix("data/models/")
+            if at not in self.runs:
+                yield f"runs.{passed[-1]}.start names the run {at!r}, which is not one of {', '.join(self.runs)}"
+                return
+            if at in passed:
+                yield f"runs.{name}.start leads in a circle: {' -> '.join([*passed, at])}"
+                return
+            passed.append(at)
+        if self.runs[name].teacher_weight and self.runs[passed[1]].condition != "pos_control":
+            yield f"runs.{name}.teacher_weight: its start {passed[1]!r} is no pos_control run, and cannot teach it"
+
+    def _problems_of_baselines(self) -> Iterator[str]:
         if str((self.shape or {}).get("model_type")).endswith("t5"):
-            problems += [
-                f"baselines.{name}.compressor: {baseline.compressor} asks a decoder, and {self.model.name} is none; leave it "
-                f"out: '~baselines.{name}'"
-                for name, baseline in self.baselines.items()
-                if baseline.compressor in OF_DECODERS
-            ]
-        if self.engine.zero_stage == 3:
-            problems += [
-                f"runs.{name}.lora_rank needs whole weights to merge into, which ZeRO-3 divides; take engine=zero2, where "
-                "LoRA's states are small"
-                for name, run in self.runs.items()
-                if run.lora_rank is not None
-            ]
+            for name, baseline in self.baselines.items():
+                if baseline.compressor in OF_DECODERS:
+                    yield (
+                        f"baselines.{name}.compressor: {baseline.compressor} asks a decoder, and {self.model.name} is none; "
+                        f"leave it out: '~baselines.{name}'"
+                    )
+
+    def _problems_of_training(self) -> Iterator[str]:
         if self.train.select == "dev_loss" and not self.data.num_dev:
-            problems.append("train.select: dev_loss needs rows held out of train: +data.num_dev=200, say")
+            yield "train.select: dev_loss needs rows held out of train: +data.num_dev=200, say"
         # With a hostfile, the machines' slots say how many processes there are.
         processes = self.engine.processes if self.engine.zero_stage and not self.engine.hostfile else 1
         try:
             accumulation_steps(self.train.batch_size, self.train.micro_batch_size, processes)
         except ValueError as error:
-            problems.append(str(error))
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
-
-    def _trained_as(self, name: str) -> RunParams:
-        """A run with all that `train` says for it."""
-        run = self.runs[name]
-        said = {key: getattr(run, key) or getattr(self.train, key) for key in ("steps", "learning_rate")}
-        return run.model_copy(update={**said, "seed": self.train.seed if run.seed is None else run.seed})
-
-    def _problems_of_start(self, name: str) -> list[str]:
-        passed, at = [name], name
-        while (start := self.runs[at].start) != "data/base_model":
-            at = start.removeprefix("data/models/")
-            if at not in self.runs:
-                return [f"runs.{passed[-1]}.start names the run {at!r}, which is not one of {', '.join(self.runs)}"]
-            if at in passed:
-                return [f"runs.{name}.start leads in a circle: {' -> '.join([*passed, at])}"]
-            passed.append(at)
-        if self.runs[name].teacher_weight and self.runs[passed[1]].condition != "pos_control":
-            return [f"runs.{name}.teacher_weight: its start {passed[1]!r} is no pos_control run, and cannot teach it"]
-        return []
+            yield str(error)
 
 
 def load_params(path: Path = Path("params.yaml"), *, called: str | None = None) -> Params:

@@ -25,11 +25,11 @@ def pins(params: Params, root: Path) -> list[str]:
     before = as_written(root / "params.yaml")
     found = []
     if params.data.content is None and (names := _names(params.data.model_dump())):
-        known = before.get("data") or {}
+        known = _mapping(before.get("data"))
         content = _content_here(params.data, root) or (known.get("content") if _names(known) == names else None)
         found += [f"++data.content={content}"] if content else []
     if params.model.source == "folder" and params.model.revision is None:
-        folder, known = root / params.model.location, before.get("model") or {}
+        folder, known = root / params.model.location, _mapping(before.get("model"))
         same = known.get("source") == "folder" and known.get("location") == params.model.location
         revision = sha256_of_path(folder) if folder.is_dir() else known.get("revision") if same else None
         found += [f"++model.revision={revision}"] if revision else []
@@ -80,7 +80,7 @@ def _content_here(data: DataParams, root: Path) -> str | None:
 
 def _names(data: Mapping[str, Any]) -> list[Any]:
     """What a `data` section says of local files; nothing where it names none."""
-    rows = data.get("rows") or {}
+    rows = _mapping(data.get("rows"))
     names = [data.get("folder"), rows.get("file"), rows.get("human_file")]
     return [*names, data.get("stand_ins") or {}] if any(names) else []
 
@@ -91,7 +91,11 @@ def as_written(params: Path) -> dict[str, Any]:
         read = parse_yaml(params.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return read if isinstance(read, dict) else {}
+    return _mapping(read)
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _files(data: DataParams, root: Path) -> list[Path]:

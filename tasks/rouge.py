@@ -56,22 +56,16 @@ def run(stage: Stage) -> None:
             table.insert(0, "row_id", [row.row_id for row in rows])
             table["exact_match"] = matches[name]
             tables.append(table)
-        summaries[split] = summarise_split(
+        counts = {
+            "empty_predictions": {name: sum(not answer.strip() for answer in answers[name]) for name in runs},
+            "cut_predictions": {name: count_cut(folder / f"{split}.jsonl") for name, folder in folders.items()},
+            "unread_references": sum(not mostly_read(row.output) for row in rows),
+        }
+        summary = summarise_split(
             scores, matches, resamples=options.resamples, seed=options.seed, alike=runs_alike(stage.params.runs)
         )
-        summaries[split]["empty_predictions"] = {
-            name: sum(not answer.strip() for answer in answers[name]) for name in runs
-        }
-        summaries[split]["cut_predictions"] = {
-            name: count_cut(folder / f"{split}.jsonl") for name, folder in folders.items()
-        }
-        summaries[split]["unread_references"] = sum(not mostly_read(row.output) for row in rows)
-        facts[split] = {
-            "rows": len(rows),
-            "unread_references": summaries[split]["unread_references"],
-            "empty_predictions": summaries[split]["empty_predictions"],
-            "cut_predictions": summaries[split]["cut_predictions"],
-        }
+        summaries[split] = summary | counts
+        facts[split] = {"rows": len(rows)} | counts
     stage.facts["rouge"] = facts
     with stage.out(paths.SCORES) as folder:
         folder.mkdir(parents=True)

@@ -196,6 +196,11 @@ class RunParams(Section):
             raise ValueError("; ".join(problems))
         return self
 
+    def trained_with(self, train: TrainParams) -> TrainParams:
+        """What `train` says, with this run's own steps, learning rate and seed in its place."""
+        own = {key: value for key in ("steps", "learning_rate", "seed") if (value := getattr(self, key)) is not None}
+        return train.model_copy(update=own)
+
 
 class BaselineParams(Section):
     """pos_control asked with instructions that another compressor made shorter."""

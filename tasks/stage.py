@@ -66,20 +66,19 @@ class Stage:
     name: the stage's name in dvc.yaml, with the run for a matrix stage, e.g. "train@gist-1".
     params: all of params.yaml; a stage may use only the keys that dvc.yaml declares for it.
     facts: what the statement should record beside inputs, outputs and parameters (seeds, model as answered, tokens,
-        cost, ...): JSON, and the same for every execution on the same inputs. `facts["not_reproducible"] = "why"`
-        says that the outs may differ in another run.
+        cost, ...): JSON, and the same for every execution on the same inputs.
     run_facts: what varies from one execution to the next (speed); it goes to the run log.
     """
 
     def __init__(self, name: str, root: Path, command: list[str]) -> None:
         self.name = name
-        self.run_name = name.partition("@")[2] or None
+        self.run_name = name.partition("@")[2]  # "" for a stage that is no matrix
         self.root = root
         self.command = command
         self._parameter_files = self._stamps("params.yaml", "dvc.yaml")  # before anything is read from them
         self.params: Params = load_params(root / "params.yaml")
         known = [*self.params.runs, *self.params.baselines]
-        if self.run_name is not None and self.run_name not in known:
+        if self.run_name and self.run_name not in known:
             raise ValueError(
                 f"there is no run {self.run_name!r}; params.yaml has, under `runs:` and `baselines:`, {', '.join(known)}"
             )
@@ -90,18 +89,12 @@ class Stage:
     @property
     def run_params(self) -> RunParams:
         """The parameters of this stage's trained run."""
-        assert self.run_name is not None
         return self.params.runs[self.run_name]
 
     @cached_property
     def inputs(self) -> dict[str, Artifact]:
         """Every declared dependency (files and folders) as it was when first asked for, by path."""
         return {path: digest_path(self.root / path) for path in self._declared["deps"]}
-
-    @property
-    def input_hashes(self) -> dict[str, str]:
-        """SHA-256 of every dependency (files and folders), by path."""
-        return {path: artifact.sha256 for path, artifact in self.inputs.items()}
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
@@ -149,7 +142,7 @@ class Stage:
     @cached_property
     def device(self) -> str:
         """Where the stage computes: "cuda" for one that wants a GPU and finds one, else "cpu"."""
-        if self._declared["resource"] != ["gpu"]:
+        if self._declared["resource"] != "gpu":
             return "cpu"
         import torch
 
@@ -162,9 +155,8 @@ class Stage:
         folder. It goes once DVC has recorded what the stage made."""
         lock = self.root / LOCK_FILE
         made_with = [self.device, sha256_of_path(lock) if lock.is_file() else None]
-        folder = (
-            self.root / paths.WORK / self.name / sha256_of_json([self.input_hashes, self.parameters, made_with])[:16]
-        )
+        inputs = {path: artifact.sha256 for path, artifact in self.inputs.items()}
+        folder = self.root / paths.WORK / self.name / sha256_of_json([inputs, self.parameters, made_with])[:16]
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -261,10 +253,10 @@ class Stage:
                 },
                 parameters=self.parameters,
                 written=self._declared["written"],
-                facts={key: value for key, value in self.facts.items() if key != "not_reproducible"},
+                facts=self.facts,
                 source=source,
                 environment=around,
-                not_reproducible=self.facts.get("not_reproducible") or self._why_not_reproducible(),
+                not_reproducible=self._why_not_reproducible(),
             )
 
     def _log(self, watch: Stopwatch, source: dict[str, Any]) -> None:
@@ -293,7 +285,7 @@ class Stage:
             return f"it ran on a GPU ({self.facts.get('device', self.device)}), whose kernels may add in another order"
         if self.facts.get("processes", 1) > 1:
             return f"it ran in {self.facts['processes']} processes, which may add in another order"
-        if self._declared["resource"] == ["api"] and self.params.judge.provider != "reference_rule":
+        if self._declared["resource"] == "api" and self.params.judge.provider != "reference_rule":
             judge = f"{self.params.judge.model} ({self.params.judge.provider})"
             return f"the judge {judge} is a remote service that may answer otherwise"
         return None
@@ -337,7 +329,7 @@ def _declaration(root: Path, name: str) -> dict[str, Any]:
             params = [key for section in sections for key in section.params]
             written = {key: value for section in sections for key, value in section.read_params().items()}
             deps = [dep.def_path for dep in stage.deps if not isinstance(dep, ParamsDependency)]
-            resource = [str((stage.meta or {}).get("resource", "cpu"))]
+            resource = (stage.meta or {}).get("resource", "cpu")
             outs = [out.def_path for out in stage.outs]
             return {"deps": deps, "outs": outs, "params": params, "written": written, "resource": resource}
     except DvcException as error:

@@ -25,7 +25,7 @@ def run(stage: Stage) -> None:
     work_dir = stage.work_dir
     dev_rows = paths.ALPACA_PLUS / "dev.parquet"
     with (
-        stage.out(paths.MODELS / str(stage.run_name)) as model_folder,
+        stage.out(paths.MODELS / stage.run_name) as model_folder,
         stage.out(paths.TRAINED_ROWS / f"{stage.run_name}.jsonl") as rows_file,
         stage.out(paths.CURVES / f"{stage.run_name}.json") as curve_file,
     ):
@@ -54,7 +54,7 @@ def run(stage: Stage) -> None:
                 command, env=os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
             )
             if result.returncode:
-                raise _what_ended(str(stage.run_name), work_dir / ERROR_FILE, result.returncode)
+                raise _what_ended(stage.run_name, work_dir / ERROR_FILE, result.returncode)
         shutil.copy(work_dir / TRAINED_ROWS_FILE, rows_file)
         curve_file.write_text(_as_plotted(work_dir / "curve.jsonl"), encoding="utf-8")
     summary = json.loads((work_dir / "summary.json").read_text(encoding="utf-8"))

@@ -61,8 +61,7 @@ def _run_job(job: Job) -> None:
     from gist_core.training.examples import Limits
     from gist_core.training.train import TrainSettings, train
 
-    own = {key: value for key in ("steps", "learning_rate", "seed") if (value := getattr(job.run, key)) is not None}
-    params, use_cpu = job.train.model_copy(update=own), not torch.cuda.is_available()
+    params, use_cpu = job.run.trained_with(job.train), not torch.cuda.is_available()
     config = load_config(job.start)
     settings = TrainSettings(
         **params.model_dump(include={field.name for field in fields(TrainSettings)}),

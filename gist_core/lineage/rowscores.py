@@ -66,18 +66,12 @@ def _agrees(again: float, value: Any) -> bool:
 def _scores(path: Path, changed_ns: int) -> dict[tuple[str, str], tuple[tuple[str, ...], dict[str, list[float]]]]:
     """(row ids, scores by column) by (split, run). changed_ns: the file's time, so that a changed file is read
     again."""
-    import pyarrow.parquet as pq
-    from pyarrow.types import is_boolean, is_floating, is_integer
+    import pandas as pd
+    from pandas.api.types import is_numeric_dtype
 
-    read = pq.read_table(path)
-    metrics = [
-        field.name for field in read.schema if any(of(field.type) for of in (is_boolean, is_floating, is_integer))
-    ]
-    table = read.to_pydict()
-    found: dict[tuple[str, str], tuple[list[str], dict[str, list[float]]]] = {}
-    for index, key in enumerate(zip(table["split"], table["run"], strict=True)):
-        ids, columns = found.setdefault(key, ([], {column: [] for column in metrics}))
-        ids.append(table["row_id"][index])
-        for column, scores in columns.items():
-            scores.append(float(table[column][index]))
-    return {key: (tuple(ids), columns) for key, (ids, columns) in found.items()}
+    table = pd.read_parquet(path)
+    metrics = [str(column) for column in table if is_numeric_dtype(table[column])]  # truth values among them
+    return {
+        (str(split), str(run)): (tuple(rows["row_id"]), {name: rows[name].astype(float).tolist() for name in metrics})
+        for (split, run), rows in table.groupby(["split", "run"], sort=False)
+    }

@@ -8,6 +8,7 @@ that was set back both show."""
 import hashlib
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,6 +71,17 @@ def runs_of(root: Path, statement_sha256: str) -> list[dict[str, Any]]:
     """The executions in this clone that wrote the statement with this digest, oldest first."""
     records = (json_object(line) for line in _lines(root))
     return [record for record in records if record and record.get("statement") == statement_sha256]
+
+
+def run_times(root: Path, statement_sha256: str) -> tuple[str, str] | None:
+    """Start and end (ISO 8601) of the last execution in this clone that wrote a statement; None if its record has no
+    times, or there is none."""
+    for record in runs_of(root, statement_sha256)[-1:]:
+        times = (str(record.get("started")), str(record.get("finished")))
+        with suppress(ValueError):
+            if all(map(datetime.fromisoformat, times)):
+                return times
+    return None
 
 
 def log_problems(root: Path, commit_times: dict[str, float]) -> list[tuple[str, str]]:

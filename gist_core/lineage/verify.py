@@ -252,9 +252,11 @@ def _whose(sha256: str, ledger: Ledger) -> str:
 def _which_rows(path: Path, ledger: Ledger, name: str, stores: Sequence[ObjectStore]) -> str:
     """Names the rows that differ from an intact copy of the file, if some store has one."""
     maker = ledger.producers.get(name)
-    for store in stores if maker else ():
+    if maker is None:
+        return ""
+    for store in stores:
         try:
-            source = store.open(ledger.statements[maker].outputs[name]["md5"]) if maker else None
+            source = store.open(ledger.statements[maker].outputs[name]["md5"])
         except OSError:
             continue
         if source:

@@ -45,7 +45,7 @@ class ReportInputs:
     @property
     def baselines(self) -> Json:
         """The runs that are not trained: pos_control asked with shortened instructions. By name, as in params.yaml."""
-        return self.params.get("baselines") or {}
+        return self.params["baselines"]
 
     @property
     def trained_runs(self) -> list[str]:
@@ -60,7 +60,7 @@ class ReportInputs:
     @property
     def headline_run(self) -> str | None:
         """gist-1, or the first gist run where there is none of that name."""
-        gists = [name for name in self.trained_runs if self.params["runs"][name].get("condition") == "gist"]
+        gists = [name for name in self.trained_runs if self.params["runs"][name]["condition"] == "gist"]
         return "gist-1" if "gist-1" in gists else next(iter(gists), None)
 
     @property
@@ -72,7 +72,7 @@ class ReportInputs:
     def dev_losses(self) -> dict[str, float]:
         """Of the weights that each run was left with: nats per answer token on the rows held out of train, where there
         are any."""
-        which = min if self.params["train"].get("select") == "dev_loss" else lambda losses: losses[-1]
+        which = min if self.params["train"]["select"] == "dev_loss" else lambda losses: losses[-1]
         found = {
             run: [point["dev_loss"] for point in curve if point.get("dev_loss") is not None]
             for run, curve in self.curves.items()
@@ -126,9 +126,7 @@ def load_inputs(
         human_eval=_json(human_eval) if human_eval.is_file() else None,
         benchmark={run: _json(path) for run, path in _present(benchmark, benchmarked_runs)},
         curves={run: _json(path) for run, path in _present(curves, params["runs"])},
-        generations={
-            run: _generations(generations / run) for run in (*params["runs"], *(params.get("baselines") or {}))
-        },
+        generations={run: _generations(generations / run) for run in (*params["runs"], *params["baselines"])},
         hardware=Statement(_json(statement)).environment["hardware"] if statement.is_file() else None,
         notes=notes,
     )

@@ -33,23 +33,23 @@ class Sample:
 def setup(inputs: ReportInputs) -> list[tuple[str, str]]:
     """What was trained on what, how, and on which machine: (label, value) pairs."""
     model, train, engine = (inputs.params[section] for section in ("model", "train", "engine"))
-    zero = f"DeepSpeed ZeRO-{engine['zero_stage']}" if engine.get("zero_stage") else "no DeepSpeed"
-    processes = engine.get("processes", 1)
+    zero = f"DeepSpeed ZeRO-{engine['zero_stage']}" if engine["zero_stage"] else "no DeepSpeed"
+    processes = engine["processes"]
     facts = [
         ("Data", inputs.data_label),
-        ("Base model", f"{model['name']} ({model['source']}: {model['location']}), {model.get('dtype', 'float32')}"),
+        ("Base model", f"{model['name']} ({model['source']}: {model['location']}), {model['dtype']}"),
         (
             "Training",
             f"{number(train['steps'], 0)} steps of {train['batch_size']} rows, learning rate "
             f"{train['learning_rate']:g} ({train['lr_schedule']}, warm-up {train['warmup_ratio']:g}), "
             f"{train['batching']} batches, seed {train['seed']}"
-            + (f"; frozen: {', '.join(train['freeze'])}" if train.get("freeze") else ""),
+            + (f"; frozen: {', '.join(train['freeze'])}" if train["freeze"] else ""),
         ),
         (
             "Checkpoint",
-            f"of those saved, the one with the least loss on {number(inputs.params['data'].get('num_dev', 0), 0)} rows held "
+            f"of those saved, the one with the least loss on {number(inputs.params['data']['num_dev'], 0)} rows held "
             "out of train; no split that is reported here was used to choose it"
-            if train.get("select") == "dev_loss"
+            if train["select"] == "dev_loss"
             else "the last step, fixed beforehand; no split that is reported here was used to choose it",
         ),
         ("Engine", f"{zero}, {processes} process{'es' if processes != 1 else ''}"),
@@ -77,21 +77,21 @@ def run_table(inputs: ReportInputs) -> Table:
     for name in inputs.trained_runs:
         params = inputs.params["runs"][name]
         curve = inputs.curves.get(name) or []
-        usual = {"condition", "num_gist_tokens"} | ({"start"} if params.get("start") == "data/base_model" else set())
+        usual = {"condition", "num_gist_tokens"} | ({"start"} if params["start"] == "data/base_model" else set())
         extra = ", ".join(f"{k} {v}" for k, v in params.items() if k not in usual and v is not None and v != [])
         rows.append(
             row(
                 name,
-                str(params.get("condition", MISSING)) + (f" ({extra})" if extra else ""),
-                seen_by.get(str(params.get("condition")), MISSING),
-                number(params.get("num_gist_tokens"), 0),
+                params["condition"] + (f" ({extra})" if extra else ""),
+                seen_by[params["condition"]],
+                number(params["num_gist_tokens"], 0),
                 number(curve[-1]["step"], 0) if curve else MISSING,
                 number(curve[-1]["loss"], 3) if curve else MISSING,
             )
         )
     for name, params in inputs.baselines.items():
         asked = params["num_kept_tokens"]
-        answers = [line for lines in inputs.generations.get(name, {}).values() for line in lines.values()]
+        answers = [line for lines in inputs.generations[name].values() for line in lines.values()]
         most = max((line["num_kept_tokens"] for line in answers if "num_kept_tokens" in line), default=asked)
         shortened = f"at most {most} token(s) of the instruction, as text" + (f" ({asked} asked for)" * (most != asked))
         rows.append(row(name, f"pos_control's model ({params['compressor']})", shortened, MISSING, MISSING, MISSING))
@@ -156,7 +156,7 @@ def compression_factors(inputs: ReportInputs, run: str) -> dict[str, list[float]
     return {
         split: [
             line["num_instruction_tokens"] / kept
-            for line in inputs.generations.get(run, {}).get(split, {}).values()
+            for line in inputs.generations[run].get(split, {}).values()
             if (kept := line.get("num_kept_tokens", line.get("num_gist_tokens")))
         ]
         for split in SPLITS
@@ -167,7 +167,7 @@ def compression_table(inputs: ReportInputs) -> Table:
     """Mean and median compression of every compressed run."""
     rows: list[TableRow] = []
     for run in inputs.compressed_runs:
-        if run in inputs.params["runs"] and inputs.params["runs"][run].get("condition") != "gist":
+        if run in inputs.params["runs"] and inputs.params["runs"][run]["condition"] != "gist":
             continue  # under another mask gist tokens are not all that is seen of the instruction
         for split, factors in compression_factors(inputs, run).items():
             if factors:
@@ -229,7 +229,7 @@ def samples(inputs: ReportInputs, split: str) -> list[Sample]:
                     line is not None and line.get("finish_reason") == "length",
                 )
                 for run in inputs.runs
-                for line in [inputs.generations.get(run, {}).get(split, {}).get(row_.row_id)]
+                for line in [inputs.generations[run].get(split, {}).get(row_.row_id)]
             ],
         )
         for row_ in drawn

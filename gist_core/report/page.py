@@ -21,7 +21,6 @@ class Headline:
 
     run: str
     by_split: list[tuple[str, Cell, float | None]]  # split, our value with interval, the paper's LLaMA-7B
-    is_papers_data: bool
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Page:
             entry = self.inputs.metrics[split].get("normalised", {}).get(run, {}).get("rouge_l", {})
             reference = published[SPLITS.index(split)] if run == "gist-1" else None
             values.append((split.capitalize(), estimate(entry.get("pct"), entry.get("ci95_pct")), reference))
-        return Headline(run, values, self.inputs.is_papers_data)
+        return Headline(run, values)
 
     @property
     def stand_in(self) -> str:
@@ -100,7 +99,7 @@ class Page:
         absent += [
             f"{run} has no training curve" for run in self.inputs.trained_runs if not self.inputs.curves.get(run)
         ]
-        absent += [f"{run} has no answers" for run in self.inputs.runs if not self.inputs.generations.get(run)]
+        absent += [f"{run} has no answers" for run in self.inputs.runs if not self.inputs.generations[run]]
         absent += ["no run was judged"] if not self.inputs.judge else []
         absent += ["no benchmark of the caching strategies"] if not self.inputs.benchmark else []
         given = ((self.inputs.human_eval or {}).get("num_answers") or {}).get("given")

@@ -11,7 +11,7 @@ def definitions(inputs: ReportInputs) -> list[tuple[str, str]]:
     judged = _draws([entry for splits in inputs.judge.values() for entry in splits.values()])
     people = _draws([(inputs.human_eval or {}).get("bootstrap", {})])
     bench = _draws(inputs.benchmark.values())
-    by_dev_loss = inputs.params["train"].get("select") == "dev_loss"
+    by_dev_loss = inputs.params["train"]["select"] == "dev_loss"
     chosen = "The least loss on rows held out of train, which are not reported" if by_dev_loss else "A fixed last step"
     return [
         (

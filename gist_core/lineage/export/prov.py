@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from gist_core.lineage.export import run_times
 from gist_core.lineage.hashing import sha256_of_path
 from gist_core.lineage.intact import whole_ledger
+from gist_core.lineage.runlog import run_times
 from gist_core.lineage.statement import FOLDER
 
 PREFIXES = {"file": "urn:x-gist-pipeline:file:", "stage": "urn:x-gist-pipeline:stage:", "gist": "urn:x-gist-pipeline:"}

@@ -203,7 +203,7 @@ def _verdict(
             calls.append(Call(order, "failed", key=request.key, error=error, times_billed=times_billed))
             continue
         reply = parse_completion(answer.body)
-        content = ((answer.body.get("choices") or [{}])[0].get("message") or {}).get("content")
+        content = answer.body["choices"][0]["message"].get("content")
         calls.append(
             Call(
                 order,

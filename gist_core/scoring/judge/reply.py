@@ -22,9 +22,9 @@ class Reply:
 
 
 def parse_completion(body: dict[str, Any]) -> Reply:
-    """Parses the body of a chat completion. Refused: the message says so, or the provider's filter cut it off."""
-    first = (body.get("choices") or [{}])[0]
-    message = first.get("message") or {}
+    """Parses a chat completion (`answer.completion_body`). Refused: the message says so, or the provider's filter cut it off."""
+    first = body["choices"][0]
+    message = first["message"]
     if message.get("refusal"):
         return Reply("refused", reason=_text(message["refusal"]))
     if first.get("finish_reason") == "content_filter":
