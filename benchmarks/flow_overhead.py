@@ -3,9 +3,9 @@
     python benchmarks/flow_overhead.py                  a chain of 12 stages that do nothing, three trials
     python benchmarks/flow_overhead.py --trials 5
 
-The stages do nothing and none runs beside another, so every second is overhead. Each trial runs the whole chain once
-with `dvc repro` and once with `python -m flows.pipeline`, which starts its own temporary server; then both again with
-nothing to do. The start is the time from the command to the end of the first stage's process.
+The stages do nothing and run one at a time, so every second is overhead. Each trial runs the whole chain with `dvc repro`
+and with `python -m flows.pipeline`, which starts a temporary server of its own; each is then run again with nothing to do.
+The start is the time from the command to the end of the first stage's process.
 """
 
 import argparse

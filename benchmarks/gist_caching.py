@@ -1,9 +1,9 @@
-"""Throughput of gist caching against no caching and instruction caching, and of batched against one-by-one compression.
+"""Speed of gist caching against no caching and instruction caching, and of batched against one-by-one compression.
 
     python benchmarks/gist_caching.py [--model data/models/gist-1]
 
-Prints ratios of medians of runs done in turn, for prompts of 25, 200 and 1,000 tokens at batch sizes 1, 8 and 32. One run
-is the forward pass up to the first answer token; the caches are made beforehand (the paper's protocol, section 6.2).
+Runs all ways in turn, and prints medians and their ratios for prompts of 25, 200 and 1,000 tokens at batch sizes 1, 8 and 32.
+One run is the forward pass up to the first answer token; the caches are made beforehand (the paper's protocol, section 6.2).
 """
 
 import argparse
@@ -23,13 +23,13 @@ SENTENCE = "Read the text below and answer in one short sentence without adding 
 
 
 def instruction_of(gist_model: GistModel, tokens: int) -> str:
-    """Plain words, cut to about that many tokens."""
+    """Plain words, cut to about this many tokens."""
     ids = gist_model.tokenizer(SENTENCE * (tokens // 10 + 1), add_special_tokens=False).input_ids[:tokens]
     return gist_model.tokenizer.decode(ids)
 
 
 def median_ms(runs: dict[str, Callable[[], float]], repeats: int) -> dict[str, float]:
-    """Median of what each function says it took, called in turn so that a drift of the machine hits all alike."""
+    """Median of the times that each function returns; called in turn, so that a drift of the machine affects all alike."""
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats + 1):
         for name, function in runs.items():

@@ -1,9 +1,9 @@
-"""Cached against masked generation of a trained model, token for token.
+"""Compares cached with masked generation of a trained model, token for token.
 
     python benchmarks/gist_exactness.py [--model data/models/gist-1] [--rows 64]
 
-Prints how many of the rows differ, and for each that does, how far the two best logits of the masked run were apart at the
-first token that differs: only a near tie may flip (rounding differs between one long pass and two short ones).
+Prints how many rows differ, and for each of these how far apart the two best logits of the masked run were at the first
+token that differs. Only a near tie may flip (one long pass rounds differently from two short ones).
 """
 
 import argparse
@@ -20,7 +20,7 @@ NEAR_TIE = 1e-2
 
 
 class TopTwo(LogitsProcessor):
-    """Keeps the distance of the two best logits of each step, shape (batch,)."""
+    """Records the distance between the two best logits of each step, shape (batch,)."""
 
     def __init__(self) -> None:
         self.margins: list[torch.Tensor] = []

@@ -1,10 +1,10 @@
-"""Which token's embedding the gist token should start with: the loss of a model that was not trained yet.
+"""Which token's embedding the gist token should start with, by the loss of a model that has not been trained yet.
 
     python benchmarks/gist_init.py --rows data/alpaca_plus/train.parquet [--model data/base_model] [--tokens The Ċ .]
 
 The model is what the base_model stage made. Each line is the cross-entropy in nats per answer token on the same rows, under
-the mask of its condition with one gist token; `mean` is the paper's start. A start that serves as an attention sink comes
-near neg_control, another one lies far above it (see add_gist_token).
+the mask of its condition with one gist token; `mean` is the paper's start. With a start that serves as an attention sink
+the loss comes near that of neg_control, with any other it is far higher (see add_gist_token).
 """
 
 import argparse
@@ -41,7 +41,7 @@ def mean_loss(gist_model: GistModel, examples: list[Example], max_length: int) -
 
 
 def by_row_id(split: Path) -> list[Row]:
-    """In an order that has nothing to do with where the rows came from: a row id is a hash."""
+    """In an order that does not depend on where the rows came from: a row id is a hash."""
     return sorted(read_rows(split), key=lambda row: row.row_id)
 
 

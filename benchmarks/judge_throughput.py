@@ -3,8 +3,8 @@
     python benchmarks/judge_throughput.py                                             # a local server that only waits
     python benchmarks/judge_throughput.py --base-url http://localhost:8000/v1 --model SmolLM2 --rows 16
 
-Without --base-url it starts, in a process of its own, the scripted server of the tests, which answers each call after
---latency-ms: what is measured is then the client and the store, not a language model. Each concurrency asks anew.
+Without --base-url it starts the scripted server of the tests in a process of its own. That server answers each call after
+--latency-ms, so the client and the store are measured, not a language model. Each concurrency asks all rows anew.
 """
 
 import argparse

@@ -3,7 +3,7 @@
     python benchmarks/rouge_throughput.py                       # 2,000 made-up rows of about 60 words
     python benchmarks/rouge_throughput.py --rows 20000 --words 100
 
-The start of the worker processes is inside the time of two processes, as it is in the stage.
+The time of two processes includes starting them, as it does in the stage.
 """
 
 import argparse
@@ -20,7 +20,7 @@ parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
 
 
 def made_up_texts(count: int, words: int, seed: int) -> list[str]:
-    """Texts of Zipf-distributed words, for repetition decides how much ROUGE has to count."""
+    """Texts of Zipf-distributed words, since repetition determines how much ROUGE has to count."""
     generator = np.random.Generator(np.random.PCG64(seed))
     lengths = generator.poisson(words, count)
     return [" ".join(f"word{rank}" for rank in np.minimum(generator.zipf(1.3, length), 5000)) for length in lengths]

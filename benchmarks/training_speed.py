@@ -4,14 +4,16 @@
     ... --device cuda --bf16 --batch-size 128 --peak-tflops 989 --in-a-row 4 [--attention ...] [--compile ours]    # on an H100
 
 Rows are real ones, taken in the order of the SHA-256 of their content. All ways train on the same rows, in turn and in
-alternating order, and the fastest of a few runs on each batch counts. A step is collation, forward, backward and (fused)
-AdamW, with weights in float32; with `--in-a-row` a GPU may work on one while the host prepares the next, as in a training.
-The released recipe, rebuilt here: rows in random batches padded on the left, a dense additive (batch, 1, seq, seq) mask under
-sdpa, logits at every position. It must give the same loss as ours, or the benchmark ends. Peak memory is of two steps of the
-batch with the longest row: allocated on the GPU, or resident, of a process of its own. The recipe's logits fill a GPU long
-before ours do: for larger batches leave it out (`--ways gist pos_control padded`). Utilisation is the FLOPs by formula of
-forward and backward of each row by itself, without padding, over the peak that `--peak-tflops` names; a row counts whole, even
-in neg_control, which leaves out what nothing with a label sees.
+alternating order; of a few runs on each batch the fastest counts. A step is collation, forward, backward and (fused) AdamW,
+with weights in float32. With `--in-a-row` a GPU may work on one step while the host prepares the next, as in a training.
+
+The released recipe is rebuilt here: rows in random batches padded on the left, a dense additive (batch, 1, seq, seq) mask
+under sdpa, logits at every position. It must give the same loss as ours, or the benchmark ends. Its logits fill a GPU long
+before ours do, so leave it out for larger batches (`--ways gist pos_control padded`).
+
+Peak memory is that of two steps of the batch with the longest row: allocated on the GPU, or else resident in a process of its
+own. Utilisation is the FLOPs by formula, for forward and backward of each row by itself without padding, over the peak that
+`--peak-tflops` names. Every row counts whole, even in neg_control, which leaves out what no labelled token sees.
 """
 
 import argparse
@@ -44,7 +46,7 @@ WAYS = ("gist", "pos_control", "neg_control", "padded", "recipe")
 
 
 class Bench:
-    """One model and optimizer that every way trains in turn. Row capacity is the longest row allowed, as in training."""
+    """One model and optimizer, which all ways train in turn. Row capacity is the longest row allowed, as in training."""
 
     def __init__(
         self,
@@ -62,7 +64,7 @@ class Bench:
         self.device, self.bf16, self.attention = torch.device(device), bf16, attention
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
         self.model: PreTrainedModel = model.to(self.device).train()
-        self.model.get_input_embeddings().requires_grad_(False)  # as the default run
+        self.model.get_input_embeddings().requires_grad_(False)  # as in the default run
         self.gist_token_id = self.tokenizer.get_vocab()[GIST_TOKEN]
         self.head = TrainingHead(self.model, self.gist_token_id)
         self.cross_entropy = torch.compile(cross_entropy, dynamic=True) if compiled else cross_entropy
@@ -106,7 +108,7 @@ class Bench:
         return self.cross_entropy(logits, labels) / len(slots)
 
     def recipe(self, examples: Sequence[Example]) -> torch.Tensor:
-        """The release's: left padding, a dense mask of the gist condition, cross-entropy over all positions."""
+        """What the release does: left padding, a dense mask of the gist condition, cross-entropy over all positions."""
         rows = [example.prompt + example.answer for example in examples]
         batch = pad_rows(rows, self.tokenizer.pad_token_id, "left")
         count, width = batch.input_ids.shape
@@ -130,7 +132,7 @@ class Bench:
         return nn.functional.cross_entropy(shifted, labels[:, 1:].reshape(-1), ignore_index=IGNORED)
 
     def step_s(self, way: str, examples: Sequence[Example]) -> float:
-        """Seconds of an optimizer step, the mean of as many in a row as were asked for."""
+        """Seconds of an optimizer step, as the mean of `in_a_row` steps."""
         self._synchronise()
         started = time.perf_counter()
         for _ in range(self.in_a_row):
@@ -141,15 +143,15 @@ class Bench:
         return (time.perf_counter() - started) / self.in_a_row
 
     def flops(self, examples: Sequence[Example]) -> float:
-        """Of the forward and backward pass of each row by itself, with logits where there is a label. The backward pass is
-        twice the forward pass, but once for the head, whose weights are frozen."""
+        """FLOPs of forward and backward of each row by itself, with logits where there is a label. The backward pass counts as
+        two forward passes, but in the head, whose weights are frozen, as one."""
         shape = shape_of(self.model.config)
         assert isinstance(shape, DecoderShape)
         whole = sum(3 * decoder_flops(shape, row.num_tokens, logits_to_keep=len(row.answer)) for row in examples)
         return whole - 2 * shape.hidden * shape.vocab * sum(len(row.answer) for row in examples)
 
     def resident_peak_mib(self) -> int:
-        # Linux. Not `ru_maxrss`, which a started process inherits from the one that started it.
+        # Linux only. Not `ru_maxrss`, which a process inherits from the one that started it.
         found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
         assert found
         return int(found[1]) >> 10
@@ -159,7 +161,7 @@ class Bench:
             torch.cuda.synchronize()
 
     def check_same_loss(self, examples: Sequence[Example]) -> None:
-        """Ours never predicts the gist token; the release's could, so that for this look it is kept from it too."""
+        """Ours never predicts the gist token. The release's recipe could, so for this check the token is excluded there too."""
         head = self.model.get_output_embeddings()
 
         def exclude(module: nn.Module, args: tuple[torch.Tensor, ...], logits: torch.Tensor) -> None:
@@ -173,7 +175,7 @@ class Bench:
 
 
 def batches_of(bench: Bench, alpaca: Path, batch_size: int, count: int) -> list[list[Example]]:
-    """`count` batches of real rows in an order that depends on their content only."""
+    """`count` batches of real rows, in an order that depends only on their content."""
     rows = json.loads(alpaca.read_text(encoding="utf-8"))
     keyed = {hashlib.sha256(json.dumps(row).encode()).hexdigest(): row for row in rows if row["output"]}
     chosen = sorted(keyed)[: batch_size * count * 2]
@@ -271,7 +273,7 @@ def main() -> None:
             for way in order:
                 taken.setdefault(way, []).append(bench.step_s(way, batch))
         for way in args.ways:
-            seconds[way].append(min(taken[way]))  # what else the machine did only ever adds
+            seconds[way].append(min(taken[way]))  # other work on the machine can only add time
     for above, below in (("gist", "pos_control"), ("neg_control", "gist"), ("padded", "gist"), ("recipe", "gist")):
         if not {above, below} <= seconds.keys():
             continue

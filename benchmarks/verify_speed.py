@@ -2,8 +2,8 @@
 
     python benchmarks/verify_speed.py [--megabytes 1000] [--rows 130000] [--rounds 3] [--folder DIR]
 
-Makes a project with one statement over the files, the cache hard-linked as DVC does it, and times both in turn,
-files in the page cache. Exits 1 if verify takes more than 1.5 times as long as sha256sum, or reads a byte twice."""
+Makes a project with one statement over the files and a hard-linked cache, as DVC does it, and times both in turn, with the
+files in the page cache. Exits with 1 if verify takes more than 1.5 times as long as sha256sum, or reads a byte twice."""
 
 import argparse
 import hashlib

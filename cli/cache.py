@@ -101,7 +101,8 @@ def texts_of(arguments: list[str] | None, file: Path | None, what: str) -> list[
     """The texts to work on: the arguments, or the lines of a file. Only an input may be empty.
 
     Raises:
-        ValueError: both or none are given; the file is missing, empty or not UTF-8, or a line of it is no prompt.
+        ValueError: both or neither are given; the file is missing, empty or not UTF-8, or one of its lines cannot be used
+            (an empty prompt, or a text that holds the gist token).
     """
     if bool(arguments) == (file is not None):
         raise ValueError(f"give either {what}s as arguments or --file")
@@ -113,7 +114,7 @@ def texts_of(arguments: list[str] | None, file: Path | None, what: str) -> list[
     from gist_core.data.parse import read_text
     from gist_core.data.prompt import refuse_gist_token
 
-    # A form feed or U+2028 is part of a text: only line feeds part lines, and the last one ends its line.
+    # Only line feeds separate lines, and the last one ends its line; a form feed or U+2028 is part of a text.
     if not (text := read_text(file)):
         raise ValueError(f"--file {file} is empty; it needs one {what} a line")
     lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]

@@ -103,7 +103,7 @@ def _print(tables: "list[Table]") -> None:
     from rich.console import Console
     from rich.table import Table as Shown
 
-    # Without a terminal, wide enough that nothing is cut.
+    # Without a terminal, the console is wide enough that nothing is cut.
     console = Console(width=None if Console().is_terminal else 200, markup=False, emoji=False)
     for table in tables:
         shown = Shown(title=table.title, box=box.SIMPLE_HEAD, title_justify="left")

@@ -68,7 +68,7 @@ class RemoteStore:
     """A DVC remote, of any kind that DVC reads.
 
     Raises:
-        ValueError: it cannot be reached, now or at an object. An object that it does not have is none.
+        ValueError: it cannot be reached, at construction or when an object is opened. A missing object gives None.
     """
 
     def __init__(self, odb: Any, name: str) -> None:
@@ -91,7 +91,7 @@ class RemoteStore:
         try:
             return self._odb.fs.open(self._odb.oid_to_path(md5), "rb")
         except FileNotFoundError as error:
-            # HTTP's says so of everything; why, stands in its cause: a status other than 404, or no connection.
+            # Over HTTP every failure arrives as this error; its cause says why: a status other than 404, or no connection.
             cause = error.__cause__
             if not isinstance(cause, OSError) and getattr(cause, "status", 404) == 404:
                 return None

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-PARSED = ("ok", "unparsable")  # the status of a call whose answer was parsed
+PARSED = ("ok", "unparsable")  # statuses of a call whose answer went through the parser
 
 app = typer.Typer(no_args_is_help=True, help="Pairwise judging: estimate its price, parse stored answers again.")
 

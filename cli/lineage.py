@@ -200,7 +200,7 @@ def export(
 
 
 def _root() -> Path:
-    """The current folder. Raises ValueError if it is not the root of a DVC project: every path is relative to that."""
+    """The current folder, to which every path is relative. Raises ValueError if it is not the root of a DVC project."""
     root = Path.cwd()
     if not any((root / name).is_file() for name in ("dvc.yaml", "dvc.lock")):
         raise ValueError(f"{root} is not the root of the project: it has neither dvc.yaml nor dvc.lock; change to that")
@@ -208,21 +208,21 @@ def _root() -> Path:
 
 
 def _refuse_what_a_stage_made(root: Path, output: Path) -> None:
-    """Raises ValueError where a page or an export would be written over, or into, what the lineage itself is made of."""
+    """Raises ValueError if a page or an export would overwrite, or land inside, what the lineage itself rests on."""
     own = ["dvc.yaml", "dvc.lock", "params.yaml", *(out for outs in declared_outs(root).values() for out in outs)]
-    places = (output.absolute(), output.resolve())  # what it says, and where a link leads
+    places = (output.absolute(), output.resolve())  # the path as given, and where a link leads
     outs = [(name, (root / name).absolute(), (root / name).resolve()) for name in own]
     if name := next((name for name, *of in outs if any(at.is_relative_to(out) for at in places for out in of)), None):
         raise ValueError(f"{output} is, or is in, {name}, which the lineage rests on; write it elsewhere")
 
 
 def _console() -> Console:
-    """Lines are folded for a terminal; in a pipe or file each stays whole, hashes included."""
+    """Folds lines on a terminal; in a pipe or file each line stays whole, hashes included."""
     console = Console(highlight=False, emoji=False)
     return console if console.is_terminal else Console(highlight=False, emoji=False, width=UNFOLDED)
 
 
 def _print_json(value: Any) -> None:
     text = json.dumps(value, indent=1, ensure_ascii=False, default=str)
-    # Half a surrogate pair as its escape, which is JSON's too.
+    # Half of a surrogate pair is written as its escape, which is valid JSON too.
     typer.echo(text.encode(errors="backslashreplace").decode())

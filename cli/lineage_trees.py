@@ -111,5 +111,5 @@ def _add_problems(tree: Tree, problems: Iterable[str]) -> None:
 
 
 def _plain(value: object) -> str:
-    """A text as it is: no markup, and nothing that would steer a terminal."""
+    """A text taken literally: no markup, and nothing that would control the terminal."""
     return escape(printable(value))

@@ -1,4 +1,4 @@
-"""`gist`: everything that a person types which is not a stage. One module per group of commands."""
+"""`gist`: every command for people that is not a stage. One module per group of commands."""
 
 import sys
 
@@ -27,8 +27,8 @@ def gist() -> None:
 
 
 def main() -> None:
-    """Console entry point. A user's mistake (ValueError, or a file that cannot be read or written) is one message and
-    exit code 2; a file that is not what its statement says is one for each problem and exit code 1."""
+    """Console entry point. A user's mistake (ValueError, or a file that cannot be read or written) gives one message and
+    exit code 2; files that are not what their statements say give one message per problem and exit code 1."""
     try:
         app()
     except NotIntactError as error:

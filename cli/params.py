@@ -26,7 +26,7 @@ def compose(
     from tasks.pins import not_here
 
     existed = output.exists()
-    # The parameters of a run must not change under its stages.
+    # The parameters of a run must not change while its stages run.
     with only_run(Path()) if output == PARAMS else nullcontext():
         changes = compose_params(overrides or [], output=output)
     for path in not_here(load_params(output), Path()):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tasks.params import Params
 
 
-# What the config.json of decoders and T5s call the sizes that are never 0.
+# Names in config.json, of decoders and of T5s, of the sizes that are never 0.
 _SIZES = ("hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim", "d_model", "d_ff", "d_kv", "num_heads",
           "intermediate_size", "num_hidden_layers", "num_layers", "vocab_size")  # fmt: skip
 
@@ -116,7 +116,7 @@ def _compose(overrides: list[str]) -> "Params":
 
 
 def _config(params: "Params") -> "PretrainedConfig":
-    """The model's config: of its folder, or as conf/model gives it under `shape`."""
+    """The model's config: read from its folder, or built from the `shape` in conf/model."""
     from transformers import AutoConfig
 
     from gist_core.models.base import load_config
@@ -133,7 +133,7 @@ def _config(params: "Params") -> "PretrainedConfig":
         )
     from huggingface_hub.errors import StrictDataclassError
 
-    # transformers divides by some of them before it checks any.
+    # transformers divides by some of these sizes before it checks any of them.
     too_small = [f"shape.{key} is {size}" for key in _SIZES if type(size := params.shape.get(key)) is int and size < 1]
     if too_small:
         raise ValueError(f"{', '.join(too_small)}; it must be at least 1")

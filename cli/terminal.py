@@ -3,13 +3,13 @@
 import unicodedata
 
 _DIRECTIONS = (
-    "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # they turn the order of what follows
+    "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # they change the direction of what follows
 )
 
 
 def printable(text: object) -> str:
-    """A text with the characters that would steer a terminal, or that it cannot write, as their escapes: names of files
-    and contents of rows are anyone's."""
+    """A text in which characters that would control the terminal, or that it cannot write, are replaced by their escapes:
+    file names and the contents of rows may come from anyone."""
     return "".join(character if _is_shown(character) else _escaped(character) for character in str(text))
 
 

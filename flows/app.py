@@ -71,7 +71,7 @@ def run(
     from tasks.only_run import only_run
 
     with only_run(root):
-        pass  # refused now rather than after Prefect has started; the flow holds it from its start to its end
+        pass  # refuses a second run now, not after Prefect has started; the flow itself holds the lock while it runs
     configure_prefect(root)
     require_server_if_set("a run (PREFECT_API_URL is set)")
     from flows.local import run_here

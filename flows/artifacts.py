@@ -32,12 +32,13 @@ PROGRESS_SECONDS = 2.0
 
 
 def artifact_key(stage: str) -> str:
-    """A key as Prefect wants it: lower case, digits, dashes. "train@gist-1" becomes "train-gist-1"."""
+    """A key in the form that Prefect requires: lower case, digits, dashes. "train@gist-1" becomes "train-gist-1"."""
     return re.sub(r"[^a-z0-9]+", "-", stage.lower()).strip("-")
 
 
 def key_metrics(root: Path, stage: StageNode) -> dict[str, float]:
-    """The first numbers in the stage's JSON metrics, by dotted name."""
+    """The first MAX_METRICS numbers in the stage's JSON metrics, by dotted name, and before them every cost (`*cost_usd`).
+    Numbers in lists are left out."""
     numbers: dict[str, float] = {}
     for path in stage.metrics:
         if (root / path).is_file() and path.endswith(".json"):
@@ -93,7 +94,7 @@ def stage_table(entry: dict[str, Any]) -> list[dict[str, Any]]:
 
 @contextmanager
 def only_shown() -> Iterator[None]:
-    """For what people only look at: a server that does not answer, or has lost its database, ends no stage."""
+    """For what people only look at: a server that does not answer, or has lost its database, must not end a stage."""
     try:
         yield
     except (OSError, TransportError, PrefectHTTPStatusError, ObjectNotFound) as error:
@@ -102,8 +103,8 @@ def only_shown() -> Iterator[None]:
 
 @contextmanager
 def progress_shown(root: Path, stage: str) -> Iterator[None]:
-    """Keeps a progress artifact up to date within the block, in a thread of its own: a server that is away is tried for
-    minutes, in which a stage must still be stopped at its time-out."""
+    """Keeps a progress artifact up to date during the block. It has its own thread because a server that is away is retried
+    for minutes, and the stage must still be stopped at its time-out."""
     over = threading.Event()
     look = _progress(root, stage)
 
@@ -120,8 +121,8 @@ def progress_shown(root: Path, stage: str) -> Iterator[None]:
 
 
 def _progress(root: Path, stage: str) -> Callable[[], None]:
-    """A function to be called again and again while the stage runs: it keeps a progress artifact up to date with
-    `.work/progress/STAGE.json` ({"done": int, "total": int}), which the stage may write. No file, no artifact."""
+    """A function to call repeatedly while the stage runs. It updates a progress artifact from `.work/progress/STAGE.json`
+    ({"done": int, "total": int}), which the stage may write. Without that file there is no artifact."""
     source = root / paths.WORK / "progress" / f"{stage}.json"
     started = time.time()
     artifact: Any = None
@@ -135,7 +136,7 @@ def _progress(root: Path, stage: str) -> Callable[[], None]:
             state = json.loads(source.read_text(encoding="utf-8"))
             percent = 100.0 * state["done"] / state["total"]
         except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError):
-            return  # not there, or just being written
+            return  # missing, or just being written
         if percent == shown:
             return
         shown = percent

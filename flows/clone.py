@@ -1,7 +1,7 @@
-"""A clone on a worker: put at the commit, parameters and inputs that a stage needs, whatever it was used for before.
+"""Brings a worker's clone to the commit, parameters and inputs that a stage needs, whatever it was used for before.
 
-Artifacts travel through the DVC remote and arrive by hash. What DVC does not keep (`cache: false`: metrics, the report)
-travels there too, under its MD5, so that a stage on another machine finds it.
+Artifacts travel through the DVC remote, addressed by their hashes. Files that DVC does not keep (`cache: false`: metrics,
+the report) go there too, under their MD5, so that a stage on another machine finds them.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ def git(root: Path, *arguments: str) -> str:
 
 
 def without_passwords(text: str) -> str:
-    """Without the names and passwords that the addresses in it hold: for logs and messages."""
+    """The text without the user names and passwords in its addresses, for logs and messages."""
     return re.sub(r"(?<=://)[^/@\s]+@", "", text)
 
 
@@ -47,15 +47,15 @@ def changed_files(root: Path, *, but: AbstractSet[str] = frozenset()) -> list[st
 
 
 def generated_files(stages: Mapping[str, StageNode]) -> set[str]:
-    """What a run changes among tracked files without the tree being dirty: lock, parameters, outs that git keeps, and the
-    `.gitignore` beside an out, to which DVC adds it."""
+    """Tracked files that a run may change without making the tree dirty: dvc.lock, params.yaml, outs that git keeps, and
+    the `.gitignore` beside each out, to which DVC adds the out."""
     ignored = {str(Path(out).with_name(".gitignore")) for stage in stages.values() for out in stage.outs}
     return {"dvc.lock", "params.yaml"} | ignored | {path for stage in stages.values() for path in stage.uncached}
 
 
 def require_clean(root: Path, stages: Mapping[str, StageNode], what: str) -> str:
-    """The commit of a work tree in which nothing that a stage reads is otherwise. Raises ValueError that names the files
-    that are changed, or that git does not know."""
+    """The commit of a work tree without changes. Raises ValueError that names the changed tracked files, except generated
+    ones, and those files that a stage reads and git does not know."""
     changed = changed_files(root, but=generated_files(stages))
     sources = sorted({path for stage in stages.values() for path in stage.sources})
     if sources:
@@ -72,13 +72,13 @@ def require_clean(root: Path, stages: Mapping[str, StageNode], what: str) -> str
 def prepared(root: Path, commit: str, params: str | None) -> Iterator[None]:
     """Puts the clone at `commit` with these parameters, and keeps it there until the block ends.
 
-    Stages of the same commit and parameters share the clone; for another commit it is waited until they have ended, and
-    so it is for a run of the pipeline in this clone itself.
+    Stages with the same commit and parameters share the clone. A stage with others waits until those have ended, and until
+    a run of the pipeline in this clone itself has ended.
 
     commit: 40 hex digits; fetched if it is not there. params: the text of params.yaml, or None to leave it.
 
     Raises:
-        ValueError: the commit cannot be had, or files were changed by hand or by a run of the pipeline here.
+        ValueError: the commit cannot be fetched, or files were changed by hand or by a run of the pipeline here.
     """
     (root / USERS).parent.mkdir(parents=True, exist_ok=True)
     state = hashlib.sha256(f"{commit}\n{params}".encode()).hexdigest()
@@ -94,8 +94,8 @@ def prepared(root: Path, commit: str, params: str | None) -> Iterator[None]:
 
 
 def _taken(root: Path, users: IO[str], state: str, commit: str, params: str | None) -> bool:
-    """Whether the clone is as it is wanted here: put so if nobody uses it, or found so where others do. The kernel ends a
-    lock with its process, however that ends."""
+    """Whether the clone has the wanted state now: if nobody uses it, it is brought to that state; if others do, they must
+    have the same one. The kernel releases a lock when its process ends, however it ends."""
     try:
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -103,9 +103,9 @@ def _taken(root: Path, users: IO[str], state: str, commit: str, params: str | No
     before = _state(root)
     moves = git(root, "rev-parse", "HEAD") != commit
     rewrites = params is not None and (root / "params.yaml").read_text(encoding="utf-8") != params
-    pipeline_lock = root / paths.WORK / "pipeline.lock"  # as tasks/only_run.py holds it
+    pipeline_lock = root / paths.WORK / "pipeline.lock"  # the one that tasks/only_run.py holds
     try:
-        # A worker that was killed half-way had put the commit in place, perhaps, and not yet taken away what is left over.
+        # A worker that was killed half-way may have checked out the commit and not yet removed what was left over.
         changes = moves or rewrites or before not in (None, state)
         with FileLock(pipeline_lock, timeout=0) if changes else nullcontext():
             here = read_graph(root).stages
@@ -138,7 +138,7 @@ def _switch(root: Path, commit: str, params: str | None) -> None:
             git(root, "fetch", "--quiet", "--all")
         if not _has(root, commit):
             raise ValueError(f"commit {commit} is in no remote of this clone ({root}); push it, and run again")
-        # What is generated (lock, parameters, metrics) belongs to another stage and comes anew from the dispatcher.
+        # Generated files (lock, parameters, metrics) belong to another stage; the dispatcher sends this stage's own.
         git(root, "checkout", "--quiet", "--force", "--detach", commit)
     if params is not None:
         (root / "params.yaml").write_text(params, encoding="utf-8")
@@ -153,8 +153,8 @@ def _has(root: Path, commit: str) -> bool:
 
 
 def _left_over(root: Path, stages: Mapping[str, StageNode]) -> list[str]:
-    """What stands beside outs of these stages, of another commit or other parameters, say: a stage that reads the folder
-    would count it among its inputs."""
+    """Files beside the outs of these stages that belong to no stage (left by another commit or other parameters, say): a
+    stage that reads the folder would count them among its inputs."""
     return list(of_no_stage(root, {name: stage.outs for name, stage in stages.items()}, {}))
 
 
@@ -184,7 +184,7 @@ def hand_over(root: Path, stage: StageNode, entry: Mapping[str, Any]) -> None:
 
 
 def fetch_file(root: Path, path: str, md5: str) -> None:
-    """Fetches a file by its MD5 from the remote, unless it is there with that content.
+    """Fetches a file by its MD5 from the remote, unless it is already here with that content.
 
     Raises:
         ValueError: what arrived has another hash.

@@ -1,6 +1,6 @@
-"""prefect.yaml put on the server: work pools, deployments, what becomes of lost runs.
+"""Puts prefect.yaml on the server: work pools, deployments, and what happens to lost runs.
 
-Running it again changes only what changed there."""
+Running it again changes only what has changed in prefect.yaml."""
 
 import json
 import os
@@ -24,11 +24,11 @@ from prefect.exceptions import ObjectNotFound
 LOST_RUNS = "gist: lost flow runs"
 FLOWS = ["stage", "pipeline", "nightly"]
 SERVED = "here"  # the deployment of `gist flow serve`, which comes and goes with it
-NO_HEARTBEAT = "no heartbeat for"  # how the message of the state of a lost run begins
+NO_HEARTBEAT = "no heartbeat for"  # the beginning of a lost run's state message
 
 
 def deploy(root: Path) -> list[str]:
-    """Makes the pools and deployments of prefect.yaml; returns one line for each, and for each that is there of old.
+    """Makes the pools and deployments of prefect.yaml. Returns one line for each, and for each older one still there.
 
     Raises:
         ValueError: prefect.yaml is missing or wrong, or Prefect refuses a deployment.
@@ -42,7 +42,7 @@ def deploy(root: Path) -> list[str]:
     if "lost_after_s" in definitions:
         said.append(_give_up_lost_runs(definitions["lost_after_s"]))
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-    # The clone is the worker's to name: set here, it would be written into the deployments.
+    # Each worker names its own clone: a GIST_CLONE set here would be written into the deployments.
     env = {key: value for key, value in os.environ.items() if key != "GIST_CLONE"}
     done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -55,10 +55,10 @@ def deploy(root: Path) -> list[str]:
 
 
 def _settle_what_prefect_leaves(deployments: list[dict[str, Any]]) -> list[str]:
-    """Takes back the schedules of deployments that have none in prefect.yaml any more, which `prefect deploy` leaves as they
-    were, and names the deployments of our flows that are not in it: they go on, and who deletes them must know."""
+    """Removes the schedules of deployments that have none in prefect.yaml any more (`prefect deploy` leaves them as they
+    were), and names the deployments of our flows that are not in it: they go on until somebody deletes them."""
     given: dict[str, list[Any]] = {SERVED: [SERVED]}
-    for deployment in deployments:  # two flows may have one of the same name
+    for deployment in deployments:  # two flows may have deployments of the same name
         given.setdefault(deployment["name"], []).extend(_schedules(deployment))
     said = []
     with get_client(sync_client=True) as client:
@@ -81,7 +81,7 @@ def _schedules(deployment: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _hours(crons: Iterable[str]) -> str:
-    """The times of a deployment, as in " at 0 2 * * *"; nothing where it has none. An empty cron: a schedule without one."""
+    """The times of a deployment, e.g. " at 0 2 * * *", or "" if it has none. An empty cron: a schedule of another kind."""
     hours = ", ".join(cron or "other times" for cron in crons)
     return f" at {hours}" if hours else ""
 
@@ -106,8 +106,8 @@ def _make_pool(root: Path, name: str, spec: dict[str, Any]) -> str:
 
 
 def _give_up_lost_runs(seconds: int) -> str:
-    """An automation as Prefect's page on zombie flows has it: a run of our flows that sends no heartbeat is crashed; so is
-    one that a worker took and, killed, never started."""
+    """The automation of Prefect's page on zombie flows: a run of our flows that stops sending heartbeats is called crashed,
+    and so is one that a worker took and never started because the worker was killed."""
     states = ("Completed", "Failed", "Cancelled", "Crashed", "Scheduled", "AwaitingConcurrencySlot")
     automation = AutomationCore(
         name=LOST_RUNS,
@@ -131,8 +131,8 @@ def _give_up_lost_runs(seconds: int) -> str:
 
 
 def _tell_of_lost_runs(deployment: str, block: str | None) -> None:
-    """An automation that tells a notification block of a run of this deployment that was called crashed as above: the
-    worker that would have told is gone with it. Without a block, one of an earlier deploy is removed.
+    """An automation that tells a notification block of each run of this deployment that was called crashed as above: the
+    worker that would have told it is gone. Without a block, the automation of an earlier deploy is removed.
 
     Raises:
         ValueError: there is no such block.

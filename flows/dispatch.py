@@ -68,7 +68,7 @@ class PoolSubmit:
         stage = self._plan.graph.stages[name]
 
         def again(_task: Any, task_run: TaskRun, state: State[Any]) -> bool:
-            # The worker retries what the stage's own failure allows; only a lost worker is left for here.
+            # The worker itself retries a stage as its failure allows; only a lost worker is retried here.
             failure = state.data
             if not isinstance(failure, StageFailed) or self._cancelled.is_set():
                 return False
@@ -113,7 +113,7 @@ class PoolSubmit:
         return Completed(name="UpToDate" if result.how == UP_TO_DATE else "Completed", message=f"{name}: {result.how}")
 
     def _wait(self, run: FlowRun) -> FlowRun:
-        """Follows a flow run to its end; cancels it when this one is cancelled. A server that is away is waited for."""
+        """Follows a flow run to its end, and cancels it when this run is cancelled. Waits for a server that is away."""
         logger = get_run_logger()
         give_up = math.inf
         with get_client(sync_client=True) as client:
@@ -155,10 +155,10 @@ class PoolSubmit:
 
 
 def _send(deployment: str, name: str, parameters: dict[str, Any]) -> FlowRun:
-    """The flow run that does this: one under way that another run of the pipeline sent out, whose end it may not have lived
-    to see, or else a new one. Two beside each other would train, or pay, twice."""
-    # All that is sent alike has a tag, and each but the first is known by the one before it: of two that send it in the same
-    # moment the server makes one.
+    """The flow run that does this: one still under way that another run of the pipeline (perhaps dead by now) sent out, or
+    else a new one. Two at the same time would train, or pay, twice."""
+    # Flow runs for the same work share a tag, and the idempotency key names the latest of them: if two senders come at the
+    # same moment, the server makes only one flow run.
     alike = f"alike:{sha256_of_json(parameters | {'timeout_s': None})[:32]}"
     with get_client(sync_client=True) as client:
         found = client.read_flow_runs(flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[alike])))
@@ -225,19 +225,19 @@ def _require_pools(pools: Sequence[str]) -> None:
 
 
 def run_workers(pools: Sequence[str], root: Path, limit: int | None) -> int:
-    """Runs a Prefect process worker for each pool, whose flow runs work in the clone at `root`, until one of them ends
-    or this process is told to (Ctrl-C, TERM). They end with everything they started; Prefect is told where time
-    allows, and what they did is sent out again. Returns the exit code of the worker that ended.
+    """Runs a Prefect process worker for each pool until one of them ends or this process is told to (Ctrl-C, TERM). Their
+    flow runs work in the clone at `root`. All workers then end, with everything they started; Prefect is told if time
+    allows, and their stages are sent out again. Returns the exit code of the worker that ended.
 
     Raises:
-        ValueError: a pool that does not exist; Prefect would make an empty one and wait there for ever.
+        ValueError: a pool does not exist; Prefect would make an empty one and wait there for ever.
     """
     _require_pools(pools)
     env = dict(os.environ, GIST_CLONE=str(root))
     env["PYTHONPATH"] = os.pathsep.join([str(root), *filter(None, [env.get("PYTHONPATH")])])
     options = ["--limit", str(limit)] if limit else []
     signal.signal(signal.SIGTERM, exit_terminated)
-    # A shell has its background jobs ignore SIGINT, and they would hand that on: Prefect's workers end by one.
+    # A shell makes its background jobs ignore SIGINT, and the workers would inherit that; but SIGINT is what ends them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with ExitStack() as ends:
         workers = []

@@ -9,7 +9,7 @@ BACKOFF_SECONDS = (5.0, 20.0, 60.0)
 
 
 class FailureKind(StrEnum):
-    MISTAKE = "user's mistake"  # exit code 2: wrong parameters or files, the same again next time
+    MISTAKE = "user's mistake"  # exit code 2: wrong parameters or files, which would fail again
     OUT_OF_MEMORY = "out of memory"
     TIMED_OUT = "timed out"
     CANCELLED = "cancelled"
@@ -45,7 +45,7 @@ _SIGNALS = {9, 15, 137, 143}
 def classify(returncode: int, tail: Sequence[str]) -> FailureKind:
     """The kind of failure of `dvc repro`, from its exit status and the last lines of its output.
 
-    DVC exits with 255 whatever happened; the stage's own status stands in its message "..., exited with N".
+    DVC exits with 255 whatever happened; the stage's own status is in DVC's message "..., exited with N".
     """
     text = "\n".join(tail)
     statuses = _EXITED_WITH.findall(text)
@@ -80,6 +80,6 @@ def retries_left(kind: FailureKind, resource: str, attempt: int) -> bool:
 
 
 def explain(tail: Sequence[str]) -> str:
-    """The last lines of the output that say something, for an error message."""
+    """The last five lines of the output that are not blank, for an error message."""
     said = [line for line in tail if line.strip()][-5:]
     return " | ".join(said) or "no output"

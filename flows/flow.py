@@ -1,8 +1,8 @@
 """The pipeline as one Prefect flow over DVC's graph.
 
-DVC owns the graph and the caching. The flow gives each stage a place, a limit, retries, a time-out and a record: stages
-that do not depend on each other run at the same time, a stage that is up to date is skipped, one that fails stops only
-what needs it."""
+DVC owns the graph and the caching. The flow gives each stage a place, a limit, retries, a time-out and a record. Stages
+that do not depend on each other run at the same time, a stage that is up to date is skipped, and one that fails stops
+only the stages that need it."""
 
 import queue
 import threading
@@ -147,7 +147,7 @@ def _cancel_asked() -> bool:
         with get_client(sync_client=True) as client:
             state = client.read_flow_run(UUID(run_id)).state
     except (ObjectNotFound, PrefectHTTPStatusError, TransportError, OSError) as error:
-        # The server is away for a moment, or has lost its database: the stages go on, and it is asked again.
+        # The server is away for a moment, or has lost its database: the stages go on, and it is asked again later.
         get_run_logger().debug("the Prefect server did not answer: %s", error)
         return False
     return state is not None and (state.is_cancelling() or state.is_cancelled())

@@ -1,7 +1,7 @@
-"""The graph of stages, read from DVC's own index. It is written once, in dvc.yaml; here it only gets a shape that a
-scheduler can use. Any DVC project will do: `meta.resource` (net, cpu, gpu, api; cpu when absent) says which limit or
-work pool a stage counts against, `meta.timeout_s` how long it may take at most, `meta.grace_s` how long it may take to
-end once it is told to, and `meta.alone` that nothing may run beside it, as it measures time."""
+"""The graph of stages, read from DVC's own index. It is written once, in dvc.yaml; this module only puts it into a form
+that a scheduler can use. Any DVC project will do. In a stage, `meta.resource` (net, cpu, gpu, api; cpu when absent) says
+which limit or work pool it counts against, `meta.timeout_s` how long it may take at most, `meta.grace_s` how long it may
+take to end once it is told to, and `meta.alone` that nothing may run beside it because it measures time."""
 
 import difflib
 import os
@@ -21,8 +21,8 @@ class StageNode:
 
     name: how `dvc repro` addresses it from the root, e.g. "train@gist-1" or "sub/dvc.yaml:clean".
     upstream: names of the stages whose outs it reads.
-    timeout_s: seconds after which it is stopped, or None. grace_s: that it then has to end by itself. alone: no other stage
-        of the flow may run at the same time.
+    timeout_s: seconds after which it is stopped, or None. grace_s: seconds that it then has to end by itself. alone: no
+        other stage of the flow may run at the same time.
     outs: every out, relative to the root; `uncached` are those that DVC does not keep (`cache: false`), `metrics` those
         declared as metrics. sources: what it reads that no stage makes, relative to the root.
     """
@@ -51,13 +51,13 @@ class Graph:
     stages: dict[str, StageNode]
 
     def select(self, targets: Sequence[str] = (), runs: Sequence[str] = ()) -> "Graph":
-        """The part of the graph that makes `targets`: them and everything they depend on.
+        """The part of the graph that makes `targets`: the targets and everything they depend on.
 
-        targets: stage names; the name of a matrix stage without a run ("train") means all its runs. None: every stage.
+        targets: stage names; the name of a matrix stage without a run ("train") means all its runs. Empty: every stage.
         runs: keep only these runs among the targets; without targets, all stages of these runs.
 
         Raises:
-            ValueError: targets or runs that do not exist; all of them are named, with the nearest names that do.
+            ValueError: targets or runs that do not exist (all are named, with the nearest names that do), or no stage left.
         """
         by_base: dict[str, list[str]] = {}
         for name in self.stages:
@@ -93,7 +93,7 @@ class Graph:
 def read_graph(root: Path, params: Path | None = None) -> Graph:
     """Reads the graph of the DVC project at `root`.
 
-    params: a file that is read in place of its params.yaml: the graph as it would be, while nothing is written.
+    params: a file to read in place of its params.yaml: gives the graph as it would be with it, without writing anything.
 
     Raises:
         ValueError: no DVC project there, dvc.yaml or params.yaml cannot be read, or a stage has a wrong `meta`.
@@ -142,7 +142,7 @@ def _sources(stage: Any, root: Path, made: set[Path]) -> Iterator[str]:
 
 
 def _file_system(root: Path, params: Path | None) -> Any:
-    """What DVC reads the project through; None is its own, the local one."""
+    """The file system through which DVC reads the project; None means DVC's own local one."""
     if params is None:
         return None
     from dvc.fs import LocalFileSystem
@@ -178,6 +178,6 @@ def _meta(name: str, meta: dict[str, Any]) -> dict[str, Any]:
 
 
 def unknown(what: str, name: str, known: Sequence[str]) -> str:
-    """The message for a name that is none of `known`, with the nearest of them."""
+    """The message for a name that is not in `known`, with the nearest names that are."""
     near = difflib.get_close_matches(name, set(known), n=3) or sorted(set(known))
     return f"there is no {what} {name!r} (did you mean {', '.join(near)}?)"

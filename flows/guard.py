@@ -1,7 +1,7 @@
 """A small process that outlives the flow only to clean up after it.
 
 A flow starts each stage in a process group of its own, so that it can stop it whole. But when the flow itself is killed
-(SIGKILL, out of memory), nobody is left who would stop those groups. So the flow holds the write end of a pipe to this
+(SIGKILL, out of memory), nothing is left to stop those groups. So the flow holds the write end of a pipe to this
 guard and tells it what it started; the kernel closes the pipe however the flow ends, and the guard then kills what is
 still registered. It runs in a session of its own: Ctrl-C in the terminal does not reach it.
 
@@ -35,14 +35,14 @@ def kill_all(pid: int, *, group: bool) -> None:
 
 
 class Guard:
-    """The flow's end of the pipe. The process starts when it is first needed and ends with this one."""
+    """The flow's end of the pipe. The guard process starts when it is first needed and ends with this process."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Has the process running before there is something to watch: what was started and not yet named outlives a kill."""
+        """Starts the guard before there is anything to watch: a process not yet registered would outlive a killed flow."""
         with self._lock:
             self._running()
 
@@ -75,7 +75,7 @@ class Guard:
 
 
 def main() -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends with the flow, not with what the flow's processes are sent
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends with the flow, not by a signal meant for the flow
     watched: set[tuple[str, int]] = set()
     for line in sys.stdin:
         kind, pid = line[1:].split()

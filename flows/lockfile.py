@@ -1,6 +1,6 @@
-"""dvc.lock as the flow needs it: reading a stage's entry, putting in entries that came from another machine, and the
-order of the entries. DVC appends an entry when its stage has ended, so that stages that ran at the same time leave them
-in an order of chance; put in the graph's order, the file is byte for byte what `dvc repro` alone writes."""
+"""dvc.lock as the flow needs it: reading a stage's entry, adding entries that came from another machine, and ordering
+the entries. DVC appends an entry when its stage has ended, so stages that ran at the same time leave their entries in a
+random order; put in the graph's order, the file is byte for byte what `dvc repro` alone writes."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -14,8 +14,8 @@ def lock_path(root: Path, stage: str) -> tuple[Path, str]:
 
 
 def read_entries(lock_file: Path) -> dict[str, Any]:
-    """The stages in a lock file, in its order; empty if there is no such file. Read as DVC reads it, by YAML 1.2: in 1.1,
-    `2e-05`, as it writes a learning rate, is a text."""
+    """The stages in a lock file, in its order; empty if there is no such file. It is read as YAML 1.2, as DVC reads it: in
+    YAML 1.1, `2e-05`, the way DVC writes a learning rate, is a text."""
     from dvc.utils.serialize import load_yaml
 
     return dict((load_yaml(lock_file) or {}).get("stages") or {}) if lock_file.is_file() else {}
@@ -41,7 +41,7 @@ def put_entries(root: Path, entries: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def put_in_order(root: Path, stages: Iterable[str], before: Iterable[str]) -> None:
-    """Orders the entries of dvc.lock: those that stood there `before` as they were, then new ones as in `stages`."""
+    """Orders the entries of dvc.lock: first those that were there `before`, in that order, then new ones as in `stages`."""
     from dvc.repo import Repo
     from dvc.utils.serialize import modify_yaml
 

@@ -1,8 +1,9 @@
-"""The whole graph on a fresh clone at a pinned or moving revision, its results kept on a branch or as an experiment.
+"""Runs the whole graph in a fresh clone at a pinned or moving revision, and keeps the results on a branch or as an
+experiment.
 
     prefect deployment run nightly/nightly        or by its schedule in prefect.yaml
 
-The clone shares the project's DVC cache, so that what has not changed is not made again.
+The clone shares the project's DVC cache, so what has not changed is not made again.
 """
 
 import shutil
@@ -29,12 +30,12 @@ REVISION = "main"
 
 
 def tell(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Prefect's hook of a failed or crashed night: notifies through the block that its parameter `notify` names. A worker
-    calls it; of a night that was lost with its worker the server tells (flows/deploy.py)."""
+    """Prefect's hook for a failed or crashed night: notifies through the block that the run's parameter `notify` names. A
+    worker calls it; if a night is lost together with its worker, the server notifies instead (flows/deploy.py)."""
     block = flow_run.parameters.get("notify")
     revision = flow_run.parameters.get("revision", REVISION)  # Prefect's record has only the parameters that were given
     if block is not None:
-        notify: Any = _notifier(block).notify  # runs to its end here, as this is no coroutine
+        notify: Any = _notifier(block).notify  # synchronous, because `tell` is no coroutine
         notify(str(state.message), f"The nightly run of {revision} failed")
 
 
@@ -54,15 +55,15 @@ def nightly(
 
     revision: a commit (pinned) or a branch (moving). repository: what to clone; by default the project at `root`.
     results: commit lock, parameters and metrics to the branch nightly/TIME of the repository, save them as a DVC
-    experiment there, or neither. notify: a Prefect notification block, "slack-webhook/team", told of a failure.
+    experiment there, or neither. notify: the Prefect notification block to tell of a failure, e.g. "slack-webhook/team".
     keep: how many clones of earlier nights stay in .work/nightly.
 
     Raises:
-        ValueError: no such block, repository or revision, no room for the branch, or git or DVC refuses the results;
-            Prefect calls it failed.
+        ValueError: the block, repository or revision does not exist, the branch cannot be made, or git or DVC refuses the
+            results. Prefect then calls the run failed.
     """
     if notify is not None:
-        _notifier(notify)  # a wrong name is found before the night, not when something has to be told
+        _notifier(notify)  # a wrong name is found before the night, not when there is something to tell
     home = Path(root).resolve()
     source = repository or str(home)
     if results == "branch":
@@ -77,7 +78,7 @@ def nightly(
     )
     if state.is_completed():
         keep_results(clone, results, stamp, state.message or "")
-    # A state of its own: one that belongs to the pipeline's run would lose its message here.
+    # A new state, because the state of the pipeline's own run would lose its message here.
     return State(type=state.type, name=state.name, message=f"{commit[:10]}: {state.message}")
 
 
@@ -100,7 +101,7 @@ def fresh_clone(home: Path, source: str, revision: str, stamp: str) -> Path:
 
 
 def _require_branches(home: Path, source: str) -> None:
-    """Raises ValueError if `source` cannot have branches nightly/TIME: for git, a branch is a file or a folder of them."""
+    """Raises ValueError if `source` has a branch named nightly: git cannot make branches nightly/TIME beside it."""
     if git(home, "ls-remote", source, "refs/heads/nightly"):
         raise ValueError(
             f"{source} has a branch named nightly, beside which git cannot make the branches nightly/TIME for the results; "
@@ -136,7 +137,7 @@ def keep_results(clone: Path, results: Results, stamp: str, summary: str) -> Non
 
 
 def remove_old_clones(folder: Path, keep: int) -> None:
-    """Leaves the latest `keep` clones and this one."""
+    """Removes all clones but the new one and the latest `keep` before it."""
     for old in sorted(folder.iterdir())[: -max(keep, 0) - 1]:
         shutil.rmtree(old, ignore_errors=True)
 

@@ -30,16 +30,18 @@ class Limits(Section, strict=False):
 
 
 class PipelineParameters(Section, strict=False):
-    """What one run of the pipeline is asked to do; converted from text and JSON, as the command line and Prefect's page have it.
+    """What one run of the pipeline is asked to do. Values may be text and JSON, as the command line and Prefect's page
+    give them; they are converted.
 
     targets: stages to make, with all they depend on; none means all of them.
     runs: keep to these runs of the matrix stages.
-    overrides: Hydra overrides, composed into params.yaml as `gist params` does it.
-    force: run stages although they are up to date.
+    overrides: Hydra overrides, composed into params.yaml as by `gist params`.
+    force: run stages even if they are up to date.
     pull: fetch what is missing from the DVC remote first; push: send what was made there.
     limits: stages at the same time, per resource.
-    timeouts_s: seconds after which a stage is stopped, by stage name or by resource; before `meta.timeout_s`.
-    dispatch: "here" runs the stages in this process's machine; "pools" on the work pool of their resource.
+    timeouts_s: seconds after which a stage is stopped, by stage name or by resource; takes precedence over
+        `meta.timeout_s`.
+    dispatch: "here" runs the stages on this machine, "pools" on the work pool of their resource.
     """
 
     targets: tuple[str, ...] = ()
@@ -75,7 +77,7 @@ class Plan:
     params: str | None = None
 
     def put_params(self) -> None:
-        """Writes params.yaml, if there are overrides. For the run that holds the clone (tasks/only_run.py), no other."""
+        """Writes params.yaml, if there are overrides. Only the run that holds the clone (tasks/only_run.py) may do so."""
         if self.params is not None:
             temporary = self.root / "params.new.yaml"
             temporary.write_text(self.params, encoding="utf-8")
@@ -92,7 +94,7 @@ def make_plan(root: Path, parameters: PipelineParameters) -> Plan:
     if not root.is_dir():
         raise ValueError(f"{root} is not a folder")
     if not parameters.overrides and (root / "conf/config.yaml").is_file():
-        # As it was written by hand, maybe; overrides are checked as they are composed.
+        # params.yaml may have been edited by hand; overrides are checked when they are composed.
         refuse_other_content(load_params(root / "params.yaml"), root)
     refuse_answers_in_place(root)
     whole, params = _graph_with(root, parameters.overrides)

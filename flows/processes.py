@@ -1,4 +1,4 @@
-"""A command in its own process group: its output line by line, a time-out, and an end for the whole group."""
+"""Runs a command in its own process group, with its output line by line, a time-out, and an end for the whole group."""
 
 import contextlib
 import os
@@ -20,9 +20,9 @@ import psutil
 from flows.guard import Guard, kill_all
 
 POLL_SECONDS = 0.1
-GRACE_SECONDS = 5.0  # between TERM and KILL, where a stage names no other: time to close files, not to finish work
+GRACE_SECONDS = 5.0  # between TERM and KILL, unless a stage says otherwise: time to close files, not to finish work
 TAIL_LINES = 200
-CALL_VARIABLE = "GIST_FLOW_CALL"  # in the environment of everything that one command started: which command
+CALL_VARIABLE = "GIST_FLOW_CALL"  # set in the environment of everything that a command starts; identifies it
 
 _guard = Guard()
 
@@ -124,7 +124,7 @@ def stop_group(process: "subprocess.Popen[str]", grace_s: float = GRACE_SECONDS)
     with contextlib.suppress(psutil.Error):
         descendants = psutil.Process(process.pid).children(recursive=True)
     if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS permits it to no group of ended ones
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS refuses if all in the group have ended
             os.killpg(process.pid, signal.SIGTERM)
         for descendant in descendants:  # those in sessions of their own, too
             with contextlib.suppress(psutil.Error):
@@ -140,8 +140,8 @@ def stop_group(process: "subprocess.Popen[str]", grace_s: float = GRACE_SECONDS)
 
 
 def _kill_orphans(call: str) -> None:
-    """Kills what a command started in other process groups and nobody is the parent of any more: the workers of a launcher
-    that was killed, say. Their environment tells where they come from."""
+    """Kills what a command started in other process groups and whose parent is gone: the workers of a launcher that was
+    killed, say. They are found by their environment."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.environ().get(CALL_VARIABLE) == call:
@@ -157,7 +157,7 @@ def guard_children(name: str) -> None:
 
 
 def exit_terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """A handler of TERM that ends this process as an exception does, so that what stops at exit is stopped."""
+    """A handler of TERM that ends this process by an exception, so that everything that is cleaned up at exit is."""
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise SystemExit(143)

@@ -34,7 +34,7 @@ def describe_runs(limit: int) -> list[str]:
 
 
 def _due() -> FlowRunFilterExpectedStartTime:
-    """Not the nights to come, of which a schedule makes many in advance."""
+    """Leaves out future nights: a schedule makes many of them in advance."""
     return FlowRunFilterExpectedStartTime.model_validate({"before_": datetime.now(UTC)})
 
 

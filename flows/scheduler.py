@@ -1,4 +1,4 @@
-"""Which stage may start now: those whose upstream stages have ended well, as far as their resource has room."""
+"""Which stages may start now: those whose upstream stages have all ended well, while their resource has room."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from flows.parameters import Limits
 class Scheduler:
     """Hands out stages in the graph's order, never more than the limit of a resource at a time.
 
-    A stage that wants to be alone starts when nothing else runs, and nothing starts beside it.
+    A stage that must run alone starts when nothing else runs, and nothing starts beside it.
     A stage whose upstream failed is given up, with all that depends on it; the others go on.
     """
 
@@ -19,13 +19,13 @@ class Scheduler:
         self._limits = limits
         self._waiting = list(graph.stages)
         self._busy: Counter[str] = Counter()
-        self._alone = False  # whether what was started last is to be alone
+        self._alone = False  # whether the stage that was started last must run alone
         self.finished: set[str] = set()
         self.failed: set[str] = set()
         self.given_up: dict[str, str] = {}  # stage -> the failed stage it depends on
 
     def startable(self) -> Iterator[str]:
-        """The stages to start now; each counts as running from here on until `ended`."""
+        """The stages to start now; each counts as running until `ended` is called for it."""
         for name in list(self._waiting):
             stage = self._graph.stages[name]
             ready = all(up in self.finished for up in stage.upstream)
@@ -41,7 +41,7 @@ class Scheduler:
         return self._busy[stage.resource] < self._limits.of(stage.resource)
 
     def ended(self, name: str, *, well: bool) -> None:
-        """Tells that a started stage has ended."""
+        """Records that a started stage has ended."""
         self._busy[self._graph.stages[name].resource] -= 1
         if well:
             self.finished.add(name)

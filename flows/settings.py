@@ -13,27 +13,27 @@ SERVER_START_SECONDS = 90
 
 
 def configure_prefect(root: Path) -> None:
-    """Environment defaults for Prefect. Without a server of the user's, runs are recorded under `.work/prefect`."""
+    """Environment defaults for Prefect. Unless the user has set a server, runs are recorded under `.work/prefect`."""
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    # The temporary server's first start creates its database: more than the default 20 s on a busy machine.
+    # The temporary server's first start creates its database, which on a busy machine takes more than the default 20 s.
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
     os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "8")
     home = root / paths.WORK / "prefect"
     if "PREFECT_HOME" not in os.environ and not _writable(Path.home()):
         os.environ["PREFECT_HOME"] = str(home)
     if "PREFECT_SERVER_DATABASE_CONNECTION_URL" not in os.environ:
-        # A database of the project's own: one made by another version of Prefect in the home folder would not open.
+        # The project has its own database: one in the home folder, made by another version of Prefect, would not open.
         home.mkdir(parents=True, exist_ok=True)
         os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = f"sqlite+aiosqlite:///{home / 'prefect.db'}"
 
 
 def require_server(what: str, wait_s: float = SERVER_START_SECONDS) -> None:
-    """Waits for the Prefect server to answer: started in the background, it takes a moment.
+    """Waits for the Prefect server to answer: a server started in the background takes a moment.
 
     Raises:
-        ValueError: no server is set (what others are to see cannot live on a temporary one), none answers, or what answers
-            is no Prefect API, or refuses us.
+        ValueError: no server is set (a temporary one will not do for what others must see), none answers, or what answers
+            is not a Prefect API or refuses us.
     """
     from prefect.settings import get_current_settings
 
@@ -60,7 +60,7 @@ def require_server(what: str, wait_s: float = SERVER_START_SECONDS) -> None:
 
 
 def require_server_if_set(what: str) -> None:
-    """`require_server` at once, where an address is set; where none is, a temporary server will do."""
+    """`require_server` without waiting, if an address is set; if none is, a temporary server will do."""
     from prefect.settings import get_current_settings
 
     if get_current_settings().api.url is not None:
@@ -68,7 +68,7 @@ def require_server_if_set(what: str) -> None:
 
 
 def _status(url: str) -> int | None:
-    """HTTP status of a question that only a Prefect API answers, and only to whom it knows; None without an answer."""
+    """HTTP status of a request that only a Prefect API answers, and only to those it lets in; None without an answer."""
     import httpx
     from prefect.settings import get_current_settings
 

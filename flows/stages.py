@@ -1,6 +1,6 @@
 """One stage as a Prefect task: `dvc repro --single-item STAGE` in its own process group.
 
-DVC alone caches (NO_CACHE here): it skips what is up to date, and the task then says so."""
+Only DVC caches (hence NO_CACHE here): it skips what is up to date, and the task then says so."""
 
 import os
 import re
@@ -25,7 +25,7 @@ from tasks.mend import mend
 
 HELD_POLL_SECONDS = 15.0
 MADE, UP_TO_DATE, RESTORED = "made", "up to date", "restored from the run cache"
-# What DVC says to a person who typed the command; between the lines of a dozen stages it is noise.
+# Hints of DVC for a person who typed the command; among the lines of a dozen stages they are noise.
 _HINT = re.compile(
     r"To track the changes with git|\s*git add |To enable auto staging|\s*dvc config core.autostage|Use `dvc push`"
     r"|(Generat|Updat)ing lock file"
@@ -34,7 +34,7 @@ _HINT = re.compile(
 
 @dataclass(frozen=True)
 class StageRun:
-    """What a stage's run needs to know beside the stage itself."""
+    """What a stage's run needs to know besides the stage itself."""
 
     root: Path
     force: bool = False
@@ -70,7 +70,7 @@ def stage_environment() -> dict[str, str]:
 
 
 def reproduce(stage: StageNode, run: StageRun, cancelled: threading.Event) -> StageResult:
-    """Runs DVC for one stage, its output in the log line by line.
+    """Runs DVC for one stage, with its output in the log line by line.
 
     Raises:
         StageFailed: with the kind of failure; whatever it started has ended by then.
@@ -83,7 +83,7 @@ def reproduce(stage: StageNode, run: StageRun, cancelled: threading.Event) -> St
 
     with progress_shown(run.root, stage.name):
         outcome = _call(arguments, stage, run, cancelled)
-        # To find a stage up to date DVC wants its outs for itself, which another stage may read for hours.
+        # To check that a stage is up to date, DVC needs its outs exclusively; another stage may read them for hours.
         while outcome.ended == "by itself" and outcome.returncode and is_held(outcome.tail):
             get_run_logger().info("%s waits for the process that uses its files", stage.name)
             if cancelled.wait(HELD_POLL_SECONDS):
@@ -140,7 +140,7 @@ def _how(tail: Sequence[str]) -> str:
 def stage_task(stage: StageNode, cancelled: threading.Event, results: dict[str, StageResult]) -> Any:
     """The Prefect task of one stage: named for it, tagged with its resource, retried by kind of failure.
 
-    results: where a stage that ended well puts how; Prefect keeps no results here, as DVC has them all.
+    results: where a stage that ended well records how; Prefect keeps no results here, because DVC has them all.
     """
 
     made: StageResult | None = None
@@ -163,7 +163,7 @@ def stage_task(stage: StageNode, cancelled: threading.Event, results: dict[str, 
     )
     def run_stage(run: StageRun) -> State[Any]:
         nonlocal made
-        # After a push that failed only the push is tried again: forced, the stage would be made anew each time.
+        # After a failed push only the push is tried again; otherwise a forced stage would be made anew each time.
         made = result = made or reproduce(stage, run, cancelled)
         if run.push:
             push_stage(stage, run, cancelled)

@@ -1,15 +1,15 @@
 """The three conditions of the paper (section 3, figure 2), written down once.
 
 In every condition of the paper the keys that a query may attend to are one run of neighbouring slots. So a mask is a pair
-of bounds for each query, `first <= key < end`, and everything else follows: training batches (padded or packed), masked
-generation, and the tests that hold them against an explicit mask.
+of bounds for each query, `first <= key < end`. Training batches (padded or packed) and masked generation are built on
+these bounds, and the tests compare both with an explicit mask.
 
 A row is laid out as  [padding] instruction | gist tokens | input and answer [padding]:
 
 - `pos_control`: nothing is hidden. Ordinary instruction tuning.
 - `gist`: tokens after the last gist token see nothing before the first one; in an encoder, tokens up to the last gist
   token also see nothing after it, so that the gist does not depend on the input and can be cached.
-- `neg_control`: tokens after the last gist token see neither the instruction nor the gist tokens.
+- `neg_control`: tokens after the last gist token see neither the instruction nor the gist tokens; the rest is as in `gist`.
 
 Slots are indices into the padded row; `span.start` is the slot of the first gist token and `span.end` is one past the last.
 """
@@ -38,14 +38,15 @@ class GistSpan:
 class Bounds:
     """Keys that each query may attend to: `first <= key slot < end` (1 query = 1 row of the attention mask).
 
-    first, end: torch.LongTensor, shape (batch, queries). `end` is None where causality alone bounds the keys.
+    first, end: torch.LongTensor, shape (batch, queries). `end` is None where only causality (in cross-attention only the
+    padding mask) limits the keys at that end.
     """
 
     first: torch.Tensor
     end: torch.Tensor | None = None
 
     def allows(self, batch: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
-        """True where the key may be attended to; indices broadcast. `query` counts from the first query of `first`."""
+        """True where the key may be attended to; indices broadcast. `query` is a column of `first`, not a slot."""
         allowed = key >= self.first[batch, query]
         return allowed if self.end is None else allowed & (key < self.end[batch, query])
 

@@ -1,4 +1,4 @@
-"""What torch raises for want of memory, as one message that says what to do."""
+"""What torch raises when memory runs out, as one message that says what to do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,13 +7,13 @@ SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch, CUDA or the system says so; on a CPU it is an ordinary RuntimeError or OSError."""
+    """Whether torch, CUDA or the system reports it; on a CPU that is an ordinary RuntimeError or OSError."""
     return any(sign in str(error).lower() for sign in SIGNS)
 
 
 @contextmanager
 def enough_memory(remedy: str) -> Iterator[None]:
-    """Turns it into a ValueError that ends with what to do."""
+    """Turns an out-of-memory error into a ValueError that ends with `remedy`."""
     try:
         yield
     except (RuntimeError, OSError) as error:

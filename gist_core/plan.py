@@ -1,8 +1,8 @@
-"""What a training would take, from the published shape of a model: memory, batches, tokens, FLOPs, hours, disk.
+"""What a training would need, from a model's published shape: its memory, its FLOPs, and changes under which it would fit.
 
-Nothing is downloaded and no weight is made: parameters are counted on torch's meta device. Model states follow Rajbhandari
-et al. 2020 (ZeRO, arXiv 1910.02054, section 3.1 and figure 1); activations are counted as what autograd saves in
-transformers' layers (tests/training/test_plan.py holds the count against the saved tensors). FLOPs are those of
+Nothing is downloaded and no weights are made: parameters are counted on torch's meta device. Model states follow
+Rajbhandari et al. 2020 (ZeRO, arXiv 1910.02054, section 3.1 and figure 1). Activations are counted as what autograd saves
+in transformers' layers (tests/training/test_plan.py compares the count with the saved tensors). FLOPs are those of
 gist_core/benchmark/flops.py, times three for forward and backward.
 """
 
@@ -24,9 +24,10 @@ LIVE_PARAMETERS = 1_000_000_000  # gathered at once under ZeRO-3: DeepSpeed's st
 
 @dataclass(frozen=True)
 class Setup:
-    """A training. Batch sizes are rows; `source` and `target` are the longest row in tokens (a decoder has no target).
+    """A training. Batch sizes are in rows; `source` and `target` are the longest row in tokens (0 as a decoder's target).
 
-    zero_stage: None is one process without DeepSpeed. lora_rank: None trains all weights. teacher: distils from a second model.
+    zero_stage: None means one process without DeepSpeed. lora_rank: None trains all weights. teacher: a second model is
+    distilled from.
     """
 
     steps: int
@@ -76,7 +77,7 @@ class Memory:
 def count_parameters(config: PretrainedConfig, *, freeze_embeddings: bool, lora_rank: int | None) -> Parameters:
     """Counts on the meta device, the gist token's row included.
 
-    With LoRA every linear layer of the blocks gets two matrices, rank x in and out x rank, which alone are trained.
+    With LoRA every linear layer but the head gets two matrices, rank x in and out x rank, and only these are trained.
     """
     with torch.device("meta"):
         model = auto_class_of(config).from_config(config)
@@ -85,7 +86,7 @@ def count_parameters(config: PretrainedConfig, *, freeze_embeddings: bool, lora_
     if head is not embeddings:
         total += head.shape[1]
     elif getattr(config, "scale_decoder_outputs", True) is False:
-        # T5 v1.1 and FLAN-T5: transformers ties the head by config and loads it untied, as their checkpoints have it.
+        # T5 v1.1 and FLAN-T5: by config transformers ties the head, but it loads it untied, as in their checkpoints.
         total += head.numel() + head.shape[1]
     if lora_rank is not None:
         inside = model.get_output_embeddings()
@@ -96,13 +97,14 @@ def count_parameters(config: PretrainedConfig, *, freeze_embeddings: bool, lora_
 
 
 def memory(config: PretrainedConfig, count: Parameters, setup: Setup) -> Memory:
-    """Peak bytes of a training step on each process: model states after the ZeRO paper, and activations.
+    """Peak bytes of a training step on each process: activations, and model states as in the ZeRO paper.
 
-    One process without DeepSpeed holds float32 weights, gradients and Adam's two moments; under bf16, autocast keeps a
-    16-bit copy too. DeepSpeed in bf16 holds 2 + 2 + 12 bytes for each parameter (float32 copy and moments), in float32
-    4 + 4 + 12, and divides by the number of processes: the 12 from stage 1 on, gradients from 2 on, weights in 3. Offload
-    puts the optimizer's part (and from stage 2 on the gradients', in 3 the weights') in CPU memory. A teacher's float32
-    weights are whole on each GPU.
+    One process without DeepSpeed holds float32 weights, gradients and Adam's two moments; under bf16, autocast also keeps
+    a 16-bit copy of the weights. DeepSpeed holds for each parameter 2 bytes of weight, 2 of gradient and 12 of optimizer
+    (float32 copy and moments) in bf16, and 4 + 4 + 12 in float32. It divides these among the processes: the optimizer's
+    from stage 1 on, gradients from stage 2 on, weights in stage 3, which also gathers up to LIVE_PARAMETERS at once.
+    Offload moves the optimizer's part to CPU memory, from stage 2 on the gradients too, in stage 3 the weights too. A
+    teacher's float32 weights are whole on each GPU.
     """
     activations = activation_bytes(config, setup)
     teacher = 4 * count.all if setup.teacher else 0
@@ -127,11 +129,11 @@ def memory(config: PretrainedConfig, count: Parameters, setup: Setup) -> Memory:
 
 
 def activation_bytes(config: PretrainedConfig, setup: Setup) -> int:
-    """Bytes that one forward pass of the longest rows saves for backward, logits at every target included.
+    """Bytes that one forward pass of the longest rows saves for backward, including logits at every target.
 
-    In units of the hidden size h and the MLP's width i, for each token and layer: a decoder with a gated MLP saves
-    10.5 h + 4 i numbers; a T5's encoder 12 h + 8 i, its decoder 18 h + 8 i, and both their attention weights three times,
-    since the relative bias keeps them out of the fused kernels.
+    With hidden size h and MLP width i, for each token and layer: a decoder with a gated MLP saves 10.5 h + 4 i numbers, a
+    T5's encoder 12 h + 8 i, its decoder 18 h + 8 i. Both halves of a T5 also save their attention weights three times,
+    since the relative bias rules out the fused kernels.
     """
     shape = shape_of(config)
     rows, source, target = setup.micro_batch_size, setup.source, setup.target
@@ -148,7 +150,7 @@ def activation_bytes(config: PretrainedConfig, setup: Setup) -> int:
 
 
 def training_flops(config: PretrainedConfig, setup: Setup, row_tokens: int) -> int:
-    """FLOPs of the whole training at `row_tokens` tokens a row; the head counted at every token."""
+    """FLOPs of the whole training at `row_tokens` tokens per row, with the head counted at every token."""
     shape, rows = shape_of(config), setup.steps * setup.batch_size
     if isinstance(shape, DecoderShape):
         return 3 * rows * decoder_flops(shape, row_tokens)
@@ -168,7 +170,7 @@ def engines(setup: Setup) -> list[Setup]:
 
 
 def alternatives(config: PretrainedConfig, setup: Setup, gpu_memory_gib: float) -> list[str]:
-    """Overrides of `gist params` under which the training fits, each by one change: engine, processes, batch or LoRA."""
+    """Overrides of `gist params`, each with one change (engine, processes, batch or LoRA), under which the training fits."""
 
     @cache
     def count(lora_rank: int | None) -> Parameters:
@@ -185,7 +187,7 @@ def alternatives(config: PretrainedConfig, setup: Setup, gpu_memory_gib: float) 
 
 
 def _changes(setup: Setup) -> Iterator[tuple[str, list[tuple[str, Setup]]]]:
-    """Kinds of change, each from the smallest step to the largest."""
+    """Kinds of change, each with its candidates from the smallest step to the largest."""
     # LoRA needs whole weights to merge into, and is refused with ZeRO-3.
     others = [
         other

@@ -1,9 +1,9 @@
-"""Train, seen, unseen and human splits by the paper's rules, with the proof where they are the paper's.
+"""Makes the splits train, seen, unseen and human by the paper's rules, with the proof if they are the paper's.
 
     python -m tasks.alpaca_plus
 
-Reads data/sources and the section `data` of params.yaml; leaves one Parquet file per split, facts.json and
-croissant.json in data/alpaca_plus."""
+Reads data/sources and the section `data` of params.yaml; writes one Parquet file per split, facts.json and croissant.json
+to data/alpaca_plus."""
 
 from gist_core.data.assemble import build_from_folder, write_data_folder
 from tasks import paths
@@ -12,7 +12,7 @@ from tasks.stage import Stage, stage_main
 
 
 def run(stage: Stage) -> None:
-    """Builds the splits into their out."""
+    """Builds the splits into the stage's out."""
     data = stage.params.data
     settings = {"num_seen": data.num_seen, "num_unseen": data.num_unseen, "num_dev": data.num_dev, "seed": data.seed}
     columns = data.rows.columns if data.rows else ColumnParams()

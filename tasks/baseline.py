@@ -1,8 +1,8 @@
-"""Answers every row of the validation splits with pos_control's model from an instruction made shorter as text.
+"""Answers the rows of the validation splits with pos_control's model, from an instruction shortened as text.
 
     python -m tasks.baseline --run tfidf-1
 
-The compressor is given the distinct instructions of the training split. Resumes by row.
+The compressor is given the distinct instructions of the training split. A stopped run goes on from the answered rows.
 """
 
 from functools import cache

@@ -1,4 +1,4 @@
-"""Measures no cache, instruction cache and gist cache on the Human prompts with the model of one run.
+"""Measures no cache, instruction cache and gist cache on prompts of the human split, with the model of one run.
 
 python -m tasks.benchmark --run gist-1
 """

@@ -1,10 +1,10 @@
-"""Which code a stage runs: DVC runs a stage again when its deps change, and of other code it knows nothing."""
+"""Which code a stage runs: DVC runs a stage again when its deps change, and knows nothing of other code."""
 
 import ast
 from collections.abc import Collection
 from pathlib import Path
 
-# What runs every stage, checks its parameters and says what it did or why not changes no result; nor does what that imports.
+# Code that runs every stage, checks its parameters and reports on it. It changes no result, nor does what it imports.
 NO_RESULT = (
     "gist_core/lineage/",
     "gist_core/out_of_memory.py",
@@ -21,8 +21,8 @@ NO_RESULT = (
 
 
 def undeclared_code(root: Path, stage: str, deps: Collection[str]) -> list[str]:
-    """Modules of the project that tasks/STAGE.py imports, in functions and by way of others too, and no dep covers. So
-    with a module among the deps, which the stage may import by a name that a parameter gives."""
+    """Modules of the project that tasks/STAGE.py imports, also inside functions and through other modules, and that no dep
+    covers. Likewise for a module among the deps, which the stage may import by a name from a parameter."""
     seen: set[Path] = set()
     named = [root / dep for dep in deps if dep.endswith(".py")]
     ahead = [root / "tasks" / f"{stage}.py", *(module for module in named if module.is_file())]

@@ -1,5 +1,5 @@
-"""conf/ composed into params.yaml, as `dvc exp run -S` does it, but without running anything, and with pins (tasks/pins.py).
-The one way in which overrides reach the pipeline: `gist params` and the flow's `overrides` both come here."""
+"""Composes conf/ into params.yaml, as `dvc exp run -S` does, but without running anything, and with pins (tasks/pins.py).
+`gist params` and the flow's `overrides` both come here."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,10 +23,10 @@ def compose_params(
 
     pinned: note the content of local files beside their names (tasks/pins.py).
 
-    Returns: what is different now, a line each, e.g. "train.steps: 200 -> 10".
+    Returns: what has changed, one line for each key, e.g. "train.steps: 200 -> 10".
 
     Raises:
-        ValueError: an unknown group, key or value; `output` is left as it was.
+        ValueError: an unknown group, key or value, or `output` cannot be written; it is left as it was.
     """
     from dvc.exceptions import DvcException
     from dvc.utils.hydra import compose_and_dump
@@ -47,7 +47,7 @@ def compose_params(
         if pinned and (found := pins(params, conf.parent)):
             compose_and_dump(composed, str(conf.resolve()), None, "config", "", [*overrides, *found])
         after = _leaves(parse_yaml(composed.read_text("utf-8")))
-        before = _leaves(as_written(output))  # nothing where there was none, or one that this puts right
+        before = _leaves(as_written(output))  # empty if there was none, or one that could not be read
         composed.replace(output)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"a file in {conf} cannot be read as YAML: {' '.join(str(error).split())}") from None

@@ -1,8 +1,9 @@
-"""Answers every row of the validation splits with the model of one run.
+"""Answers the rows of the validation splits with the model of one run.
 
     python -m tasks.generate --run gist-1
 
-A gist run answers from cached gists, the controls from the full prompt under their mask. Resumes by row.
+A gist run answers from cached gists, the controls from the full prompt under their mask. A stopped run goes on from the
+answered rows.
 """
 
 import json
@@ -25,7 +26,8 @@ def run(stage: Stage) -> None:
 def answer_splits(stage: Stage, gist_model: "GistModel", shorten: Callable[[str], str] | None = None) -> None:
     """Writes the answers to the splits of `generate.splits`, one JSON line per row, as the generations of the stage's run.
 
-    shorten: what the model is given in place of each instruction. A line then holds that text and its length as well.
+    shorten: gives the text that the model sees in place of an instruction. A line then also holds this text, the number of
+    its tokens and that of the whole instruction.
     """
     from gist_core.data.prompt import Prompt
     from gist_core.data.rows import read_rows
@@ -60,7 +62,7 @@ def answer_splits(stage: Stage, gist_model: "GistModel", shorten: Callable[[str]
                     line = about | answer
                     if shorten:
                         line["shortened_instruction"] = text
-                        # Without the words of the template around it, which stay.
+                        # Without the template's words around the instruction, which are never shortened.
                         line["num_kept_tokens"] = len(tokens_in_prompt(gist_model.tokenizer, text))
                         line["num_instruction_tokens"] = len(tokens_in_prompt(gist_model.tokenizer, row.instruction))
                     file.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -1,8 +1,9 @@
-"""The figures of the human evaluation from the answers imported so far: win rates and agreement, also with the judge.
+"""Computes the figures of the human evaluation from the answers imported so far: win rates, agreement among people and with
+the judge.
 
     gist human-eval import FILES... && dvc repro human_eval
 
-Without any answer the figures are null and the counts say so."""
+Without any answers the figures are null, and the counts say so."""
 
 import json
 

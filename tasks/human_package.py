@@ -1,9 +1,9 @@
-"""Draw the blind annotation package: for every annotator a page, a CSV and Label Studio tasks, and the key apart.
+"""Draws the blind annotation package: for every annotator a page, a CSV and Label Studio tasks, and separately the key.
 
     dvc repro human_package
 
-Items and positions come from hashes of the row ids, so the same answers give the same package. It depends on no answer
-of an annotator and on no verdict: people can begin as soon as both runs have been decoded."""
+Items and positions come from hashes of the row ids, so the same answers of the two runs give the same package. It depends
+on no annotator's answer and on no verdict, so people can begin as soon as both runs have answered."""
 
 from gist_core.data.rows import read_rows
 from gist_core.scoring.human_eval.files import write_package

@@ -3,8 +3,8 @@
     python -m tasks.judge --run gist-1
 
 Writes one verdict per row (data/verdicts/RUN/SPLIT.jsonl) and the summary (reports/judge/RUN.json). The provider
-`reference_rule` needs nothing; `openai` reads its key from OPENAI_API_KEY and keeps every answer the moment it arrives
-in .work/judge/calls.sqlite, so a stopped run goes on where it was and no answer is paid for twice.
+`reference_rule` needs nothing. `openai` reads its key from OPENAI_API_KEY and keeps every answer in
+.work/judge/calls.sqlite the moment it arrives, so a stopped run goes on where it was, and no kept answer is paid for twice.
 """
 
 import json
@@ -56,8 +56,8 @@ def run(stage: Stage) -> None:
 
 
 def store_of(root: Path) -> Path:
-    """Where a project's paid answers are: for an experiment of DVC's in a folder of its own (`dvc exp run --temp` or
-    `--queue`), which is removed with all that is in it, in the project that it is of."""
+    """Where a project's paid answers are kept. A DVC experiment in a folder of its own (`dvc exp run --temp` or `--queue`)
+    keeps them in the project that it belongs to, because its folder is removed with all that is in it."""
     projects = (above for above in root.parents if (above / EXPERIMENTS) in root.parents)
     return next(projects, root) / STORE
 

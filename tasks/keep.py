@@ -2,7 +2,7 @@
 
     make keep NAME=my-run
 
-Parameters, reports and statements must be those of the run that dvc.lock has; `gist lineage verify` looks at all the rest.
+Parameters, reports and statements must be those of the run in dvc.lock; `gist lineage verify` checks everything else.
 """
 
 import re
@@ -21,12 +21,13 @@ LEFT_OUT = (*NOT_COUNTED, "log.lock")
 
 
 def keep(root: Path, name: str) -> Path:
-    """Copies `KEPT` of the project at `root`; what an earlier copy of that name has of them goes, its page stays.
+    """Copies `KEPT` of the project at `root`. It replaces what an earlier copy of that name has of them; the copy's page
+    stays.
 
-    Returns: the folder, from `root`.
+    Returns: the folder, relative to `root`.
 
     Raises:
-        ValueError: the name is none for a folder, nothing has been run here, or what is here is not of the run in dvc.lock.
+        ValueError: the name cannot be a folder's, nothing has been run here, or what is here is not of the run in dvc.lock.
         DvcException: dvc.yaml cannot be read.
     """
     if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
@@ -61,7 +62,7 @@ def _of_another_run(root: Path) -> Iterator[str]:
         declared = {stage.name for stage in repo.index.stages if stage.path_in_repo == "dvc.yaml"}
     params = load_yaml(root / PARAMS)
     for name, stage in parse_lock((root / LOCK).read_text(encoding="utf-8")).items():
-        if name in declared:  # dvc.lock keeps runs that were taken out of params.yaml, as they ran
+        if name in declared:  # dvc.lock keeps the entries of runs that were taken out of params.yaml
             yield from (
                 f"{name}: {key} in {PARAMS} is not what it ran with"
                 for key, value in stage.params.items()

@@ -9,14 +9,14 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-# What was just told to stop, or lost its parent (tasks/parent.py), needs a moment to notice; then a restart goes on
+# A process that was just told to stop, or lost its parent (tasks/parent.py), needs a moment to end. A restart waits for it
 # instead of being refused.
 WAIT_SECONDS = 3.0
 
 
 @contextmanager
 def held(folder: Path, name: str, busy: str) -> Iterator[None]:
-    """Holds `folder/name.lock`. The kernel ends the lock of a process with it, however it ends.
+    """Holds `folder/name.lock`. The kernel releases the lock when the process ends, however it ends.
 
     busy: the message if another process holds it, with {} for that process.
 
@@ -41,7 +41,7 @@ def held(folder: Path, name: str, busy: str) -> Iterator[None]:
 
 
 def _describe(holder_file: Path) -> str:
-    """The id, command and start of a process, as far as they can be known."""
+    """The id, command and start time of the process that holds the lock, if they can be found out."""
     try:
         process = psutil.Process(int(holder_file.read_text(encoding="utf-8")))
         started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(process.create_time()))

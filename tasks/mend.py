@@ -1,7 +1,7 @@
-"""The files that DVC writes in place, after a kill.
+"""Mends the files that DVC writes in place, after DVC was killed.
 
-Killed in that instant (SIGKILL, out of memory, power), DVC leaves half a file, and refuses every later command. What stands in
-whole files of dead processes it clears itself.
+If DVC is killed while it writes one (SIGKILL, out of memory, power), it leaves half a file and refuses every later command.
+What dead processes left in whole files, it clears up itself.
 """
 
 import json
@@ -14,16 +14,16 @@ logger = logging.getLogger(__name__)
 
 
 def mend(root: Path) -> None:
-    """Mends both files of the DVC project at `root`, where they need it."""
+    """Mends both files of the DVC project at `root`, if they need it."""
     mend_rwlock(root)
     mend_lock(root)
 
 
 def mend_rwlock(root: Path) -> bool:
-    """Removes the list of who reads and writes what in the DVC project at `root`, `.dvc/tmp/rwlock`, if it is broken.
-    Says whether it was.
+    """Removes `.dvc/tmp/rwlock` of the DVC project at `root`, the list of who reads and writes what, if it is broken.
+    Returns whether it was.
 
-    It looks again under the lock that DVC holds while it writes, so a file that is just being written is left alone.
+    It checks again under the lock that DVC holds while it writes, so a file that is just being written is left alone.
     """
     path = root / ".dvc/tmp/rwlock"
     if _is_json(path):
@@ -39,10 +39,10 @@ def mend_rwlock(root: Path) -> bool:
 
 
 def mend_lock(root: Path) -> bool:
-    """Moves `dvc.lock` out of the way, into `.dvc/tmp`, if DVC cannot read it. Says whether it did.
+    """Moves `dvc.lock` out of the way, into `.dvc/tmp`, if DVC cannot read it. Returns whether it did.
 
-    DVC then finds what it had recorded in its run cache, and computes none of it again. As above it looks under DVC's lock;
-    a file with the marks of a merge is left to who merges.
+    DVC then finds what it had recorded in its run cache, and computes none of it again. As above, the file is checked
+    again under DVC's lock. A file with merge conflict markers is left to whoever merges.
     """
     path, tmp = root / "dvc.lock", root / ".dvc/tmp"
     if _is_lock(path):

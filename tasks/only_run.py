@@ -1,8 +1,8 @@
-"""One run of the pipeline at a time in one clone, whoever starts it: `make pipeline`, `gist flow run`, a schedule; and none
-beside the stages that a worker runs there for others.
+"""One run of the pipeline at a time in one clone, whoever starts it (`make pipeline`, `gist flow run`, a schedule), and none
+while a worker runs stages of other runs there.
 
-Two runs share params.yaml, which one of them may write while a stage of the other is about to read it, and the limits of
-the resources ("one stage on the GPU") count within a run only.
+Two runs would share params.yaml, which one of them may write while a stage of the other is about to read it; and the limits
+of the resources ("one stage on the GPU") count only within one run.
 """
 
 import fcntl
@@ -14,7 +14,7 @@ from pathlib import Path
 from tasks import paths
 from tasks.locks import WAIT_SECONDS, held
 
-# How a worker's stages share a clone (flows/clone.py): each holds USERS; STATE is there while the clone is as they put it.
+# How a worker's stages share a clone (flows/clone.py): each holds USERS; STATE says which state they brought it to.
 USERS, STATE = paths.WORK / "dispatch/users.lock", paths.WORK / "dispatch/state"
 
 
@@ -23,8 +23,8 @@ def only_run(root: Path) -> Iterator[None]:
     """Holds `.work/pipeline.lock` of the clone at `root`.
 
     Raises:
-        ValueError: the pipeline runs here already, in the process that is named; a worker's stages do; or `.work` cannot be
-            written.
+        ValueError: the pipeline already runs here (the message names the process), a worker runs stages here, or `.work`
+            cannot be written.
     """
     busy = f"the pipeline is already running in {root.resolve()}, in process {{}}; wait for it, stop it, or use another clone"
     with held(root / paths.WORK, "pipeline", busy):
@@ -32,7 +32,7 @@ def only_run(root: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            (root / STATE).unlink(missing_ok=True)  # what is here now is this run's, and no worker's to discard
+            (root / STATE).unlink(missing_ok=True)  # what is here now is this run's; no worker may discard it
 
 
 def _wait_for_workers(root: Path) -> None:

@@ -1,6 +1,6 @@
-"""params.yaml: read once at the edge, checked as a whole, all errors reported together.
+"""params.yaml is read once, at the edge, and checked as a whole; all errors are reported together.
 
-Composed from conf/ by `gist params`; see conf/config.yaml for what each group means."""
+`gist params` composes it from conf/; see conf/config.yaml for what each group means."""
 
 import re
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class Params(Section):
-    """shape: the model's published sizes, as its config.json has them. `gist plan` reads it, and no stage."""
+    """shape: the model's published sizes, as its config.json has them. Only `gist plan` reads it, no stage does."""
 
     data: DataParams
     model: ModelParams
@@ -43,9 +43,9 @@ class Params(Section):
     train: TrainParams
     engine: EngineParams
     runs: dict[RunName, RunParams]
-    baselines: dict[RunName, BaselineParams]  # {} is none; dvc.yaml does not parse without the key
+    baselines: dict[RunName, BaselineParams]  # {} means none; dvc.yaml cannot be read without the key
     judged_runs: list[RunName]
-    benchmarked_runs: list[RunName] = Field(min_length=1)  # DVC makes no report without what the stage leaves
+    benchmarked_runs: list[RunName] = Field(min_length=1)  # without its outs DVC makes no report
     generate: GenerateParams
     rouge: RougeParams
     judge: JudgeParams
@@ -122,7 +122,7 @@ class Params(Section):
                 )
 
     def _trained_as(self, name: str) -> RunParams:
-        """A run with all that `train` says for it."""
+        """A run with the values of `train` filled in where it has none."""
         run = self.runs[name]
         train = run.trained_with(self.train)
         return run.model_copy(update={"steps": train.steps, "learning_rate": train.learning_rate, "seed": train.seed})
@@ -153,7 +153,7 @@ class Params(Section):
     def _problems_of_training(self) -> Iterator[str]:
         if self.train.select == "dev_loss" and not self.data.num_dev:
             yield "train.select: dev_loss needs rows held out of train: +data.num_dev=200, say"
-        # With a hostfile, the machines' slots say how many processes there are.
+        # With a hostfile, the slots of the machines determine the number of processes.
         processes = self.engine.processes if self.engine.zero_stage and not self.engine.hostfile else 1
         try:
             accumulation_steps(self.train.batch_size, self.train.micro_batch_size, processes)
@@ -165,8 +165,8 @@ def load_params(path: Path = Path("params.yaml"), *, called: str | None = None) 
     """Reads and checks params.yaml. called: what an error calls it; default: the path.
 
     Raises:
-        ValueError: the file is missing, is not YAML, or has wrong, missing or unknown keys, or `???` where a value is
-            to be given; all of them are named.
+        ValueError: the file is missing, is not YAML, has wrong, missing or unknown keys, or has `???` where the user must
+            give a value. All wrong keys are named.
     """
     try:
         raw = parse_yaml(path.read_text(encoding="utf-8"))
@@ -189,20 +189,21 @@ def load_params(path: Path = Path("params.yaml"), *, called: str | None = None) 
 
 
 def told(problem: "ErrorDetails") -> str:
-    """One error as a line. What was got is left out where it is a section of many keys, which the message names, or an
-    address, which may hold a secret."""
+    """One error as a line. The value is left out if it is a section of many keys, whose name the line has, or an address,
+    which may hold a secret."""
     left_out = isinstance(problem["input"], dict) or "base_url" in problem["loc"]
     got = "" if left_out else f" (got {problem['input']!r:.80})"
     return f"{'.'.join(map(str, problem['loc'])) or 'params'}: {problem['msg'].removeprefix('Value error, ')}{got}"
 
 
 def _folded(name: str) -> str:
-    """What is left of a run's name in the key of an artifact (flows/artifacts.py), and without case in a folder's."""
+    """A run's name as in the key of its artifacts (flows/artifacts.py), and so also without the case that a folder's name
+    may lose."""
     return re.sub(r"[_-]+", "-", name.lower()).strip("-")
 
 
 def _not_given(raw: object, key: str = "") -> Iterator[str]:
-    """Keys whose value is `???`, which a file of conf/ has where only the user knows the value."""
+    """Keys whose value is `???`, which files in conf/ have where only the user knows the value."""
     if raw == "???":
         yield key
     for name, value in raw.items() if isinstance(raw, dict) else ():

@@ -1,8 +1,8 @@
 """A stage dies with the command that started it.
 
 DVC leaves a stage's process running when `dvc repro` itself is killed; a second repro would then start a second writer.
-So each stage watches its ancestors up to `dvc` (there may be a shell between) and ends its process tree when one is
-gone: at once, or, where it has something under way that is paid for, after it was told by TERM and given time."""
+So each stage watches its ancestors up to `dvc` (there may be a shell in between) and ends its process tree when one is
+gone: at once or, if paid calls are under way, after TERM and some time to finish."""
 
 import contextlib
 import os
@@ -23,7 +23,8 @@ _time_to_end_s = 0.0
 
 @contextmanager
 def told_by_term(seconds: float) -> Iterator[None]:
-    """Within the block the loss of an ancestor comes as TERM, and the end only when the block has not ended `seconds` later."""
+    """Within the block, the loss of an ancestor is signalled by TERM; the process is killed only if the block has not ended
+    `seconds` later."""
     global _time_to_end_s
     _time_to_end_s = seconds
     try:
@@ -33,9 +34,9 @@ def told_by_term(seconds: float) -> Iterator[None]:
 
 
 def die_with_parent() -> None:
-    """Starts a daemon thread that kills this process and its children once an ancestor up to DVC has ended.
+    """Starts a daemon thread that kills this process and its descendants once an ancestor up to DVC has ended.
 
-    A stage takes a moment to get here: if DVC was killed in the meantime, this process ends at once.
+    A stage takes a moment to get here; if DVC was killed in the meantime, this process ends at once.
     """
     watched = _ancestors_up_to_dvc()
     if watched is None and DVC_MARK in os.environ:
@@ -82,7 +83,7 @@ def _alive(process: psutil.Process) -> bool:
 
 
 def _end_process_tree() -> None:
-    # Children of torchrun are in sessions of their own, so it takes the tree, not the process group. Twice, as one of
+    # Children of torchrun have sessions of their own, so the tree is killed, not the process group. Twice, because one of
     # them may have started another while the first list was made.
     for _ in range(2):
         for child in psutil.Process().children(recursive=True):

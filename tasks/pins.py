@@ -1,7 +1,7 @@
-"""What DVC does not watch, written down in params.yaml: the content of the user's own files, and of a model's folder.
+"""Records in params.yaml what DVC does not watch: the content of the user's own files and of a model's folder.
 
-DVC knows a file outside the project by the name in a parameter alone, under which other bytes would pass for those that
-were used. So `gist params` puts a hash beside the name, and other content is another parameter.
+DVC knows such a file only by the name in a parameter, so other bytes under that name would pass for those that were used.
+So `gist params` puts a hash beside the name, and other content becomes another parameter.
 """
 
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ from tasks.sections import DataParams
 
 
 def pins(params: Params, root: Path) -> list[str]:
-    """Hydra overrides that pin what is not pinned yet. Relative paths are relative to `root`. Where it is not here (in a
-    clone that has only what was made of it), the pin that params.yaml there has of the same names stays.
+    """Hydra overrides that pin what is not pinned yet. Relative paths are relative to `root`. If the files are not here (in
+    a clone that has only what was made from them), the pin that params.yaml has for the same names is kept.
 
     Raises:
-        ValueError: a path that cannot be one, or a model's folder with a link to a folder in it.
+        ValueError: a path cannot be one, or a model's folder holds a link to a folder.
     """
     before = as_written(root / "params.yaml")
     found = []
@@ -37,14 +37,15 @@ def pins(params: Params, root: Path) -> list[str]:
 
 
 def not_here(params: Params, root: Path) -> list[str]:
-    """The user's own files, and folder of a model, that params.yaml names and that are not here, so that nothing pins them."""
+    """The user's own files, and model's folder, that params.yaml names and that are not here, so their content cannot be
+    checked."""
     model = [root / params.model.location] if params.model.source == "folder" else []
     return [str(path) for path in (*_files(params.data, root), *model) if not path.exists()]
 
 
 def refuse_other_content(params: Params, root: Path) -> None:
-    """Raises ValueError where the user's own rows, source files or model are here and are not those that params.yaml was
-    made for, or it does not say: what DVC has of them could be out of date without its knowing."""
+    """Raises ValueError if the user's own rows, source files or model are here, but are not those that params.yaml was made
+    for, or it has no hash of the files: what DVC has made from them could be out of date without DVC knowing."""
     folder, revision = root / params.model.location, params.model.revision
     if params.model.source == "folder" and revision and folder.is_dir() and sha256_of_path(folder) != revision:
         raise ValueError(
@@ -64,7 +65,7 @@ def refuse_other_content(params: Params, root: Path) -> None:
 
 
 def local_path(root: Path, key: str, path: str) -> Path:
-    """The path that a parameter names, relative to `root`. Raises ValueError for the home of nobody."""
+    """The path that a parameter names, relative to `root`. Raises ValueError for the home (~NAME) of an unknown user."""
     try:
         return root / Path(path).expanduser()
     except RuntimeError as error:  # there is no such user
@@ -79,14 +80,14 @@ def _content_here(data: DataParams, root: Path) -> str | None:
 
 
 def _names(data: Mapping[str, Any]) -> list[Any]:
-    """What a `data` section says of local files; nothing where it names none."""
+    """The names of local files in a `data` section; empty if it names none."""
     rows = _mapping(data.get("rows"))
     names = [data.get("folder"), rows.get("file"), rows.get("human_file")]
     return [*names, data.get("stand_ins") or {}] if any(names) else []
 
 
 def as_written(params: Path) -> dict[str, Any]:
-    """params.yaml as far as it can be read."""
+    """The content of params.yaml; empty if it cannot be read."""
     try:
         read = parse_yaml(params.read_text(encoding="utf-8"))
     except (OSError, ValueError):

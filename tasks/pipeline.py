@@ -2,7 +2,7 @@
 
     python -m tasks.pipeline [DVC TARGET ...]
 
-It is `dvc repro` behind a lock of its own, so that a second start is refused with a message rather than half-way through.
+It is `dvc repro` under a lock of its own, so that a second start is refused at once, with a message, and not half-way.
 """
 
 import argparse
@@ -68,16 +68,16 @@ def _repro(targets: list[str], *, dry: bool) -> int:
 
 
 def _left_over(runs: set[str]) -> list[str]:
-    """What earlier runs left in folders that a stage reads as a whole."""
+    """What runs that are no longer in params.yaml have left in folders that a stage reads as a whole."""
     folders = (paths.GENERATIONS, paths.JUDGE_METRICS, paths.BENCHMARK_METRICS, paths.CURVES)
     found = (path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir()))
     return [str(path) for path in found if is_counted(path.name) and path.stem not in runs]
 
 
 def _end_with_this(dvc: "subprocess.Popen[bytes]") -> None:
-    """Ends DVC when this process is told to, or it would go on without the lock that is held here; a stage ends with DVC
-    (tasks/parent.py). While a stage runs DVC takes no heed of SIGINT. The first Ctrl-C leaves it alone: a terminal sends
-    that to the stage too, which ends by itself, a judge after its last calls, and DVC with it."""
+    """Ends DVC when this process is told to end; otherwise DVC would go on without the lock that is held here. A stage ends
+    with DVC (tasks/parent.py). While a stage runs, DVC ignores SIGINT. The first Ctrl-C does not end DVC: a terminal sends
+    it to the stage too, which ends by itself (a judge after its last calls), and DVC ends with it."""
     asked = 0 if sys.stdin and sys.stdin.isatty() else 1
 
     def interrupted(*_: object) -> None:

@@ -1,4 +1,4 @@
-"""The report: the paper's tables and figures for this run, as one HTML page and the same in Markdown.
+"""Writes the report: the paper's tables and figures for this run, as one HTML page and the same in Markdown.
 
     python -m tasks.report
 
@@ -12,7 +12,7 @@ from tasks import paths
 from tasks.stage import Stage, stage_main
 
 SECTIONS = ("data", "model", "train", "engine", "runs", "baselines", "rouge", "generate")
-# One machine trains all runs: that of the control stands for them, and there is always a pos_control.
+# One machine trains all runs, so the statement of pos_control, which always exists, stands for all trainings.
 TRAINING = paths.STATEMENTS / "train@pos_control.json"
 
 

@@ -1,4 +1,4 @@
-"""ROUGE-1/2/L and exact match of every run on every split, with intervals.
+"""Computes ROUGE-1/2/L and exact match of every run on every split, with intervals.
 
     python -m tasks.rouge
 
@@ -75,7 +75,7 @@ def run(stage: Stage) -> None:
 
 
 def runs_alike(runs: Mapping[str, RunParams]) -> list[list[str]]:
-    """Groups of runs that differ in nothing but their seed, each in the order of params.yaml."""
+    """Groups of runs that differ only in their seed, each in the order of params.yaml."""
     groups: dict[str, dict[int | None, str]] = {}
     for name, run in runs.items():
         groups.setdefault(run.model_dump_json(exclude={"seed"}), {}).setdefault(run.seed, name)

@@ -1,5 +1,5 @@
-"""The sections of params.yaml as frozen typed models, which refuse unknown keys. What they must agree in is checked where
-they come together (params.py)."""
+"""The sections of params.yaml as frozen typed models, which refuse unknown keys. Where sections must agree with each other
+is checked in params.py."""
 
 import re
 from datetime import date
@@ -13,7 +13,7 @@ from gist_core.scoring.judge.settings import check_address
 Condition = Literal["gist", "pos_control", "neg_control"]
 Split = Literal["seen", "unseen", "human"]
 Dtype = Literal["float32", "bfloat16", "float16"]
-RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # a dot would part the keys that DVC reads
+RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # a dot would split the keys that DVC reads
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
@@ -27,7 +27,7 @@ EachOnce = AfterValidator(_each_once)
 
 
 class Section(BaseModel):
-    # strict: nothing is taken for something else (true for 1, '4' for 4), or dvc.lock would say another value.
+    # strict: no value is converted (true to 1, '4' to 4), or dvc.lock would record another value than the stage uses.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -157,17 +157,18 @@ class EngineParams(Section):
 
 
 class RunParams(Section):
-    """A model that is trained, and how, beyond what `train` says for all of them.
+    """A model that is trained, and how, in addition to what `train` says for all of them.
 
     start: the folder of the model that the training starts from: data/base_model, or data/models/RUN of another run, which
         DVC then trains first.
     lora_rank: train LoRA matrices of this rank on frozen weights (gist_core/training/lora.py); None trains the weights.
     teacher_weight: distil from the pos_control model that the training starts from (gist_core/training/distill.py): the
         weight of the KL divergence from it; the cross-entropy has the rest.
-    drawn_gist_tokens: train one model for several k: each row draws one of these. Answers are given at num_gist_tokens.
-    frozen_layers: so many first layers of a decoder stay as they are; None trains all.
-    steps, learning_rate, seed: in place of those in `train`: LoRA, say, needs ten times the rate; a run that starts from
-        another one sees other rows with another seed.
+    drawn_gist_tokens: train one model for several numbers of gist tokens: each row draws one of these. Answers are given
+        with num_gist_tokens.
+    frozen_layers: how many first layers of a decoder are not trained; None trains all.
+    steps, learning_rate, seed: instead of those in `train`. LoRA, for example, needs ten times the rate, and with another
+        seed a run that starts from another one sees other rows.
     """
 
     condition: Condition
@@ -203,7 +204,7 @@ class RunParams(Section):
 
 
 class BaselineParams(Section):
-    """pos_control asked with instructions that another compressor made shorter."""
+    """pos_control, asked with instructions that another compressor has shortened."""
 
     compressor: str
     num_kept_tokens: PositiveInt
@@ -221,7 +222,7 @@ class GenerateParams(Section):
     max_rows: PositiveInt | None = None
     batch_size: PositiveInt
     max_new_tokens: PositiveInt
-    dtype: Dtype = "float32"  # that the model computes in
+    dtype: Dtype = "float32"  # in which the model computes
 
 
 class RougeParams(Section):
@@ -233,7 +234,7 @@ class RougeParams(Section):
 class JudgePrices(Section):
     """US dollars per million tokens. as_of: the day they were looked up."""
 
-    as_of: Annotated[date, Field(strict=False)]  # a text in YAML
+    as_of: Annotated[date, Field(strict=False)]  # text in YAML, converted here
     input_usd_per_million: float = Field(ge=0)
     output_usd_per_million: float = Field(ge=0)
     batch_factor: float = Field(default=0.5, ge=0, le=1)
@@ -241,7 +242,7 @@ class JudgePrices(Section):
     @field_validator("as_of", mode="before")
     @classmethod
     def _is_text(cls, as_of: object) -> object:
-        if not isinstance(as_of, str):  # what YAML makes of it without quotes, and DVC cannot read
+        if not isinstance(as_of, str):  # without quotes YAML makes a date of it, which DVC cannot read
             raise ValueError(f"put it in quotes: '{as_of}'")
         return as_of
 

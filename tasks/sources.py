@@ -1,9 +1,9 @@
-"""Source files of the data, each proved by its git blob id or named as what it is.
+"""Gathers the source files of the data, each proved by its git blob id or recorded as not being the upstream one.
 
     python -m tasks.sources
 
-Reads the section `data` of params.yaml; leaves the files and `manifest.json` in data/sources. A broken download goes on
-from where it stopped; what was downloaded once is proved again and not fetched again, whatever else changed under `data`."""
+Reads the section `data` of params.yaml; writes the files and `manifest.json` to data/sources. A broken download goes on
+from where it stopped. A finished one is proved again, but not fetched again, whatever else changes under `data`."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -15,13 +15,13 @@ from tasks.pins import local_path, refuse_other_content
 from tasks.sections import DataParams
 from tasks.stage import Stage, stage_main
 
-# Not the stage's work_dir, which another parameter or line of code empties: here a hash (a blob id, a commit of the hub)
-# tells what a file is, so nothing else has to.
+# Not in the stage's work_dir, because any change of a parameter or of code gives the stage a new one. Here a hash (a blob
+# id, a commit on the hub) identifies each file, and nothing else has to.
 DOWNLOADS = paths.WORK / "downloads"
 
 
 def run(stage: Stage) -> None:
-    """Gathers the sources into their out."""
+    """Gathers the sources into the stage's out."""
     if stage.params.data.content is not None:
         refuse_other_content(stage.params, stage.root)
     with stage.out(paths.SOURCES) as folder:
@@ -30,7 +30,8 @@ def run(stage: Stage) -> None:
 
 
 def gather(folder: Path, data: DataParams, root: Path, downloads: Path) -> Manifest:
-    """The sources of one `data` section; relative paths in it are relative to `root`, downloads are kept."""
+    """Gathers the sources of one `data` section into `folder`. Relative paths in it are relative to `root`; downloads are
+    kept in `downloads`."""
     match data.kind:
         case "embedded":
             return gather_embedded(folder, data.num_tasks)

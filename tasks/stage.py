@@ -1,11 +1,11 @@
 """What every stage has in common: one process per stage, its declared inputs and outs, and its statement.
 
 A task module defines `run(stage)` and ends with `stage_main("name", run)`. The stage
-- finds its dependencies, outs and parameters in dvc.yaml (through DVC's own reader), so that they are written once;
+- finds its dependencies, outs and parameters in dvc.yaml (through DVC's own reader), so that they are written only once;
 - holds `.work/locks/NAME.lock`, and dies with the `dvc repro` or flow that started it;
-- puts outs in place whole, by rename; keeps work in progress under `.work/`, keyed by all that determines it, until DVC
-  has recorded what came of it;
-- writes its statement (gist_core/lineage) after its outs, and a line in the run log of this clone.
+- puts each out in place as a whole, by a rename; keeps work in progress under `.work/`, keyed by all that determines it,
+  until DVC has recorded the result;
+- writes its statement (gist_core/lineage) after its outs, and then a line in the run log of this clone.
 """
 
 import argparse
@@ -48,7 +48,7 @@ RESULT_VARIABLES = (
     "PYTHONHASHSEED",
     "TOKENIZERS_PARALLELISM",
 )
-# Those that only say who started it or where; they belong to the run log.
+# Those that only say who started the stage, or where it runs; they belong to the run log.
 RUN_VARIABLES = (
     "PREFECT__FLOW_RUN_ID",
     "GIST_FLOW_RUN",
@@ -56,8 +56,8 @@ RUN_VARIABLES = (
     "CUDA_VISIBLE_DEVICES",
 )
 
-TRY_LATER = 75  # EX_TEMPFAIL of sysexits.h: no mistake, so that the flow tries a stage of net or api again
-_MADE = "made.md5"  # in a work folder: the MD5 of the statement that its work ended in, as dvc.lock will name it
+TRY_LATER = 75  # EX_TEMPFAIL of sysexits.h: not a mistake, so the flow tries a stage of net or api again
+_MADE = "made.md5"  # in a work folder: the MD5 of the statement about its finished work, as dvc.lock will name it
 
 
 class Stage:
@@ -65,8 +65,8 @@ class Stage:
 
     name: the stage's name in dvc.yaml, with the run for a matrix stage, e.g. "train@gist-1".
     params: all of params.yaml; a stage may use only the keys that dvc.yaml declares for it.
-    facts: what the statement should record beside inputs, outputs and parameters (seeds, model as answered, tokens,
-        cost, ...): JSON, and the same for every execution on the same inputs.
+    facts: what the statement should record besides inputs, outputs and parameters (seeds, the name that the judge's server
+        gave its model, ...): JSON, and the same for every execution on the same inputs.
     run_facts: what varies from one execution to the next (speed); it goes to the run log.
     """
 
@@ -116,7 +116,8 @@ class Stage:
         """A temporary path for an out (a file, or a folder that you create); renamed to `path` if the block ends well.
 
         Raises:
-            ValueError: dvc.yaml does not declare the out, or its folder cannot be written, or not by a rename.
+            ValueError: dvc.yaml does not declare the out, its folder cannot be written, or it is on another file system
+                than `.work`, so that a rename is impossible.
         """
         if str(path) not in self._declared["outs"]:
             raise ValueError(f"stage {self.name} writes {path}, which dvc.yaml does not declare among its outs")
@@ -141,7 +142,7 @@ class Stage:
 
     @cached_property
     def device(self) -> str:
-        """Where the stage computes: "cuda" for one that wants a GPU and finds one, else "cpu"."""
+        """Where the stage computes: "cuda" if its resource is gpu and there is a GPU, else "cpu"."""
         if self._declared["resource"] != "gpu":
             return "cpu"
         import torch
@@ -151,8 +152,8 @@ class Stage:
     @cached_property
     def work_dir(self) -> Path:
         """A folder for work in progress that outlives a kill: `.work/NAME/KEY/`, where KEY is a hash of the stage's
-        inputs (data and code), parameters, device and locked environment. What differs in one of them never finds this
-        folder. It goes once DVC has recorded what the stage made."""
+        inputs (data and code), parameters, device and locked environment. An execution that differs in one of them never
+        finds this folder. It is removed once DVC has recorded what the stage made."""
         lock = self.root / LOCK_FILE
         made_with = [self.device, sha256_of_path(lock) if lock.is_file() else None]
         inputs = {path: artifact.sha256 for path, artifact in self.inputs.items()}
@@ -162,7 +163,7 @@ class Stage:
 
     @cached_property
     def progress_file(self) -> Path:
-        """Where the stage may tell how far it is, {"done": int, "total": int}; the flow shows it (flows/artifacts.py)."""
+        """Where the stage may write how far it is, {"done": int, "total": int}; the flow shows it (flows/artifacts.py)."""
         file = self.root / paths.WORK / "progress" / f"{self.name}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         return file
@@ -182,13 +183,13 @@ class Stage:
             self._refuse_changes(as_they_are)
             self._state(inputs, source, around)
             self._log(watch, source)
-            if "work_dir" in self.__dict__:  # a cached property: only then was it asked for
+            if "work_dir" in self.__dict__:  # a cached property: it is there only if it was used
                 partial = self.work_dir / f"{_MADE}.partial"
                 partial.write_text(md5_of_bytes((self.root / self._statement).read_bytes()), encoding="utf-8")
                 partial.replace(self.work_dir / _MADE)
 
     def _stamps(self, *named: str) -> dict[str, Any]:
-        """What shows cheaply whether files or folders were written to: sizes and times, by path."""
+        """A cheap sign of whether files or folders were written to: sizes and modification times, by path."""
         stamps: dict[str, Any] = {}
         for path in named:
             whole = self.root / path
@@ -197,7 +198,8 @@ class Stage:
         return stamps
 
     def _refuse_changes(self, as_they_were: dict[str, Any]) -> None:
-        """DVC notes what dependencies and parameters are after a stage has ended, and the stage read them before.
+        """Refuses changes during the run: DVC records dependencies and parameters after a stage has ended, but the stage
+        read them before.
 
         Raises:
             ValueError: one of them is not what the stage worked with.
@@ -228,14 +230,14 @@ class Stage:
             )
 
     def _remove_recorded_work(self) -> None:
-        """Removes work, of any stage, whose outs DVC has recorded. Not sooner: of a stage that is killed between its last
-        line and that record DVC removes the outs. Forced to run again, a stage does all of its work again."""
+        """Removes the work folders, of any stage, whose results DVC has recorded. Not sooner: if a stage is killed between
+        its last line and that record, DVC removes its outs. So a stage that is forced to run again does all its work again."""
         lock = self.root / "dvc.lock"
         recorded = lock.read_text(encoding="utf-8") if lock.exists() else ""
         for made in (self.root / paths.WORK).glob(f"*/*/{_MADE}"):
-            with suppress(FileNotFoundError):  # another stage that starts now removes it as well
+            with suppress(FileNotFoundError):  # another stage that starts at the same time removes it too
                 md5 = made.read_text(encoding="utf-8")
-                if md5 and md5 in recorded:  # empty after a power cut, and then in every text
+                if md5 and md5 in recorded:  # it may be empty after a power cut, and "" is in every text
                     shutil.rmtree(made.parent)
 
     def _state(self, inputs: dict[str, Artifact], source: dict[str, Any], around: dict[str, Any]) -> None:
@@ -278,7 +280,7 @@ class Stage:
         return paths.STATEMENTS / f"{self.name}.json"
 
     def _why_not_reproducible(self) -> str | None:
-        """What forbids to expect the same bytes from another run; None where nothing does."""
+        """Why the same bytes cannot be expected from another run; None if they can."""
         if self.name.startswith("benchmark"):
             return "it measures time and memory, which no run repeats exactly"
         if self.device != "cpu":
@@ -292,8 +294,8 @@ class Stage:
 
 
 def stage_main(name: str, run: Callable[[Stage], None]) -> None:
-    """Entry point of a task module: `python -m tasks.NAME [--run RUN]`. Exits 2 on a user's mistake, and TRY_LATER where
-    somebody else's server does not answer."""
+    """Entry point of a task module: `python -m tasks.NAME [--run RUN]`. The exit code is 2 for a user's mistake, and
+    TRY_LATER if somebody else's server does not answer."""
     module = sys.modules[run.__module__]
     parser = argparse.ArgumentParser(
         prog=f"python -m tasks.{name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

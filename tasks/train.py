@@ -3,7 +3,7 @@
     python -m tasks.train --run gist-1
 
 With `engine.zero_stage` set, the same training runs in `engine.processes` processes under DeepSpeed (tasks/train_worker.py).
-Killed at any moment, it goes on from its last whole checkpoint.
+If it is killed at any moment, it goes on from its last whole checkpoint when it is started again.
 """
 
 import json
@@ -64,8 +64,8 @@ def run(stage: Stage) -> None:
 
 
 def _what_ended(run_name: str, mistake: Path, exit_code: int) -> BaseException:
-    """What the launcher's failure was: the user's mistake, the end of a worker by a signal, or anything else. The stage ends
-    with it, and the flow goes by that (flows/failures.py)."""
+    """The exception for the launcher's failure: the user's mistake, a worker that was ended by a signal, or anything else.
+    The stage ends with it, and the flow decides by that whether to retry (flows/failures.py)."""
     exit_code = 128 - exit_code if exit_code < 0 else exit_code
     why = mistake.read_text(encoding="utf-8") if mistake.exists() else "messages above"
     message = (

@@ -23,8 +23,8 @@ TRAINED_ROWS_FILE = "trained_rows.jsonl"
 class Job(Section):
     """All that a worker needs to know. Paths are absolute; `output` gets the trained model.
 
-    start: folder of the model that training starts from. dev_rows: rows held out of train; None where there are none.
-    progress_file: tells how far it is; None: nobody looks on.
+    start: folder of the model that training starts from. dev_rows: file of the rows held out of train; None if there are
+    none. progress_file: where to write how far the training is; None: nowhere.
     """
 
     start: str
@@ -39,7 +39,7 @@ class Job(Section):
 
 
 def run_job(job: Job) -> None:
-    """Trains, and leaves the model in `job.output` and, in the work folder, the rows that it was trained on in the order
+    """Trains and writes the model to `job.output` and, to the work folder, the rows that it was trained on in the order
     of their first use (`trained_rows.jsonl`) and what is worth recording (`summary.json`).
 
     Raises:
@@ -74,7 +74,7 @@ def _run_job(job: Job) -> None:
     if use_cpu and job.engine.attention == "flex_attention":
         raise ValueError("engine.attention: flex_attention has no backward pass without a GPU; leave it at sdpa")
     if not use_cpu:
-        # torchrun's name for it, and that of DeepSpeed's launcher
+        # the number of processes on this machine, as torchrun and as DeepSpeed's launcher call it
         local = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or "1")
         if local > torch.cuda.device_count():
             raise ValueError(
@@ -90,7 +90,7 @@ def _run_job(job: Job) -> None:
         init_processes(use_cpu=use_cpu)
         deepspeed = deepspeed_config(job.engine.zero_stage, offload=job.engine.offload, bf16=settings.bf16)
     torch.manual_seed(params.seed)
-    # Float32, or small updates are lost; in bf16 DeepSpeed has a copy of its own for the optimizer.
+    # Float32, or small updates would be lost; in bf16, DeepSpeed has a float32 copy of its own for the optimizer.
     with sharded_loading(deepspeed):
         in_bf16 = deepspeed is not None and settings.bf16
         model, tokenizer = load_pretrained(
@@ -100,7 +100,7 @@ def _run_job(job: Job) -> None:
         )
     settings_of_gist = GistSettings(job.run.condition, job.run.num_gist_tokens, tuple(job.run.drawn_gist_tokens))
     gist_model = GistModel(model, tokenizer, settings_of_gist)
-    # Rows may be packed into longer ones than the model's context: each has positions of its own.
+    # Rows may be packed into rows longer than the model's context, because each has positions of its own.
     longest = min(params.max_length, gist_model.max_tokens or params.max_length)
     examples_of = partial(
         _examples,
@@ -169,7 +169,7 @@ if __name__ == "__main__":
     try:
         run_job(job)
     except ValueError as error:
-        # For the stage that started the launcher, which would otherwise know an exit code only.
+        # For the stage that started the launcher, which would otherwise know only an exit code.
         (Path(job.work_dir) / ERROR_FILE).write_text(str(error), encoding="utf-8")
         print(f"tasks.train_worker: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -1,4 +1,4 @@
-"""A trained model, and the rows that it is asked: what generating, compressing and measuring stages have in common."""
+"""A trained model and the rows that it answers: what the stages generate, baseline and benchmark have in common."""
 
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def load_model(stage: Stage, trained_run: str, section: str) -> "GistModel":
-    """The trained model of a run, on the GPU if there is one. section: of params.yaml, which has the `dtype`."""
+    """The trained model of a run, on the stage's device. section: the section of params.yaml that has the `dtype`."""
     import torch
 
     from gist_core.models.gist_model import GistModel
@@ -25,9 +25,9 @@ def load_model(stage: Stage, trained_run: str, section: str) -> "GistModel":
 
 
 def draw_rows(rows: "list[Row]", max_rows: int | None) -> "list[Row]":
-    """At most `max_rows` rows, those with the smallest row ids, in their order; all for None.
+    """At most `max_rows` rows, those with the smallest row ids, in the order of `rows`; None means all.
 
-    A split stands task by task in its file, so its first rows would be of a few tasks; row ids are hashes.
+    A split's file is ordered by task, so its first rows would be of a few tasks only; row ids are hashes.
     """
     drawn = {row.row_id for row in sorted(rows, key=lambda row: row.row_id)[:max_rows]}
     return [row for row in rows if row.row_id in drawn]

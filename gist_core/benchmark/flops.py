@@ -7,7 +7,7 @@ What is not counted: softmax, norms, activations, rotary embeddings, the embeddi
 LLaMA-7B these are 0.013 % of the FLOPs that the release of Mu, Li and Goodman (2023) measured: the `flops` column of
 its CSV files is this formula, in the same unit (2 per multiply-add) and with the head over every new token, to 0.05 %.
 
-`torch.utils.flop_counter` counts the same products; tests/benchmark holds the two together."""
+`torch.utils.flop_counter` counts the same products; tests/benchmark compares the two."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -111,10 +111,10 @@ def decoder_flops(
     logits_to_keep: int | None = None,
     batch_size: int = 1,
 ) -> int:
-    """FLOPs of a decoder's forward pass over `new_tokens` with a key/value cache of `cached_tokens` before them.
+    """FLOPs of a decoder's forward pass over `new_tokens` that follow a key-value cache of `cached_tokens`.
 
     new_tokens, cached_tokens: per row, padding included.
-    logits_to_keep: positions that the head is applied to; None is all new tokens, generation needs 1.
+    logits_to_keep: number of positions that the head is applied to; None means all new tokens, generation needs 1.
     """
     query_width, kv_width = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     attention_weights = 2 * shape.hidden * query_width + 2 * shape.hidden * kv_width  # q and o; k and v
@@ -135,8 +135,8 @@ def encoder_decoder_flops(
 ) -> int:
     """FLOPs of a T5's encoder over `source_tokens` and of its decoder over `target_tokens`.
 
-    cached_source_tokens: prompt tokens (the gist tokens, or the instruction) whose keys and values stand in the
-        encoder's cache and whose hidden states the decoder also attends to.
+    cached_source_tokens: prompt tokens (the gist tokens, or the instruction) whose keys and values are in the encoder's
+        cache, and whose hidden states the decoder attends to as well.
     """
     width = shape.heads * shape.head_dim
     projections = 4 * shape.hidden * width  # q, k, v, o

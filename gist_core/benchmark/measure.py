@@ -1,14 +1,14 @@
 """Raw measurements of three ways to give a model its prompt (the paper, section 6.2 and table 3).
 
-One measurement is one forward pass up to the first new token, of a batch of prompts, where of each prompt
+One measurement is one forward pass of a batch of prompts, up to the first new token. For each prompt
 - "none": everything is encoded,
 - "instruction": the instruction's keys and values come from a cache, the input is encoded,
 - "gist": those of the gist tokens come from a cache, the input is encoded.
-The caches are made before and not counted, as in the paper. All three strategies of a batch are timed one after another,
-in an order drawn from the row id, so that a drift of the machine hits them alike.
+The caches are made beforehand and not counted, as in the paper. All three strategies of a batch are timed one after
+another, in an order drawn from the row id, so that a drift of the machine's speed affects them alike.
 
-A T5 of a gist condition keeps, for "instruction", what its encoder makes of the instruction by itself; later tokens see
-all of it. That is not what its pos_control computes (whose instruction also sees the input), but costs the same.
+For "instruction", a T5 of a gist condition keeps what its encoder makes of the instruction by itself; later tokens see
+all of it. Its pos_control computes something else (there the instruction also sees the input), but at the same cost.
 """
 
 import hashlib
@@ -41,9 +41,9 @@ def measure(
 ) -> Iterator[dict[str, Any]]:
     """Measures every batch size and strategy; one dict per batch, strategy and repeat (keys: gist_core/benchmark/summary.py).
 
-    warmup: passes of each strategy that are not counted, for each batch. No prompt is in two batches of a size, so that
-    their intervals are over independent measurements; those left at the end are not measured, unless there are too few
-    for one batch: then prompts are repeated.
+    warmup: uncounted passes of each strategy, for each batch. No prompt is in two batches of the same size, so intervals are
+    over independent measurements. Prompts left over at the end are not measured. If there are too few prompts for one
+    batch, they are repeated in it.
     """
     ordered = sorted(prompts, key=lambda prompt: hashlib.sha256(f"{prompt.row_id}:{seed}".encode()).digest())
     batches = [batch for size in batch_sizes for batch in _disjoint(ordered, size)]
@@ -83,7 +83,7 @@ def _measure_batch(
 
 
 class ForwardPass:
-    """One forward pass that can be run again and again; what it consumes is made afresh outside the clock."""
+    """One forward pass that can be run again and again; what it uses up is made anew outside of the time measured."""
 
     def __init__(self, gist_model: GistModel, batch: Sequence[Prompt], strategy: Strategy) -> None:
         self.gist_model = gist_model
@@ -91,7 +91,7 @@ class ForwardPass:
         self.instructions = [prompt.instruction for prompt in batch]
         self.cache: GistCache | None = None
         if strategy != "none":
-            # Away from the device but for its own pass: the peak of one strategy must not hold the cache of another.
+            # On the device only during its own pass: one strategy's peak memory must not include another's cache.
             self.cache = compress(gist_model, self.instructions, keep=strategy).to("cpu")
         self.facts = self._facts()
 
@@ -99,8 +99,8 @@ class ForwardPass:
     def time_ms(self) -> tuple[float, float | None, int | None]:
         """Wall time, device time (CUDA only) and peak device memory in bytes (CUDA only) of one pass.
 
-        Device time is that between two events on the stream: the kernels, and the gaps where they wait for the host. The
-        paper's is a profiler's sum of kernels, which leaves those out.
+        Device time is the time between two events on the stream: the kernels, and the gaps where the GPU waits for the host.
+        The paper's is a profiler's sum over kernels, which leaves the gaps out.
         """
         run = self._prepared()
         if self.gist_model.device.type != "cuda":
@@ -119,7 +119,7 @@ class ForwardPass:
 
     @torch.inference_mode()
     def count_gflops(self) -> float:
-        """FLOPs of one pass by counting its matrix products (the math kernel of attention, which can be counted)."""
+        """GFLOPs of one pass, from counting its matrix products (with attention's math kernel, which can be counted)."""
         run = self._prepared()
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             run()
@@ -135,7 +135,7 @@ class ForwardPass:
             start = {"logits_to_keep": 1, "use_cache": True}
         if self.cache is None:
             batch = self._full_prompts()
-            # Found here, outside the clock: a pass from a cache does not look for the gist tokens either.
+            # Found here, where no time is measured: a pass from a cache does not look for the gist tokens either.
             start |= self._bounds(batch.input_ids)
             return lambda: model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **start)
         cache, rows = self.cache.to(model.device), self.gist_model.encode_inputs(self.inputs)
@@ -146,7 +146,7 @@ class ForwardPass:
         return lambda: model(**arguments, **start)
 
     def _bounds(self, input_ids: torch.Tensor) -> dict[str, torch.Tensor | None]:
-        """Arguments of the model that say what full prompts show."""
+        """Arguments that tell the model which slots of full prompts are visible."""
         condition, length = self.gist_model.settings.condition, input_ids.shape[1]
         span = find_gist_span(input_ids, self.gist_model.gist_token_id)
         if self.gist_model.is_encoder_decoder:
@@ -181,7 +181,7 @@ class ForwardPass:
         }
 
     def _gflops_formula(self, new: int, cached: int) -> float | None:
-        """None for a model that the formula does not cover; its FLOPs are counted all the same."""
+        """None for a model that the formula does not cover; its FLOPs are still counted."""
         try:
             shape = shape_of(self.gist_model.model.config)
         except ValueError:

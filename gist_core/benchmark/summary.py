@@ -1,8 +1,9 @@
 """The efficiency table of a run from its raw measurements: means, and paired relative differences with intervals.
 
 One raw measurement is one forward pass of one batch of prompts under one strategy: "none" (the whole prompts are encoded),
-"instruction" (their keys and values are cached) or "gist" (those of the gist tokens are). Its row id is that of the batch's
-first prompt. Repeats of a batch are averaged first; a batch counts only where every strategy of its size was measured."""
+"instruction" (the instructions' keys and values are cached) or "gist" (those of the gist tokens are). Its row id is that of
+the batch's first prompt. Repeats of a batch are averaged first. A batch counts only if it was measured under every strategy
+that was measured at its size."""
 
 import math
 from collections import defaultdict
@@ -23,13 +24,13 @@ _Z95 = 1.959963984540054  # the 97.5 % point of the standard normal
 def summarise(rows: Iterable[Mapping[str, Any]], resamples: int, seed: int) -> dict[str, Any]:
     """Summary of raw measurements, per batch size.
 
-    rows: mappings with row_id, strategy, batch_size, repeat, the QUANTITIES (None where it was not measured)
-        and the LENGTHS in tokens; all of them of the whole batch.
+    rows: mappings with row_id, strategy, batch_size, repeat, the QUANTITIES (None where not measured) and the LENGTHS in
+        tokens; all are of the whole batch.
     resamples, seed: of the bootstrap over batches.
 
     Returns:
         {"resamples", "seed", "batch_sizes": {"1": {
-            "n": batches, "n_unpaired": batches left out because a strategy is missing, "repeats": most per batch,
+            "n": batches, "n_unpaired": batches left out because a strategy is missing, "repeats": the most of any batch,
             "tokens": {length: mean}, "formula_vs_counted_max_pct": largest deviation or None,
             "strategies": {strategy: {quantity: mean, None where not measured}},
             "relative": {"gist_vs_none" | "instruction_vs_none" | "gist_vs_instruction": {quantity: {
@@ -38,7 +39,8 @@ def summarise(rows: Iterable[Mapping[str, Any]], resamples: int, seed: int) -> d
                 "ci95_paper_pct": [low, high], the paper's estimator, which takes the second mean as fixed} or None}}}}}
 
     Raises:
-        ValueError: no measurements, an unknown strategy, or a batch size at which no batch has more than one strategy.
+        ValueError: no measurements, an unknown strategy, or a batch size with fewer than two strategies or without a batch
+            that was measured under all of them.
     """
     by_batch: dict[int, dict[str, dict[str, list[Mapping[str, Any]]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
@@ -86,10 +88,10 @@ def _batch(
 def saved(
     baseline: Sequence[float] | None, other: Sequence[float] | None, *, resamples: int, seed: int
 ) -> dict[str, Any] | None:
-    """How much `other` saves of `baseline`, paired: difference of the means over the mean of the baseline, in %.
+    """How much of `baseline` is saved by `other`, paired: the difference of the means over the mean of `baseline`, in %.
 
-    Returns None where either was not measured or the baseline is zero (no cache holds no bytes). With a single pair
-    there is no interval: both are None.
+    Returns None if either was not measured or the baseline is zero (the cached bytes of "none"). With a single pair there
+    is no interval: both are None.
     """
     if baseline is None or other is None:
         return None

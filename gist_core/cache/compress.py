@@ -1,4 +1,4 @@
-"""Prompts into a GistCache, many at a time (the paper, section 3: "gist caching")."""
+"""Compresses prompts into a GistCache, many at a time (the paper, section 3: "gist caching")."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -25,17 +25,17 @@ def compress(
     batch_size: int = 32,
     progress: bool = False,
 ) -> GistCache:
-    """Runs instructions of any lengths through the model and keeps what follows-up generation needs.
+    """Runs instructions of any lengths through the model and keeps what later generation needs.
 
     keep: "gist" keeps the gist tokens' keys and values; "instruction" keeps those of every token (the baseline that
         saves time but no memory).
-    batch_size: prompts per forward pass; prompts of similar length share one. Not with "instruction", whose cache is as wide
-        as the longest prompt: there all of them go in one.
+    batch_size: prompts per forward pass; prompts of similar length share one. With "instruction" all prompts go in one pass,
+        since that cache is as wide as the longest of them.
 
     Raises:
-        ValueError: no list of instructions, an empty one, one with the literal gist token or longer than the model's context,
-            another `keep`, a batch size below 1, or a model in training mode or whose gist tokens were never trained to
-            stand for the prompt.
+        ValueError: no instructions, or not a list of texts; one that is empty, contains the literal gist token, or is longer
+            than the model's context; another `keep`; a batch size below 1; a model in training mode; or, to keep gists, a
+            model whose gist tokens were never trained to stand for the prompt.
     """
     instructions = as_texts(instructions, "instructions")
     if keep not in get_args(Keeps):
@@ -89,7 +89,7 @@ def _compress_batch(
 
 
 def origin_of(gist_model: GistModel) -> CacheOrigin:
-    """What caches of this model belong to."""
+    """The origin that every cache made by this model carries."""
     return CacheOrigin(
         model_fingerprint=gist_model.fingerprint,
         tokenizer=type(gist_model.tokenizer).__name__,

@@ -9,7 +9,7 @@ from gist_core.models.attention import encoder_continues_from
 def encode_with_cache(
     model: PreTrainedModel, cache: DynamicCache, input_ids: torch.Tensor, attention_mask: torch.Tensor
 ) -> torch.Tensor:
-    """Runs the encoder of a model with gist attention on tokens that follow those in `cache`, and appends theirs to it.
+    """Runs the encoder of a model with gist attention on tokens that follow those in `cache`, and appends them to it.
 
     input_ids: shape (batch, seq_len). attention_mask: shape (batch, cached slots + seq_len), 1 = a real token. All
     tokens see each other and the cached ones. Positions are relative, so slots must be as far apart as in the prompt.

@@ -25,15 +25,15 @@ def generate(
     cache: one row for each input, or a single row that serves all of them.
     inputs: the text after "Input:"; "" where the prompt takes none.
     batch_size: inputs that are answered together; the others wait.
-    generate_kwargs: passed on to transformers' `generate` (max_new_tokens, num_beams, do_sample, ...).
+    generate_kwargs: passed on to transformers' `generate` (max_new_tokens, num_beams, do_sample, ...). Processors and criteria
+        passed as objects see only the answer (in a decoder also the input), one batch at a time.
 
-    Returns: token ids of the answers, shape (batch, new_tokens), padded on the right; `GistModel.decode` makes text of them.
+    Returns: token ids of the answers, shape (batch, new_tokens), padded on the right; `GistModel.decode` turns them into text.
 
     Raises:
         ValueError: several cached prompts, but not one for each input; a cache of another model, or of whole instructions
-            for an encoder-decoder; an argument that reads the prompt; an input with the literal gist token; or what
-            `answer_in_batches` refuses. Processors and criteria that are handed over as objects see the input and the answer
-            only, of one batch at a time.
+            for an encoder-decoder; an option that reads the prompt; for a decoder a `cache_implementation` other than
+            "dynamic"; an input with the literal gist token; or what `answer_in_batches` refuses.
     """
     inputs = as_texts(inputs, "inputs")
     check_origin(gist_model, cache)
@@ -54,7 +54,7 @@ def generate(
             raise ValueError(
                 f"cache_implementation={kind!r} cannot be served from a cached prompt, which grows with the answer"
             )
-        options["cache_implementation"] = None  # which is what it is
+        options["cache_implementation"] = None  # the cache that is handed in is dynamic already
     copies = max(asked[key] or 1 for key in ("num_beams", "num_return_sequences"))
     rows = gist_model.encode_inputs(inputs)
     prompt_of = [0] * len(rows) if len(cache) == 1 else [*range(len(rows))]
@@ -89,7 +89,7 @@ def refuse_what_reads_the_prompt(asked: dict[str, Any], *, is_encoder_decoder: b
 
 
 def check_origin(gist_model: GistModel, cache: GistCache) -> None:
-    """Raises ValueError, naming what differs, if the cache was made by another model, or is none."""
+    """Raises ValueError if the cache was made by another model (naming what differs) or is not a GistCache."""
     if not isinstance(cache, GistCache):
         raise ValueError(f"the cache is a {type(cache).__name__} and no GistCache; load_cache(path) reads one")
     expected, found = origin_of(gist_model), cache.origin
@@ -104,19 +104,19 @@ def check_origin(gist_model: GistModel, cache: GistCache) -> None:
 def continuation(
     gist_model: GistModel, cache: GistCache, rows: Sequence[Sequence[int]], *, copies: int = 1
 ) -> dict[str, Any]:
-    """The arguments with which the model goes on from cached prompts: for a forward pass or for `generate`.
+    """The arguments with which a forward pass, or `generate`, continues from cached prompts.
 
-    rows: token ids of the input for each prompt, of `encode_inputs`.
+    rows: for each prompt the token ids of its input, as from `encode_inputs`.
     copies: how often each cached row is needed (beams, samples); `generate` repeats its inputs by itself, but not a cache
         that is handed in.
 
     Returns: for a decoder input_ids, attention_mask, position_ids and the key-value cache; for an encoder-decoder
-    encoder_outputs and attention_mask, the encoder having read the inputs.
+    encoder_outputs and attention_mask, after running the encoder over the inputs.
     """
     if gist_model.is_encoder_decoder:
         return encoder_pass(gist_model, cache, rows)()
     batch = gist_model.pad(rows, "left")
-    # Positions go on where each row's own prompt ended, whatever its length and whatever was kept of it.
+    # Positions continue where each row's own prompt ended, whatever its length and whatever was kept of it.
     offsets = cache.positions[:, -1:] + 1
     return {
         "input_ids": batch.input_ids,
@@ -129,9 +129,9 @@ def continuation(
 def encoder_pass(
     gist_model: GistModel, cache: GistCache, rows: Sequence[Sequence[int]]
 ) -> Callable[[], dict[str, Any]]:
-    """The pass of an encoder over the inputs behind cached prompts: a function to call once, all that it needs prepared.
+    """Prepares an encoder's pass over the inputs that follow cached prompts. Returns the function that runs it, once.
 
-    It returns encoder_outputs and attention_mask.
+    That function returns encoder_outputs and attention_mask.
     """
     # Padded on the right: the input's first token stands right after the gist tokens, as in the full prompt.
     batch = gist_model.pad(rows, "right")
@@ -139,7 +139,7 @@ def encoder_pass(
     keys_and_values, before = cache.as_dynamic_cache(), cache.encoder_states
     visible = Bounds(
         torch.zeros_like(cache.positions[:, :1])
-    )  # here, so that `encode` does not keep the whole cache alive
+    )  # made here, so that `encode` does not keep the whole cache alive
     assert before is not None
 
     def encode() -> dict[str, Any]:

@@ -17,7 +17,7 @@ Keeps = Literal["gist", "instruction"]
 
 @dataclass(frozen=True)
 class CacheOrigin:
-    """What a cache belongs to; a cache is only good for the model that made it.
+    """Which model a cache belongs to; it can be used with that model only.
 
     model_fingerprint: SHA-256 of the model. tokenizer: class of the tokenizer.
     condition, num_gist_tokens: as the model was trained.
@@ -83,7 +83,7 @@ class GistCache:
         """The given rows, in the given order; a row may come more than once (one prompt for many inputs).
 
         Raises:
-            ValueError: a row is out of range, or `rows` is a mask or no list of whole numbers.
+            ValueError: a row is out of range, or `rows` is a mask or not a list of whole numbers.
         """
         try:
             if isinstance(rows, (Mapping, Set, bytes)):
@@ -110,7 +110,7 @@ class GistCache:
         """Each row `times` times, next to each other (as beam search wants them).
 
         Raises:
-            ValueError: `times` is below 1.
+            ValueError: `times` is not a whole number of at least 1.
         """
         times = whole_number(times, "times")
         return self.select([row for row in range(len(self)) for _ in range(times)])
@@ -119,7 +119,7 @@ class GistCache:
         """A copy on another device, or with keys, values and encoder states of another floating-point type.
 
         Raises:
-            ValueError: `dtype` is no floating-point type, or the device cannot be used.
+            ValueError: `dtype` is not a floating-point type, or the device cannot be used.
         """
         device = None if device is None else usable_device(device)
         if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
@@ -134,8 +134,8 @@ class GistCache:
         """Many caches as one batch, rows in order.
 
         Raises:
-            ValueError: no list of caches, an empty one, or caches of different models, numbers of gist tokens, kinds, slots
-                or types.
+            ValueError: not a list of caches, an empty one, or caches that differ in model, number of gist tokens, what they
+                keep, number of slots, or floating-point type.
         """
         if isinstance(caches, GistCache):
             raise ValueError("caches must be a list of caches; write [cache] for a single one")
@@ -179,8 +179,8 @@ class GistCache:
     def as_dynamic_cache(self) -> DynamicCache:
         """A fresh cache for `generate`, filled with copies: generation appends to it and leaves this object as it is.
 
-        It is made without a config, since with one sliding-window layers would be cut by slots; gist attention applies
-        their windows over positions.
+        It is made without a config: with one, transformers would cut the layers with sliding windows by slots, while gist
+        attention applies their windows over positions.
         """
         cache = DynamicCache()
         for layer, (keys, values) in enumerate(zip(self.keys, self.values, strict=True)):

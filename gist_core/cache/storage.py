@@ -1,4 +1,4 @@
-"""A GistCache as one safetensors file, with what it belongs to in the header."""
+"""A GistCache as one safetensors file; its header says which model it belongs to."""
 
 import json
 import os
@@ -21,10 +21,11 @@ FORMAT = "gist-cache/2"
 
 
 def save_cache(cache: GistCache, path: str | Path) -> None:
-    """Writes the cache whole, by rename; an existing file is replaced.
+    """Writes the file under another name and renames it, so that `path` never holds half a cache; replaces an existing file.
 
     Raises:
-        ValueError: the folder does not exist, cannot be written, or is a model's, of whose fingerprint the file would be part.
+        ValueError: the folder does not exist, cannot be written to, or is a model's, whose fingerprint would cover the file; or
+            `path` is a folder.
     """
     path = Path(path)
     check_place(path)
@@ -41,7 +42,7 @@ def save_cache(cache: GistCache, path: str | Path) -> None:
             "layers": len(cache.keys),
         }
     )
-    # Threads and containers may share a process id.
+    # Not the process id, which threads and containers may share.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         temporary.touch()
@@ -51,16 +52,16 @@ def save_cache(cache: GistCache, path: str | Path) -> None:
             temporary,
             metadata={"format": FORMAT, "about": about, "sha256": _sha256(about, tensors)},
         )
-        temporary.chmod(usual)  # safetensors lets nobody but the owner read what it writes
+        temporary.chmod(usual)  # safetensors makes its files readable by their owner alone
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
-        with suppress(OSError):  # a name that is too long is no name here either
+        with suppress(OSError):  # a name that is too long fails here again
             temporary.unlink()
         raise ValueError(f"the cache cannot be written to {path}: {error}") from None
 
 
 def check_place(path: Path) -> None:
-    """Raises ValueError where no cache can be written: no folder, or a model's, or a folder in place of the file."""
+    """Raises ValueError if no cache can be written there: the folder is missing or a model's, or `path` itself is a folder."""
     if not path.parent.is_dir() or path.is_dir():
         what = f"{path} is a folder" if path.is_dir() else f"the folder {path.parent} does not exist"
         raise ValueError(f"the cache cannot be written to {path}: {what}")
@@ -72,10 +73,10 @@ def load_cache(path: str | Path, device: str | torch.device = "cpu") -> GistCach
     """Reads a cache that `save_cache` wrote.
 
     Raises:
-        ValueError: there is no such file, it is not a gist cache, or it is not as it was written; or the device cannot be used.
+        ValueError: there is no such file, it is not a gist cache, or not as it was written; or the device cannot be used.
     """
     try:
-        # At once and whole: a mapped file would change with what is written to it, and one that is replaced meanwhile be mixed.
+        # Once and whole: a memory-mapped file would change when it is written to, and two reads could mix two versions of it.
         data = Path(path).read_bytes()
         read = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])

@@ -1,7 +1,7 @@
-"""What gisting is compared with: ways to make an instruction shorter that stay text.
+"""What gisting is compared with: ways to shorten an instruction into other text.
 
 A compressor is one module of this package with a function `make_compressor(instructions, gist_model)`; its name in
-params.yaml (`baselines.RUN.compressor`) is the module's. A module whose name begins with an underscore is none.
+params.yaml (`baselines.RUN.compressor`) is the module's. Modules whose names begin with an underscore do not count.
 """
 
 import importlib
@@ -9,22 +9,22 @@ import pkgutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-if TYPE_CHECKING:  # params.yaml is checked against the names below, and need not wait for transformers
+if TYPE_CHECKING:  # checking params.yaml takes only the names below, and should not wait for transformers
     from gist_core.models.gist_model import GistModel
 
-OF_DECODERS = ("self_information",)  # ask the model itself, and can ask no T5
+OF_DECODERS = ("self_information",)  # these ask the model itself, which must not be a T5
 
 
 class Compressor(Protocol):
     """Shortens one instruction."""
 
     def __call__(self, instruction: str, num_tokens: int) -> str:
-        """A text, not empty, that stands for `instruction`, of at most `num_tokens` tokens (models/tokens.py: tokens_in_prompt)
-        where a single character has no more."""
+        """A text, not empty, that stands for `instruction`. It has at most `num_tokens` tokens (models/tokens.py:
+        tokens_in_prompt), unless it is a single character that has more by itself."""
 
 
 def compressor_names() -> list[str]:
-    """The compressors that there are, found without importing one."""
+    """The names of all compressors, found without importing any."""
     found = pkgutil.iter_modules(__path__)
     return sorted(module.name for module in found if not module.ispkg and not module.name.startswith("_"))
 
@@ -32,11 +32,11 @@ def compressor_names() -> list[str]:
 def make_compressor(name: str, instructions: Sequence[str], gist_model: "GistModel") -> Compressor:
     """The compressor `name`.
 
-    instructions: the distinct instructions of the training split. gist_model: the model that will be asked with what is left.
+    instructions: the distinct instructions of the training split. gist_model: the model that will answer the shortened ones.
 
     Raises:
         ValueError: there is no compressor of that name (the message lists them), its module has no `make_compressor`, or it
-            cannot work with this model. What is returned raises it where the compressor breaks its promise.
+            cannot work with this model. The returned function raises it too, if the compressor breaks its promise.
     """
     if name not in (known := compressor_names()):
         raise ValueError(f"there is no compressor {name!r}; gist_core/compressors has {', '.join(known)}")
@@ -47,7 +47,7 @@ def make_compressor(name: str, instructions: Sequence[str], gist_model: "GistMod
 
 
 def _checked(compressor: Compressor, name: str, gist_model: "GistModel") -> Compressor:
-    """The same, held to what a Compressor promises: what it kept is the baseline's number of tokens, and in its name."""
+    """The same compressor, held to what `Compressor` promises: the number of tokens defines a baseline and is in its name."""
     from gist_core.models.tokens import tokens_in_prompt
 
     def shorten(instruction: str, num_tokens: int) -> str:

@@ -1,4 +1,4 @@
-"""Words of an instruction that are kept within a number of tokens."""
+"""Which words of an instruction to keep within a number of tokens."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ from gist_core.models.tokens import tokens_in_prompt
 def heaviest_words(
     words: Sequence[str], weights: Sequence[float], tokenizer: PreTrainedTokenizerBase, num_tokens: int
 ) -> str:
-    """Takes words by falling weight (the earlier of two equals first) as long as all taken so far, in the order of the
-    instruction, fit into `num_tokens`; a word that does not fit is passed over. If no word fits, the first tokens of the
-    heaviest are left.
+    """Takes words by falling weight (of equal ones the earlier first) while those taken so far, put in the order of the
+    instruction, fit into `num_tokens`; a word that does not fit is skipped. If none fits, the first tokens of the heaviest
+    word are left.
 
-    words: in the order of the instruction, at least one. weights: theirs.
+    words: in the order of the instruction, at least one. weights: one for each word.
     """
     ranked = sorted(range(len(words)), key=lambda index: -weights[index])
     kept: list[int] = []
@@ -29,8 +29,9 @@ def heaviest_words(
 
 
 def first_tokens(text: str, tokenizer: PreTrainedTokenizerBase, num_tokens: int) -> str:
-    """As many of a text's first tokens, in a prompt or by itself, as have no more than `num_tokens` in a prompt. Whole characters
-    only: where not one fits, the first, which is then more than was allowed, and told as such."""
+    """The longest run of a text's first tokens that takes at most `num_tokens` tokens in a prompt. The text is tokenised as in
+    a prompt or, if that yields nothing, by itself. Only whole characters are kept; if not even one fits, the first
+    character is returned, which then counts as the larger number of tokens that it has."""
     bare = tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
     for ids in (tokens_in_prompt(tokenizer, text), bare):
         for end in range(num_tokens, 0, -1):

@@ -1,7 +1,7 @@
 """Self-information: an instruction is replaced by the words that the model could least have guessed.
 
-After Selective Context (Li et al. 2023, arXiv 2310.06201), with whole words as units and the model that is asked as the
-one that guesses. weight(word) = the sum over its tokens of -ln p(token | all before it in the prompt), in nats.
+After Selective Context (Li et al. 2023, arXiv 2310.06201), with whole words as units; the model that answers is also the one
+that guesses. weight(word) = the sum over its tokens of -ln p(token | all before it in the prompt), in nats.
 """
 
 import re
@@ -18,11 +18,11 @@ _WORD = r"\S+"
 
 
 def make_compressor(instructions: Sequence[str], gist_model: GistModel) -> Compressor:
-    """Needs nothing of the training split.
+    """`instructions` are not used.
 
     Raises:
-        ValueError: the model does not guess its prompt's tokens from those before (an encoder-decoder, another condition
-            than pos_control), or its tokenizer does not say which characters a token stands for.
+        ValueError: the model does not predict a prompt's tokens from all those before (an encoder-decoder, or a condition
+            other than pos_control), or its tokenizer does not say which characters a token stands for.
     """
     tokenizer = gist_model.tokenizer
     if gist_model.is_encoder_decoder or gist_model.settings.condition != "pos_control":
@@ -43,10 +43,10 @@ def make_compressor(instructions: Sequence[str], gist_model: GistModel) -> Compr
 
 
 def self_information(gist_model: GistModel, instruction: str) -> list[tuple[str, float]]:
-    """The words of an instruction in its prompt and their weights in nats.
+    """The words of an instruction, with their weights in its prompt in nats.
 
     Raises:
-        ValueError: a prompt beyond the model's context.
+        ValueError: the instruction is longer than the model's context.
     """
     words = list(re.finditer(_WORD, instruction))
     word_at = {character: index for index, word in enumerate(words) for character in range(*word.span())}
@@ -59,8 +59,8 @@ def self_information(gist_model: GistModel, instruction: str) -> list[tuple[str,
 
 @torch.inference_mode()
 def _of_tokens(gist_model: GistModel, instruction: str) -> list[tuple[int, int, float]]:
-    """Of each token of an instruction in its prompt: where its characters start and end, counted from the instruction's first,
-    and -ln of its probability. The gist token, which a text never holds, is none of those that could have come."""
+    """For each token up to the end of the instruction in its prompt: where its characters start and end, counted from the
+    instruction's first, and -ln of its probability. The gist token, which a text never holds, gets no probability."""
     encoded = gist_model.tokenizer(
         instruction_part(instruction), add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
     )
@@ -70,6 +70,6 @@ def _of_tokens(gist_model: GistModel, instruction: str) -> list[tuple[int, int, 
     logits = gist_model.model(ids[None], use_cache=False).logits[0, :-1].float()
     logits[:, gist_model.gist_token_id] = -torch.inf
     nats = -logits.log_softmax(-1).gather(1, ids[1:, None]).flatten()
-    # Paired from the last on: the prompt's first token, of BOS or of the template, was not guessed.
+    # Paired from the end: the prompt's first token (BOS or the template's first) was not predicted.
     pairs = zip(reversed(encoded.offset_mapping), reversed(nats.tolist()), strict=False)
     return [(start - len(BEFORE_INSTRUCTION), end - len(BEFORE_INSTRUCTION), lost) for (start, end), lost in pairs]

@@ -28,7 +28,7 @@ def make_compressor(instructions: Sequence[str], gist_model: GistModel) -> Compr
         known = dict(zip(vectorizer.get_feature_names_out(), map(float, vectorizer.idf_), strict=True))
 
     def compress(instruction: str, num_tokens: int) -> str:
-        """Each word once, where it stands first. An instruction without a word stays as much of itself as fits."""
+        """Keeps each word once, at its first place. Of an instruction without words, as much is left as fits."""
         words = re.findall(_WORD, instruction)
         if not words:
             return first_tokens(instruction.strip(), tokenizer, num_tokens)

@@ -24,8 +24,8 @@ SAME_NAMES: Mapping[str, str | None] = {"instruction": "instruction", "input": "
 
 @contextmanager
 def _without_collecting() -> Iterator[None]:
-    """No garbage collection: nothing here is cyclic, and going through 130,000 records again and again takes a fifth of
-    the time."""
+    """Turns garbage collection off: nothing here is cyclic, and scanning 130,000 records again and again would take a
+    fifth of the time."""
     was_collecting = gc.isenabled()
     gc.disable()
     try:

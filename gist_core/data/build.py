@@ -28,7 +28,7 @@ class Build:
 
     Columns follow the sources: Self-Instruct, then Alpaca, then human, each in the order of its file.
     proof: for each of train, seen, unseen, human: the git blob id in the release's form (null where the sources are not
-    the upstream ones, so that nothing is to be proved), the released one, and whether they are equal.
+    the upstream ones, so there is nothing to prove), the released one, and whether they are equal.
     """
 
     splits: Splits
@@ -53,7 +53,7 @@ class Build:
         positions: list[int] = getattr(self.splits, split)
 
         def rows_of(column: list[Any], kind: Any = None) -> Any:
-            # The system's allocator moves a growing array by its page table; Arrow's own copies it again and again.
+            # The system's allocator grows an array by remapping its pages; Arrow's own copies it again and again.
             pool = pa.system_memory_pool()
             return pa.array(list(map(column.__getitem__, positions)), kind or pa.string(), memory_pool=pool)
 
@@ -88,12 +88,13 @@ def build(
     """Builds the splits of Alpaca+ from its three sources.
 
     exact: the roles whose files are proved to be the upstream ones.
-    num_dev, seed: so many train rows become `dev`, chosen by the SHA-256 of row id and seed.
-    source_names: what the rows of each source say in their `source` column.
+    num_dev, seed: `num_dev` train rows become `dev`, chosen by the SHA-256 of row id and seed.
+    source_names: what the `source` column says for the rows of each source.
     unseen_needs_input: the paper's rule, see split.py.
 
     Raises:
-        ValueError: exact sources did not give the released files: a defect here, never to be trained on unawares.
+        ValueError: exact sources did not give the released files (a defect here; nobody must train on it unawares), or
+            train has too few rows for `num_dev`.
     """
     parts = (self_instruct, alpaca, human)
     instructions, inputs, outputs = (
@@ -167,8 +168,8 @@ def hold_out_dev(build: Build, num_dev: int, seed: int) -> None:
 
 
 def hold_out_human(build: Build, seed: int) -> None:
-    """Makes half of unseen the human split, for data that have no rows of their own for it: the half whose (instruction,
-    input) pair has the smaller SHA-256 with the seed, rounded down. Equal pairs stay together."""
+    """Moves half of unseen to the human split, for data without human rows of its own: of the distinct (instruction, input)
+    pairs, the half (rounded down) with the smaller SHA-256 of pair and seed. Rows with equal pairs stay together."""
     splits = build.splits
 
     def rank(position: int) -> bytes:

@@ -30,7 +30,7 @@ class Table:
 def tables_of(facts: dict[str, Any], tokens: dict[str, Any] | None = None) -> list[Table]:
     """All tables of `facts.json`: splits beside the paper's figures, lengths, overlap, rows left out, sources, proof.
 
-    tokens: of `token_lengths`; adds its table.
+    tokens: what `token_lengths` returned; adds a table of it.
     """
     splits: dict[str, Any] = facts["splits"]
     tables = [

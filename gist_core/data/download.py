@@ -1,4 +1,5 @@
-"""Downloads one file at a pinned commit: resumed where it stopped, proved by its git blob id, in place by rename."""
+"""Downloads one file at a pinned commit: resumes where it stopped, proves the file by its git blob id, and renames it
+into place."""
 
 import os
 import time
@@ -18,7 +19,7 @@ RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class _TryAgain(Exception):
-    """This attempt failed in a way that another may not. wait_s: what the server asked for, else None."""
+    """This attempt failed, but another may succeed. wait_s: seconds to wait, if the server asked for that, else None."""
 
     def __init__(self, message: str, wait_s: float | None = None) -> None:
         super().__init__(message)
@@ -38,9 +39,9 @@ def download(
 ) -> None:
     """Makes `target` the file whose git blob id is `blob_id`.
 
-    Bytes are kept in `target` + ".part", also when this fails or is killed; the next call goes on from there. A broken
-    connection, a time-out and a 429 or 5xx answer are tried again, with doubled waits from `first_wait_s` (seconds) or
-    what Retry-After says (at most 60 s).
+    Bytes are kept in `target` + ".part", even if this fails or is killed; the next call goes on from there. A broken
+    connection, a time-out and a status of RETRY_STATUS are tried again, after a wait that starts at `first_wait_s`
+    (seconds) and doubles, or that Retry-After gives (at most 60 s in either case).
 
     size: bytes, where known. timeout_s: seconds without a byte.
 

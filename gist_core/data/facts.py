@@ -47,7 +47,7 @@ def facts_of(manifest: Manifest, build: Build, settings: Mapping[str, Any]) -> d
 
 
 def label(manifest: Manifest, build: Build, settings: Mapping[str, Any]) -> str:
-    """What every table and the report call this data; says so wherever it is not the paper's."""
+    """What every table and the report call this data; it says so if the data is not the paper's."""
     held = f", {len(build.splits.dev):,} train rows held out for development" if build.splits.dev else ""
     if build.is_papers_data:
         return f"Alpaca+, the paper's data, proved by git blob ids{held}"
@@ -103,7 +103,7 @@ def lengths(values: list[int]) -> dict[str, float] | None:
     ordered = sorted(values)
 
     def quantile(percent: int) -> int:
-        rank = -(-percent * len(ordered) // 100)  # the ceiling in whole numbers: 0.95 * n may be off by a bit
+        rank = -(-percent * len(ordered) // 100)  # the ceiling in integers; as a float, 0.95 * n may be slightly off
         return ordered[rank - 1]
 
     return {

@@ -1,4 +1,4 @@
-"""JSON Lines, the form in which stages hand rows on."""
+"""JSON Lines, the format in which stages pass rows on."""
 
 import json
 from collections.abc import Iterator

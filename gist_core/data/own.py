@@ -1,10 +1,10 @@
 """Someone's own rows as a source: JSON Lines, JSON, CSV, Parquet, or a dataset of the Hugging Face hub.
 
 How the paper's rules, which need two sources, apply to one file (docs/data.md has a worked example): instructions with
-several inputs play Self-Instruct's part, so they give `seen`; instructions with one play Alpaca's, so they give
-`unseen`, and there, other than in the paper's data, a row needs no input. Where those hold too few rows for the
-`unseen` that is asked for, whole instructions of the first kind change sides, chosen by the SHA-256 of instruction and
-seed, at most half of them."""
+several inputs play Self-Instruct's part, so they give `seen`; instructions with one input play Alpaca's, so they give
+`unseen`, where, unlike in the paper's data, a row needs no input. If the second kind has too few rows for the `unseen`
+that is asked for, whole instructions of the first kind change sides: at most half of them, chosen by the SHA-256 of
+instruction and seed."""
 
 import csv
 import io
@@ -45,10 +45,11 @@ def gather_own(
 ) -> Manifest:
     """Copies `file` (or the rows of a hub dataset, as Parquet) and the optional `human_file` into the sources folder.
 
-    sha256: if given, what `file` must have. revision: the commit of the hub dataset. work_dir: for the hub's cache.
+    sha256: if given, the hash that `file` must have. revision: the commit of the hub dataset. work_dir: for the hub's
+    cache.
 
     Raises:
-        ValueError: a file is missing, of an unknown kind, or not the pinned one; the dataset cannot be had.
+        ValueError: a file is missing, of an unknown kind, or not the pinned one; the dataset cannot be loaded.
     """
     folder.mkdir(parents=True, exist_ok=True)
     files: list[SourceFile] = []
@@ -112,8 +113,8 @@ def read_own(path: Path, columns: Mapping[str, str | None]) -> Source:
 
 
 def divide(own: Source, num_unseen: int, seed: int) -> tuple[Source, Source]:
-    """Splits own rows into the part of Self-Instruct and the part of Alpaca, as the module says. Both keep the order
-    and the indices of the file."""
+    """Splits own rows into those that play Self-Instruct's part and those that play Alpaca's, as the module's docstring
+    says. Both keep the order and the indices of the file."""
     positions: defaultdict[str, list[int]] = defaultdict(list)
     for index, record in enumerate(own.records):
         positions[record["instruction"]].append(index)
@@ -167,7 +168,7 @@ def _read_csv(path: Path) -> tuple[list[Record], Locate]:
 
 
 def _read_parquet(path: Path, columns: list[str]) -> tuple[list[Record], Locate, list[str]]:
-    """Rows with those of the columns that there are, and the names of all that there are."""
+    """The rows with those of `columns` that the file has, a function that locates a row, and the names of all columns."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -188,7 +189,7 @@ def _read_parquet(path: Path, columns: list[str]) -> tuple[list[Record], Locate,
 
 
 def _not_utf8(table: "pa.Table") -> Iterator[tuple[int, str]]:
-    """Rows and columns of texts that are none. Only used to write a message, so it may be slow."""
+    """(row, column) of each text that is not UTF-8. Only used to write a message, so it may be slow."""
     for row in range(table.num_rows):
         for name in table.column_names:
             try:

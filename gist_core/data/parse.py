@@ -1,12 +1,13 @@
 """Reads source files into records, and refuses what would do harm later, with file, line and field.
 
 Rules (docs/data.md has the same list for readers):
-- JSON Lines are split at line feeds only; a carriage return before it is white space; blank lines are skipped.
+- JSON Lines are split at line feeds only; a carriage return before one is white space; blank lines are skipped.
 - A byte order mark at the start of a file is skipped. Bytes that are not UTF-8 are refused.
-- instruction, input and output must be there and be strings. Input and output may be empty, the instruction may not.
+- instruction, input and output must be present and be strings. Input and output may be empty, the instruction may not.
 - NUL characters, lone surrogates, the literal gist token and fields above MAX_FIELD_CHARACTERS are refused.
-- In a file that is proved to be the upstream one nothing is refused that its hash already vouches for; there a lone
-  surrogate becomes U+FFFD in the rows, because Parquet cannot hold it. The records keep it: the proof is about them.
+- In a file that is proved to be the upstream one, no text is refused for its content, because its hash vouches for it.
+  There a lone surrogate becomes U+FFFD in the rows, because Parquet cannot hold it; the records, which the proof is
+  about, keep it.
 """
 
 import json
@@ -33,8 +34,8 @@ Locate = Callable[[int], str]
 class Source:
     """One parsed file, or a part of it: its name and its records, in the order of the file, each with the three fields.
 
-    indices: where the records stand in the file; None = they are the whole file.
-    columns: the three fields of all records as the rows get them, where that is at hand.
+    indices: positions of the records in the file; None = they are the whole file.
+    columns: the three fields of all records as the rows get them, if already computed.
     """
 
     file: str
@@ -118,7 +119,8 @@ def _read_lines(name: str, text: str) -> tuple[list[Record], Locate]:
 
 
 def _loads(text: str) -> Any:
-    """`json.loads`, twice as fast where orjson takes the text. It is stricter (NaN, lone surrogates) and says less."""
+    """`json.loads`, but twice as fast if orjson accepts the text. orjson is stricter (NaN, lone surrogates) and its errors
+    say less, so `json` decides about the texts that it rejects."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -126,7 +128,7 @@ def _loads(text: str) -> Any:
         def integer(digits: str) -> int:
             try:
                 return int(digits)
-            except ValueError:  # more digits than Python reads; its message has no place
+            except ValueError:  # more digits than Python reads; its message names no position
                 raise json.JSONDecodeError(f"a number of {len(digits):,} digits", text, text.index(digits)) from None
 
         return json.loads(text, parse_int=integer)
@@ -151,8 +153,8 @@ def read_text(path: Path) -> str:
 def check_records(
     records: list[Record], locate: Locate, *, exact: bool = False, called: Mapping[str, str | None] | None = None
 ) -> dict[str, list[str]]:
-    """Checks the three text fields of every record; `locate` says where a record stands, `called` what the file calls its
-    fields, where that is something else.
+    """Checks the three text fields of every record. `locate` says where a record is in the file, `called` what the file
+    calls the fields, if that differs.
 
     Returns:
         The fields, column by column; with `exact`, lone surrogates are replaced there and stay in the records.
@@ -175,8 +177,8 @@ def check_records(
 
 
 def _clean_column(records: list[Record], field: str) -> list[str] | None:
-    """The field of every record, if `_problem` has nothing to say about any: many texts at once, in C instead of a
-    loop."""
+    """The field of every record; None if `_problem` may have something to say about one. Checks many texts at once, in C
+    instead of a loop."""
     column: list[Any] = []
     for start in range(0, len(records), _TEXTS_AT_ONCE):
         texts = [record.get(field) for record in records[start : start + _TEXTS_AT_ONCE]]

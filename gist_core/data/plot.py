@@ -36,7 +36,7 @@ def plot_lengths(folder: Path, splits: list[str], target: Path) -> None:
         if axis.get_legend_handles_labels()[0]:
             axis.legend(frameon=False, fontsize=7)
     axes[0].set_ylabel("rows with this field, %")
-    # Without a date and with a fixed salt the same data give the same bytes.
+    # Without a date and with a fixed salt, the same data gives the same bytes.
     metadata = {"Date": None} if target.suffix == ".svg" else {}
     target.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context({"svg.hashsalt": "gist"}):

@@ -22,8 +22,8 @@ class Prompt:
 
 
 def prompt_hash() -> str:
-    """What tells one template from another: the hash of each part with nothing or a letter in it. A model is trained on
-    one, and its caches hold it."""
+    """Tells one template from another: the hash of its parts, each filled with a letter, the input part also with nothing.
+    A model is trained on one template, and its caches are made with it."""
     inputs = [input_part(text, is_encoder_decoder=kind) for text in ("", "x") for kind in (False, True)]
     return sha256_of_json([instruction_part("x"), *inputs])
 

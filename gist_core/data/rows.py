@@ -45,8 +45,8 @@ COLUMNS = tuple(field.name for field in fields(Row))
 def row_id(source: str, instruction: str, input: str, output: str, occurrence: int) -> str:
     """First 32 hex digits of the SHA-256 of the canonical JSON of [source, instruction, input, output, occurrence].
 
-    Canonical: UTF-8, no escapes but the necessary ones, no spaces. orjson writes no other form, and
-    `json.dumps(..., ensure_ascii=False, separators=(",", ":"))` the same.
+    Canonical: UTF-8, only the necessary escapes, no spaces. This is the only form that orjson writes, and
+    `json.dumps(..., ensure_ascii=False, separators=(",", ":"))` writes the same.
     occurrence: 0 for the first row of the sources with this content, 1 for the next, ... Sources are counted in the
     order self_instruct, alpaca, user_oriented, each from its beginning, whatever split a row ends in.
 
@@ -59,7 +59,7 @@ def row_id(source: str, instruction: str, input: str, output: str, occurrence: i
 def row_ids(
     sources: Sequence[str], instructions: Sequence[str], inputs: Sequence[str], outputs: Sequence[str]
 ) -> list[str]:
-    """`row_id` of every row, occurrences counted.
+    """`row_id` of every row, with its occurrence counted.
 
     Raises:
         TypeError: a text holds a lone surrogate, which UTF-8 cannot write.
@@ -94,7 +94,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def read_table(path: Path) -> "pyarrow.Table":
-    """The same as one Arrow table, columns as in `Row`.
+    """A split's Parquet file as one Arrow table, with the columns of `Row`.
 
     Raises:
         ValueError: the file is missing, is not Parquet, or lacks a column.
@@ -132,8 +132,8 @@ def write_table(path: Path, table: "pyarrow.Table") -> None:
     was_disabled = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
-        # Content-defined chunks help stores that keep parts of files; here a changed file is another file. Nobody
-        # looks for rows by the least and greatest of their texts.
+        # Content-defined chunks help stores that keep parts of files; DVC keeps whole ones. Statistics help searches by
+        # the least and greatest text, which nobody makes.
         dataset.to_parquet(path, use_content_defined_chunking=False, write_statistics=False)
     finally:
         if not was_disabled:

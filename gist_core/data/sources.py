@@ -21,7 +21,7 @@ class SourceFile:
     """One file in the sources folder.
 
     role: what it is used as; "own" for someone's own data, "own_human" for their human split.
-    is_upstream: proved by its blob id. origin: where it came from, by name (no path of one machine).
+    is_upstream: proved by its blob id. origin: where it came from, by name (not a path on one machine).
     """
 
     role: str
@@ -95,7 +95,7 @@ def gather_embedded(folder: Path, num_tasks: int | None = None) -> Manifest:
 
 
 def gather_download(folder: Path, work_dir: Path, *, base_url: str) -> Manifest:
-    """Downloads the three upstream files at their pinned commits. Downloads under way and done stay in `work_dir`.
+    """Downloads the three upstream files at their pinned commits. Partial and finished downloads stay in `work_dir`.
 
     Raises:
         ValueError: as `download.download`.
@@ -118,7 +118,7 @@ def folder_names(stand_ins: Mapping[Role, str]) -> dict[Role, str]:
 
 
 def gather_folder(folder: Path, source_folder: Path, stand_ins: dict[Role, str]) -> Manifest:
-    """Copies the three files from `source_folder`. A role named in `stand_ins` is played by that file there; any other
+    """Copies the three files from `source_folder`. For a role in `stand_ins`, the file named there is taken; every other
     file must be the upstream one.
 
     Raises:

@@ -50,8 +50,9 @@ def split_by_the_papers_rules(
       instruction with at least two instances whose first has a non-empty input gives that first one.
     - train: the other Self-Instruct instances, one instruction after another, unless the pair was used before.
     - unseen: Alpaca in order; while fewer than `num_unseen` are taken, a record with a non-empty input whose
-      instruction is not a training instruction so far. Every other record joins train, and so does its instruction.
-    - human: all that follow.
+      instruction is not a training instruction so far. Every other record joins train, and its instruction becomes a
+      training instruction.
+    - human: all rows that follow.
 
     unseen_needs_input: False lets a record without an input into unseen, too; the release does not. (A seen row always
         needs one: it is a trained instruction with another input.)
@@ -91,7 +92,7 @@ def split_by_the_papers_rules(
 
 def repair(splits: Splits, instructions: Sequence[str], inputs: Sequence[str]) -> None:
     """Drops what would break the meaning of a split: a pair in two splits, a training instruction in unseen, a seen
-    instruction that is not trained. Human rows always stay.
+    instruction that no train row has. Human rows always stay.
 
     The paper's sources need none of this (the release stops with an error instead), so it is not run on them.
     """

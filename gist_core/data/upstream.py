@@ -1,4 +1,4 @@
-"""The three files that Alpaca+ is made of, and the four that the paper released, each by the git blob id of a copy.
+"""The three files that Alpaca+ is made of, and the four that the paper released, each identified by its git blob id.
 
 A git blob id is the SHA-1 of `blob SIZE\\0` and the content: what `git hash-object` prints and what GitHub shows for a
 file at a commit. So a file, or our build, is proved equal to the released one without holding a copy of it."""
@@ -76,7 +76,7 @@ def blob_id(content: bytes) -> str:
 
 
 def digests_of_file(path: Path) -> tuple[str, str, int]:
-    """Git blob id, SHA-256 and size in bytes of a file that is read once."""
+    """Git blob id, SHA-256 and size in bytes of a file, which is read only once."""
     size = path.stat().st_size
     sha1 = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
     sha256 = hashlib.sha256()

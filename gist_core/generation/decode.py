@@ -1,4 +1,4 @@
-"""Answers to a whole split, batch by batch, resumable by row."""
+"""Answers to a whole split, made batch by batch; after an interruption only the missing rows are answered."""
 
 import json
 import os
@@ -25,9 +25,9 @@ def answer_split(
 ) -> Iterator[dict[str, Any]]:
     """Greedy answers, in the order of `prompts`; from cached gists for a gist model, else from the full prompt.
 
-    Raises ValueError, before anything is answered, where a prompt and max_new_tokens are more than the model's context.
+    Raises ValueError, before anything is answered, if a prompt and max_new_tokens do not fit into the model's context.
     Every finished batch is appended to `progress_file`; rows found there are not generated again. Prompts of similar
-    length share a batch. Yields one dict a row: row_id, prediction, finish_reason and token counts.
+    length share a batch. Yields one dict per row: row_id, prediction, finish_reason and token counts.
     """
     heads = gist_model.encode_instructions([prompt.instruction for prompt in prompts])
     tails = gist_model.encode_inputs([prompt.input for prompt in prompts])
@@ -80,7 +80,7 @@ def _answer_batch(gist_model: GistModel, batch: Sequence[Prompt], max_new_tokens
 
 
 def finish(ids: torch.Tensor, eos_token_id: int) -> tuple[Literal["stop", "length"], int]:
-    """Whether an answer ended by itself or at the limit of new tokens, and how many it has before the end of text.
+    """Whether an answer ended by itself or at the limit of new tokens, and its number of tokens before the end of text.
 
     ids: shape (new_tokens,), padded on the right.
     """
@@ -89,7 +89,7 @@ def finish(ids: torch.Tensor, eos_token_id: int) -> tuple[Literal["stop", "lengt
 
 
 def _read_progress(path: Path) -> dict[str, dict[str, Any]]:
-    """Finished rows by row id. A last line that a kill cut short, maybe within a character, is cut off the file."""
+    """Finished rows by row id. A last line that a kill cut short, maybe inside a character, is removed from the file."""
     if not path.exists():
         return {}
     data = path.read_bytes()

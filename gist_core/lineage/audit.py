@@ -10,8 +10,8 @@ from gist_core.lineage.why import Pedigree, Tracer
 
 @dataclass(frozen=True)
 class Audited:
-    """name: `FILE:dotted.path`. problems: empty if the number ends at source files with hashes, and every stage on
-    the way names its commit and parameters."""
+    """name: `FILE:dotted.path`. problems: empty if the number leads back to source files with hashes, and every stage on
+    the way names its commit, parameters and environment and is intact."""
 
     name: str
     value: float

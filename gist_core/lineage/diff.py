@@ -1,8 +1,8 @@
 """Why a number changed between two revisions: the data, the code, the parameters, the environment, the weights.
 
-For each stage that has another statement, its own causes are told from those it inherits: an input that changed
-because an earlier stage made something else points to that stage. A result that changed though nothing it depends on
-did is said to be so."""
+For each stage whose statement differs, its own causes are told from those it inherits: an input that changed because an
+earlier stage made something else points to that stage. A result that changed although nothing it depends on did is
+reported as such."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
 
 @dataclass(frozen=True)
 class Cause:
-    """kind: data, code, parameters, environment, weights (upstream ones), or upstream: made by another stage."""
+    """kind: data, code, parameters, environment, weights (of an upstream model), or upstream (made by another stage)."""
 
     kind: str
     what: str
@@ -49,7 +49,7 @@ class NumberChange:
 
 @dataclass(frozen=True)
 class Difference:
-    """problems: result files that were not compared, since their bytes are not here; empty if all were."""
+    """problems: result files that were not compared because their bytes are not here; empty if all were."""
 
     numbers: tuple[NumberChange, ...]
     stages: tuple[StageChange, ...]
@@ -65,8 +65,8 @@ class Difference:
 
 @dataclass(frozen=True)
 class Basis:
-    """What a number rests on in either revision. inputs: the paths that count, by stage. outs: those and its own file.
-    moved: the stage that made the file, if the number has changed."""
+    """What a number rests on in either revision. inputs: the paths that count, by stage. outs: all of them, and the
+    number's own file. moved: the stage that made that file, if the number has changed."""
 
     inputs: Mapping[str, frozenset[str]]
     outs: frozenset[str]
@@ -74,7 +74,7 @@ class Basis:
 
 
 def compare(old: Ledger, new: Ledger, basis: Basis | None = None) -> tuple[StageChange, ...]:
-    """The stages whose statements differ, in the order of the graph. basis: of a number; what it does not rest on is
+    """The stages whose statements differ, in the order of the graph. basis: what a number rests on; everything else is
     left out."""
     both = [name for name in new.in_order() if name in old.statements and (basis is None or name in basis.inputs)]
     changes = (_stage_change(name, old.statements[name], new.statements[name], new, basis) for name in both)
@@ -164,7 +164,7 @@ def _stage_change(name: str, old: Statement, new: Statement, ledger: Ledger, bas
         here = tuple(_causes(old, new, ledger, basis.inputs[name]))
         outs = tuple(path for path in outs if path in basis.outs)
         if causes and not here and name != basis.moved:
-            outs = ()  # they differ for what the number does not rest on
+            outs = ()  # they differ because of what the number does not rest on
         causes = here or (causes if name == basis.moved else ())
     return StageChange(name, causes, outs, _verdict(causes, outs, old, new))
 

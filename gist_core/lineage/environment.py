@@ -1,6 +1,6 @@
 """The environment of a stage: interpreter, locked and installed packages, hardware and drivers.
 
-Only what can change a result: no host name, process, time or path. Those are in the run log."""
+It holds only what can change a result: no host name, process, time or path. What varies is in the run log."""
 
 import os
 import platform
@@ -36,7 +36,7 @@ def environment(root: Path, variables: Mapping[str, str]) -> dict[str, Any]:
 
 
 def installed_packages() -> dict[str, str]:
-    """Version by normalised name (PEP 503) of everything installed."""
+    """The version of every installed package, by normalised name (PEP 503)."""
     found: dict[str, str] = {}
     for distribution in distributions():
         name = distribution.metadata["Name"]
@@ -58,7 +58,7 @@ def hardware() -> dict[str, Any]:
 
 
 def _usable_cpus() -> int | None:
-    """Those that this process may run on, which is how many threads torch takes."""
+    """The number of CPUs that this process may run on, which is how many threads torch takes."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 

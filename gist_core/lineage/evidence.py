@@ -1,5 +1,5 @@
-"""What a project is verified by: dvc.lock, dvc.yaml and the statements, each held against the others first, and what of
-it was taken away."""
+"""The evidence that a project is verified by: dvc.lock, dvc.yaml and the statements. They are first compared with each
+other, and checked for evidence that was taken away."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from gist_core.lineage.verification import Verification
 
 
 def read_lock(root: Path, result: Verification) -> dict[str, LockedStage] | None:
-    """None if it cannot be read; then nothing is said about what it lacks."""
+    """The stages of dvc.lock; None if it cannot be read, in which case nothing is reported as missing from it."""
     path = root / LOCK
     if not path.exists():
         raise ValueError(f"{path} does not exist: nothing has run here yet, or this is not the project's root")
@@ -37,7 +37,7 @@ def read_lock(root: Path, result: Verification) -> dict[str, LockedStage] | None
 def read_declaration(
     root: Path, declared: Callable[[Path], Mapping[str, Sequence[str]]], result: Verification
 ) -> tuple[Mapping[str, Sequence[str]], list[str]]:
-    """The outs of each stage, and patterns of those that git keeps."""
+    """The outs of each stage in dvc.yaml, and patterns of those that git keeps."""
     try:
         kept_by_git = uncached_outs(root)
         return declared(root), kept_by_git
@@ -49,7 +49,7 @@ def read_declaration(
 def statement_bytes(
     root: Path, locked: Mapping[str, LockedStage], stores: Sequence[ObjectStore], result: Verification
 ) -> dict[str, list[bytes]]:
-    """The statement of each stage by path: the workspace's, and the one that dvc.lock names where that is another."""
+    """The statements of each stage by path: the workspace's, and the one that dvc.lock names if that is another one."""
     found: dict[str, list[bytes]] = {}
     for name in sorted({path.stem for path in (root / FOLDER).glob("*.json")} | set(locked)):
         path = f"{FOLDER}/{name}.json"
@@ -71,7 +71,8 @@ def statement_bytes(
 
 
 def read_statements(locked: Mapping[str, LockedStage], data: Mapping[str, list[bytes]], result: Verification) -> Ledger:
-    """The statements that dvc.lock names, as far as they are what it names."""
+    """The statements that can be read, are of their stage and have the MD5 in dvc.lock, if it has one; the others become
+    findings."""
     statements: dict[str, Statement] = {}
     for path, copies in data.items():
         name = Path(path).stem
@@ -84,7 +85,7 @@ def read_statements(locked: Mapping[str, LockedStage], data: Mapping[str, list[b
 
 
 def _read_statement(name: str, path: str, data: bytes, md5: str | None, result: Verification) -> Statement | None:
-    """The statement if it is the one of its stage that dvc.lock names; else None and why not as a finding."""
+    """The statement if it is of this stage and has the MD5 that dvc.lock names, if any; else None, and a finding why."""
     try:
         statement = Statement.parse(data)
     except ValueError as error:
@@ -108,7 +109,7 @@ def check_removed(
     kept_by_git: Sequence[str],
     result: Verification,
 ) -> None:
-    """Evidence that was taken away: a stage's entry in dvc.lock, its statement, or both."""
+    """Finds evidence that was taken away: a stage's entry in dvc.lock, its statement, or both."""
     for file in sorted((root / FOLDER).glob("*.json")):
         if file.stem not in locked:
             result.find("statement", f"{FOLDER}/{file.name}", "dvc.lock knows no stage of this name")
@@ -134,8 +135,8 @@ def _orphans(
 ) -> list[str]:
     """The outs of a stage that are here without its statement.
 
-    Those that git keeps are here in every clone, before anything was pulled: they count only if the statement was
-    here once (the cache has it, and other statements are checked out).
+    Outs that git keeps are in every clone before anything is pulled, so alone they count only if the statement was here
+    once (the cache has it, and other statements are checked out).
     """
     here = [out for out in stage.outs if os.path.exists(root / out)]
     pulled = [out for out in here if not any(re.fullmatch(pattern, out) for pattern in kept_by_git)]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 CHUNK_BYTES = 1 << 20
-NOT_COUNTED = ("*.pyc", ".gitignore", ".DS_Store", "._*", ".*.sw?")  # of folders' files, as in .dvcignore
+NOT_COUNTED = ("*.pyc", ".gitignore", ".DS_Store", "._*", ".*.sw?")  # names of files in folders, as in .dvcignore
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class FileDigest:
 class Artifact:
     """A file or folder at one moment.
 
-    files: by path relative to the folder; a plain file stands under "". isexec: a plain file that anyone may execute,
-    which dvc.lock says of it.
+    files: by path relative to the folder; a plain file is listed under "". isexec: whether it is a plain file that
+    somebody may execute, which dvc.lock records too.
     """
 
     is_folder: bool
@@ -81,11 +81,11 @@ def digest_path(path: Path) -> Artifact:
 def files_under(folder: Path) -> list[str]:
     """Relative paths of the files of a folder that count, sorted.
 
-    As in .dvcignore, `__pycache__` and NOT_COUNTED do not: compiled code, what a Finder or an editor puts beside a file,
-    and `.gitignore`, to which DVC itself adds lines beside outs, in the order in which stages happen to end.
+    As in .dvcignore, `__pycache__` and NOT_COUNTED do not count: compiled code, what Finder or an editor puts beside a
+    file, and `.gitignore`, to which DVC itself adds lines beside outs, in the order in which stages happen to end.
 
     Raises:
-        ValueError: a folder in it is a link, and what is read through it would stand in no statement; or a name in it is
+        ValueError: a folder in it is a link, so that no statement would name what is read through it; or a name in it is
             not UTF-8 or holds a line break, with which two folders could have one dirHash.
         OSError: a folder in it cannot be listed.
     """
@@ -114,7 +114,7 @@ def _is_utf8(name: str) -> bool:
 
 
 def is_counted(name: str) -> bool:
-    """Whether a file of this name counts among those of its folder: none of NOT_COUNTED does."""
+    """Whether a file of this name counts in its folder, that is, matches no pattern of NOT_COUNTED."""
     return not any(fnmatchcase(name, left_out) for left_out in NOT_COUNTED)
 
 
@@ -138,7 +138,7 @@ def sha256_of_path(path: Path) -> str:
 
 
 def md5_of_bytes(data: bytes) -> str:
-    """Hex digest, DVC's name for a file of these bytes."""
+    """The MD5 in hex, DVC's name for a file with these bytes."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 

@@ -1,7 +1,7 @@
 """Whether what an answer rests on is intact: a file's SHA-256 is the one in the statement of the stage that made it,
 and that statement is the one that dvc.lock names.
 
-For the answers (`why`, `row`, `diff`, exports), which look at what they rest on and nothing else. `verify` looks at
+This is for the answers (`why`, `row`, `diff`, exports), which check what they rest on and nothing else. `verify` checks
 everything."""
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from gist_core.lineage.statement import FOLDER
 
 
 class NotIntactError(ValueError):
-    """What would be shown as genuine is not, or cannot be proved to be. problems: a sentence each."""
+    """What would be shown as genuine is not genuine, or cannot be proved to be. problems: one sentence each."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
@@ -38,12 +38,12 @@ class Intact:
 
     @cached_property
     def stages(self) -> list[str]:
-        """Every stage that has a statement, or that must have one by dvc.lock."""
+        """Every stage that has a statement, or must have one according to dvc.lock."""
         must = {name for name, stage in self._locked.items() if f"{FOLDER}/{name}.json" in stage.outs}
         return sorted(must | self.ledger.statements.keys() | self.ledger.unreadable.keys())
 
     def sha256(self, path: str) -> str:
-        """Of a file's bytes. Raises ValueError if it does not exist."""
+        """SHA-256 of a file's bytes. Raises ValueError if it does not exist."""
         if path not in self._sha256:
             self._sha256[path] = sha256_of_path(self.root / path)
         return self._sha256[path]
@@ -98,14 +98,14 @@ class Intact:
         return None
 
     def _locked_maker(self, path: str) -> str | None:
-        """The stage among whose outs dvc.lock has a file."""
+        """The stage that made a file according to dvc.lock: the file is one of its outs, or in one."""
         parts = Path(path).parts
         outs = ("/".join(parts[:length]) for length in range(1, len(parts) + 1))
         return next((self._locked_makers[out] for out in outs if out in self._locked_makers), None)
 
 
 def whole_ledger(root: Path) -> Ledger:
-    """The statements of the workspace, where every one that dvc.lock names is here and intact.
+    """The statements of the workspace, if every one that dvc.lock names is here and intact.
 
     Raises:
         ValueError: there are none.

@@ -30,7 +30,7 @@ class Statement:
         return statement
 
     def _read_all(self) -> None:
-        """Touches everything that is read of a statement, so that a damaged one fails here and not later."""
+        """Touches everything that is ever read from a statement, so that a damaged one fails here and not later."""
         for digest in (*self.outputs.values(), *self.inputs.values()):
             _ = digest["sha256"] + digest["md5"]
         _ = "".join((*self.outputs, *self.inputs))
@@ -89,7 +89,7 @@ class Statement:
 
     @cached_property
     def annotations(self) -> dict[str, dict[str, Any]]:
-        """size, and rows and row_ids_sha256 where there are rows, of every file made."""
+        """Of every file made, by path: size and, if it holds rows, rows and row_ids_sha256."""
         return {subject["name"]: subject["annotations"] for subject in self.content["subject"]}
 
     @cached_property
@@ -124,11 +124,11 @@ class Ledger:
 
     @cached_property
     def names_by_sha256(self) -> dict[str, str]:
-        """A path that is stated to have this content (to recognise a file in another's place)."""
+        """By SHA-256, a path that is stated to have this content (to recognise a file in another's place)."""
         return {digest["sha256"]: path for s in self.statements.values() for path, digest in s.outputs.items()}
 
     def maker(self, path: str) -> str | None:
-        """The stage that made a file; of a statement, which does not state itself, the stage that it is about."""
+        """The stage that made a file; for a statement, which does not state itself, the stage that it is about."""
         about = Path(path).stem if Path(path).parent == FOLDER else None
         return about if about in self.statements else self.producers.get(path)
 
@@ -138,7 +138,7 @@ class Ledger:
         return sorted({stage for stage in made if stage and stage != name})
 
     def in_order(self) -> list[str]:
-        """All stages, each after those it read from."""
+        """All stages, each after those whose files it read."""
         order: list[str] = []
 
         def visit(name: str, path: tuple[str, ...]) -> None:

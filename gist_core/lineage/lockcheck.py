@@ -1,4 +1,4 @@
-"""One stage's entry in dvc.lock against its statement: they describe the same execution, or one of them was
+"""Compares a stage's entry in dvc.lock with its statement: they describe the same execution, or one of them was
 changed."""
 
 from collections.abc import Iterator, Mapping
@@ -35,7 +35,7 @@ def _paths(kind: str, locked: Mapping[str, LockedPath], stated: Mapping[str, Map
 
 
 def _parameters(locked: Mapping[str, Any], statement: Statement) -> Iterator[str]:
-    """Against the values that params.yaml had, key by key."""
+    """Compares with the values that params.yaml had, key by key."""
     stated = statement.declared["params"]
     for key in sorted(locked.keys() ^ stated.keys()):
         yield f"parameter {key} is only in {'dvc.lock' if key in locked else 'the statement'}"
@@ -45,7 +45,7 @@ def _parameters(locked: Mapping[str, Any], statement: Statement) -> Iterator[str
 
 
 def _same(locked: Any, stated: Any) -> bool:
-    """Whether two values are equal and of one type."""
+    """Whether two values are equal and of the same type."""
     if isinstance(locked, dict) and isinstance(stated, dict):
         return locked.keys() == stated.keys() and all(_same(value, stated[key]) for key, value in locked.items())
     if isinstance(locked, list) and isinstance(stated, list):

@@ -1,4 +1,4 @@
-"""dvc.lock as a file format: what DVC says that each stage ran, read and made (MD5 only)."""
+"""dvc.lock as a file format: what each stage ran, read and made, as DVC records it (MD5 only)."""
 
 import io
 import re
@@ -21,8 +21,8 @@ _MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 @dataclass(frozen=True)
 class LockedPath:
-    """A dependency or out. md5 ends in `.dir` for a folder; size in bytes; nfiles is None for a file; isexec: a file
-    that may be executed."""
+    """A dependency or out. md5 ends in `.dir` for a folder; size in bytes; nfiles is None for a file; isexec: whether it
+    is a file that may be executed."""
 
     md5: str
     size: int | None
@@ -36,7 +36,7 @@ class LockedPath:
 
 @dataclass(frozen=True)
 class LockedStage:
-    """deps, outs: by path. params: by dotted key, of params.yaml."""
+    """deps, outs: by path. params: by dotted key of params.yaml."""
 
     cmd: str
     deps: Mapping[str, LockedPath]
@@ -59,7 +59,7 @@ def parse_lock(text: str) -> dict[str, LockedStage]:
 
 
 def form_problems(text: str) -> list[str]:
-    """The first line that DVC would not have written so: a comment, say, which leaves the meaning as it is. text: a
+    """The first line that DVC would have written otherwise: a comment, say, which does not change the meaning. text: a
     dvc.lock that `parse_lock` accepts."""
     written = io.StringIO()
     yaml_of_dvc = YAML()
@@ -97,8 +97,8 @@ def uncached_outs(root: Path) -> list[str]:
 
 
 def _is_same_float(line: str | None, other: str | None) -> bool:
-    """Whether two lines end in one number, in the notation with an exponent: when DVC writes another stage it reads this
-    one's numbers with their form, and may write their last digit otherwise."""
+    """Whether two lines end in the same number, written with an exponent: when DVC writes another stage's entry, it takes
+    over this one's numbers with their notation, and may write their last digit otherwise."""
     one, two = _EXPONENT.fullmatch(line or ""), _EXPONENT.fullmatch(other or "")
     return one is not None and two is not None and one[1] == two[1] and float(one[2]) == float(two[2])
 

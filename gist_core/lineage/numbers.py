@@ -1,7 +1,7 @@
 """Numbers in result files, and the dotted paths that name them: `reports/metrics.json:human.rouge_l.gist-1.mean_pct`.
 
-A part of a path is a key, or an index (from 0) into a list. Keys may hold dots (`llama-7b-v1.5`): a path is read so
-that it fits the file. In a `.jsonl` file the first part is the line, from 0."""
+A part of a path is a key, or an index (from 0) into a list. Keys may hold dots (`llama-7b-v1.5`), so a path is split in
+the way that fits the file. In a `.jsonl` file the first part is the line, from 0."""
 
 import json
 from collections.abc import Iterator
@@ -22,12 +22,12 @@ def load(path: Path) -> Any:
 
 
 def parse(data: bytes, name: str) -> Any:
-    """As `load`, of bytes. name: the file's, for its suffix and for messages."""
+    """Like `load`, from bytes. name: of the file, for its suffix and for messages."""
     try:
         text = data.decode("utf-8")
         if name.endswith(".json"):
             return json.loads(text)
-        # Not splitlines(): a text may hold U+2028, which JSON leaves as it is.
+        # Not splitlines(): a text may hold U+2028, which JSON does not escape.
         return [json.loads(line) for line in text.split("\n") if line.strip()]
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{name} holds no JSON, so no number can be looked up in it: {error}") from None
@@ -42,7 +42,7 @@ def lookup(content: Any, dotted: str) -> tuple[tuple[str | int, ...], Any]:
     """The keys that `dotted` stands for, and the value there.
 
     Raises:
-        ValueError: there is nothing there; the message names what there is at the place where the path ends.
+        ValueError: there is nothing there; the message names what there is at the last place that the path reaches.
     """
     if not dotted:
         return (), content
@@ -56,7 +56,7 @@ def lookup(content: Any, dotted: str) -> tuple[tuple[str | int, ...], Any]:
 
 
 def leaves(content: Any, keys: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], int | float]]:
-    """Every number in a JSON value with its keys. Truth values are no numbers."""
+    """Every number in a JSON value with its keys. Truth values do not count as numbers."""
     if isinstance(content, dict | list):
         items = content.items() if isinstance(content, dict) else enumerate(content)
         for key, value in items:

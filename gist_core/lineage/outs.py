@@ -1,7 +1,7 @@
-"""Outs on disk against dvc.yaml and dvc.lock: what no statement would be asked about.
+"""Compares outs on disk with dvc.yaml and dvc.lock, where no statement could be asked.
 
-A statement speaks for the outs of its stage. Where the statement is gone, or the stage's entry in dvc.lock with it,
-what dvc.yaml declares and the MD5s of dvc.lock are all that is left."""
+A statement speaks for the outs of its stage. If the statement is gone, or the stage's entry in dvc.lock with it, what
+dvc.yaml declares and the MD5s of dvc.lock are all that is left."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ def without_entry(
 
 
 def unlike_lock(root: Path, stage: LockedStage) -> Iterator[tuple[str, str]]:
-    """(path, problem) of each out of a stage that is here with other bytes than dvc.lock has."""
+    """(path, problem) of each out of a stage that is here with bytes other than those that dvc.lock names."""
     for out, entry in stage.outs.items():
         if not os.path.exists(root / out):
             continue
@@ -42,7 +42,7 @@ def unlike_lock(root: Path, stage: LockedStage) -> Iterator[tuple[str, str]]:
 
 
 def of_no_stage(root: Path, declared: Mapping[str, Sequence[str]], locked: Mapping[str, LockedStage]) -> Iterator[str]:
-    """What stands beside outs of one kind (in data/models/, say) and is no out of any stage, nor kept by git."""
+    """What lies beside outs of one kind (in data/models/, say) and is neither an out of a stage nor kept by git."""
     outs = {out for paths in declared.values() for out in paths} | {out for s in locked.values() for out in s.outs}
     shelves = {PurePosixPath(out).parent for out in outs}
     kept = (git(root, "ls-files", "-z") or "").split("\0")

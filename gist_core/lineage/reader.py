@@ -1,4 +1,4 @@
-"""SHA-256 of many files, each inode once: a workspace file that is a hard link into the cache is one file."""
+"""SHA-256 of many files, reading each inode once: a workspace file and the cache object it is a hard link to are one."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ READERS = max(2, min(4, os.cpu_count() or 2))
 
 
 class Reader:
-    """Several files at a time. progress: called with the size in bytes of each file read."""
+    """Reads several files at a time. progress: called with the size in bytes of each file read."""
 
     def __init__(self, progress: Callable[[int], object]) -> None:
         self.progress = progress
@@ -19,8 +19,8 @@ class Reader:
         self._known: dict[tuple[int, int], str] = {}
 
     def sha256(self, files: Mapping[str, Path], failed: Callable[[str, OSError], None]) -> dict[str, str]:
-        """Hex digests by name. failed: called with the name and the error of each file that cannot be read, which has no
-        digest then."""
+        """Hex digests by name. failed: called with the name and the error of each file that cannot be read; such a file
+        has no digest."""
         inodes: dict[str, tuple[int, int]] = {}
         sizes: dict[tuple[int, int], tuple[int, Path]] = {}
         for name, path in files.items():

@@ -21,7 +21,7 @@ WORKSPACE = "workspace"
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two revisions."""
+    """One of the two revisions that are compared."""
 
     root: Path
     revision: str
@@ -61,7 +61,7 @@ class Side:
 
 
 def ledger_at(root: Path, revision: str, stores: Sequence[ObjectStore]) -> Ledger:
-    """The statements that belong to dvc.lock of a revision (or of the `workspace`).
+    """The statements that belong to the dvc.lock of a revision (or of the `workspace`).
 
     Raises:
         ValueError: there is no such revision, or statements of it are neither in the workspace nor in a store.
@@ -91,7 +91,7 @@ def ledger_at(root: Path, revision: str, stores: Sequence[ObjectStore]) -> Ledge
 
 
 def _locked_statements(text: str, revision: str) -> dict[str, str]:
-    """MD5 of each stage's statement, as dvc.lock of a revision has it."""
+    """MD5 of each stage's statement, as the dvc.lock of a revision has it."""
     try:
         stages = parse_lock(text)
     except ValueError as error:

@@ -10,7 +10,7 @@ NAMED = 3
 
 def differing_rows(changed: Path, intact: BinaryIO) -> str | None:
     """In words, e.g. "row 2 (row_id 30…) differs in prediction"; None if the file holds no rows or cannot be read as
-    such (a tampered file may hold anything, and the finding that it differs stands without this)."""
+    such (a tampered file may hold anything, and that it differs is found without this)."""
     if changed.suffix not in (".jsonl", ".parquet"):
         return None
     import pyarrow as pa
@@ -32,7 +32,7 @@ def _differences(old: list[Any], new: list[Any]) -> str | None:
 
 def _rows(suffix: str, data: bytes) -> list[Any]:
     if suffix == ".jsonl":
-        # Not splitlines(): an answer may hold U+2028, which JSON leaves as it is.
+        # Not splitlines(): an answer may hold U+2028, which JSON does not escape.
         return [json.loads(line) for line in data.decode("utf-8").split("\n") if line]
     import pyarrow.parquet as pq
 

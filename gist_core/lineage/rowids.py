@@ -20,7 +20,8 @@ def row_annotations(path: Path) -> dict[str, Any]:
 
 
 def row_ids(path: Path) -> Iterator[str | None]:
-    """The `row_id` of each row in order; None for a row without one. Nothing for a file that holds no rows."""
+    """The `row_id` of each row in order. Ends with None at the first JSON line without one; empty for a file that holds
+    no rows."""
     if path.suffix == ".parquet":
         import pyarrow.parquet as pq
 
@@ -38,7 +39,7 @@ def row_ids(path: Path) -> Iterator[str | None]:
 
 
 def json_object(line: str | bytes) -> dict[str, Any] | None:
-    """The JSON object in a line; None if there is something else."""
+    """The JSON object in a line; None if the line holds anything else."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):

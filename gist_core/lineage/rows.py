@@ -1,4 +1,4 @@
-"""Everything that ever happened to one row: its source, who trained on it, every generation, score and verdict."""
+"""Everything that ever happened to one row: its source, the trainings that used it, every generation, score and verdict."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ TEXT = (".jsonl", ".json", ".csv", ".html", ".md")
 
 @dataclass(frozen=True)
 class RowEvent:
-    """One mention of the row. stage: who wrote it; line: from 1; record: the line's content (None: only
+    """One mention of the row. stage: the stage that wrote it; line: from 1; record: the line's content (None: only
     mentioned)."""
 
     stage: str
@@ -29,7 +29,7 @@ class RowEvent:
 
 @dataclass(frozen=True)
 class RowHistory:
-    """rows: its columns, by each split file that holds it. source: SHA-256 by path of the upstream file it came from.
+    """rows: its columns, for each split file that holds it. source: SHA-256 by path of the source file it came from.
     problems: why the history cannot be trusted; empty if it can."""
 
     row_id: str
@@ -85,7 +85,7 @@ def _data_rows(root: Path, file: str, prefix: str, problems: list[str]) -> Itera
 
 
 def _source(ledger: Ledger, row: dict[str, Any]) -> dict[str, str]:
-    """The upstream file of the row: among the outs of the stages, or among what a stage read from the repository."""
+    """The source file of the row: among the outs of the stages, or among what a stage read from the repository."""
     known = {p: d["sha256"] for s in ledger.statements.values() for p, d in {**s.inputs, **s.outputs}.items()}
     name = Path(str(row.get("source_file", ""))).name
     if (gathered := f"data/sources/{name}") in known:
@@ -111,7 +111,7 @@ def _in_parquet(root: Path, file: str, stage: str, row_id: str, problems: list[s
 
 
 def _table(root: Path, file: str, problems: list[str]) -> "pa.Table | None":
-    """A Parquet file with rows; None if it has none, or cannot be read, which is a problem."""
+    """A Parquet file with row ids; None if it has none, or if it cannot be read, which is added to `problems`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -13,7 +13,7 @@ SCORES = "data/scores/rows.parquet"
 
 @dataclass(frozen=True)
 class Recount:
-    """row_ids: the rows that the number rests on. value: what they give; None where the number is no mean or
+    """row_ids: the rows that the number rests on. value: what they give; None if the number is neither a mean nor a
     count."""
 
     file: str
@@ -52,7 +52,7 @@ def recount(root: Path, keys: tuple[str | int, ...], value: Any) -> Recount | No
         again = float(len(ids))
     elif keys[3:] == ("mean_pct",):
         scores = columns[column]
-        again = math.fsum(scores) / len(scores) * (1 if column.endswith("_pct") else 100)  # a column of yes and no
+        again = math.fsum(scores) / len(scores) * (1 if column.endswith("_pct") else 100)  # else a column of booleans
     return Recount(SCORES, ids, again, again is None or _agrees(again, value))
 
 
@@ -64,7 +64,7 @@ def _agrees(again: float, value: Any) -> bool:
 
 @lru_cache(maxsize=1)
 def _scores(path: Path, changed_ns: int) -> dict[tuple[str, str], tuple[tuple[str, ...], dict[str, list[float]]]]:
-    """(row ids, scores by column) by (split, run). changed_ns: the file's time, so that a changed file is read
+    """(row ids, scores by column) by (split, run). changed_ns: when the file was changed, so that a changed file is read
     again."""
     import pandas as pd
     from pandas.api.types import is_numeric_dtype

@@ -62,7 +62,7 @@ def append_run(root: Path, record: dict[str, Any]) -> None:
     with FileLock(folder / "log.lock"):
         lines = _lines(root)
         previous = hashlib.sha256(lines[-1]).hexdigest() if lines else None
-        whole = not lines or (root / LOG).read_bytes().endswith(b"\n")  # no kill cut the last line off
+        whole = not lines or (root / LOG).read_bytes().endswith(b"\n")  # no kill has cut off the last line
         with (root / LOG).open("a", encoding="utf-8") as file:
             file.write(("" if whole else "\n") + json.dumps({**record, "previous": previous}, sort_keys=True) + "\n")
 
@@ -111,8 +111,8 @@ def log_problems(root: Path, commit_times: dict[str, float]) -> list[tuple[str, 
 
 
 class _Clocks:
-    """What the lines so far say about the clock of each host. A clock that was set forward, or a machine that stood
-    still, raises no alarm: only one that was set back lets a later execution look earlier."""
+    """What the lines so far say about the clock of each host. A clock that was set forward, or a machine that stood still,
+    raises no alarm, because only a clock that was set back makes a later execution look earlier."""
 
     def __init__(self, commit_times: dict[str, float]) -> None:
         self.commit_times = commit_times

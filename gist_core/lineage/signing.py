@@ -1,7 +1,7 @@
-"""Statements signed with an SSH key, as git signs commits (`ssh-keygen -Y`, SSHSIG).
+"""Signs statements with an SSH key, as git signs commits (`ssh-keygen -Y`, SSHSIG).
 
-Signatures stand in `data/signatures/STAGE.json.sig`, which git keeps: DVC's outs stay the same bytes, signed or not.
-Who may sign stands in an allowed-signers file (see ssh-keygen(1), ALLOWED SIGNERS):
+Signatures are in `data/signatures/STAGE.json.sig`, which git keeps: DVC's outs stay the same bytes, signed or not.
+Who may sign is listed in an allowed-signers file (see ssh-keygen(1), ALLOWED SIGNERS):
 `data/signatures/allowed_signers`, or better one kept outside the repository."""
 
 import subprocess
@@ -28,7 +28,7 @@ def sign(statement: Path, key: Path, signature: Path) -> None:
 
 
 def signature_problem(statement: bytes, signature: Path, allowed_signers: Path) -> str | None:
-    """Why a signature is not one of an allowed signer over these bytes; None if it is."""
+    """Why a signature is not an allowed signer's signature of these bytes; None if it is."""
     if not signature.exists():
         return NOT_SIGNED
     found = _ssh_keygen("-Y", "find-principals", "-s", str(signature), "-f", str(allowed_signers))
@@ -43,8 +43,8 @@ def signature_problem(statement: bytes, signature: Path, allowed_signers: Path) 
 def signature_problems(
     root: Path, statements: Mapping[str, bytes | None], allowed_signers: Path
 ) -> Iterator[tuple[str, str]]:
-    """(statement, problem) of every statement that has no valid signature. statements: bytes by path below `root`;
-    None for one that is nowhere here: its signature must be here all the same, as git keeps it."""
+    """(statement, problem) of every statement that has no valid signature. statements: bytes by path below `root`; None
+    for one that is nowhere here. Its signature must be here all the same, because git keeps it."""
     for path, data in sorted(statements.items()):
         signature = root / FOLDER / f"{PurePosixPath(path).name}.sig"
         if data is not None:

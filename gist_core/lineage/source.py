@@ -1,11 +1,11 @@
 """The state of the code: a git commit, and what in the working tree differs from it.
 
-Only what a stage could read or import, and what its statement does not record otherwise, counts. What `dvc repro`
-writes itself or no stage reads does not: `data/` and `reports/` (inputs are hashed one by one), dvc.lock,
-.gitignore, docs/, tests/, benchmarks/, Markdown. Nor do params.yaml, conf/ and dvc.yaml: the parameters,
-dependencies and command of a stage are in its statement. The commit is the last one that changed anything that
-counts, so that committing results or a text does not make the same code look like other code, and two executions of
-the graph agree whatever they have written meanwhile."""
+A file counts only if a stage could read or import it and the statement does not record it in another way. What
+`dvc repro` itself writes, or no stage reads, does not count: `data/` and `reports/` (inputs are hashed one by one),
+dvc.lock, .gitignore, docs/, tests/, benchmarks/, Markdown. Nor do params.yaml, conf/ and dvc.yaml: the parameters,
+dependencies and command of a stage are in its statement. The commit is the last one that changed anything that counts.
+So committing results or a text does not make the same code look like other code, and two executions of the graph agree
+whatever they have written meanwhile."""
 
 import shutil
 import subprocess
@@ -33,7 +33,7 @@ class SourceState:
     changed: dict[str, str | None]
 
     def as_json(self) -> dict[str, Any]:
-        """`dirty_diff_sha256` is None for a tree that is as the commit says."""
+        """As a statement records it. `dirty_diff_sha256` is None for a tree that is exactly at the commit."""
         return {
             "commit": self.commit,
             "dirty": bool(self.changed),
@@ -58,7 +58,7 @@ def source_state(root: Path) -> SourceState:
     options = ("--porcelain=v1", "-z", "--no-renames", "--untracked-files=all")
     status = _demand(root, "status", *options, "--", *PATHSPECS)
     entries = [entry for entry in status.split("\0") if entry]
-    # Of what git does not know only a module can be imported; the rest is somebody's file.
+    # Of the files that git does not know, only modules can be imported; the others are somebody's own.
     counted = [entry for entry in entries if not entry.startswith("??") or entry.endswith(".py")]
     names = {entry[3:].removeprefix(prefix) for entry in counted} | _hidden_changes(root)
     changed = {name: sha256_of_path(root / name) if (root / name).is_file() else None for name in sorted(names)}
@@ -66,7 +66,7 @@ def source_state(root: Path) -> SourceState:
 
 
 def _hidden_changes(root: Path) -> set[str]:
-    """Files that differ from HEAD, though git was told to take them for unchanged (assume-unchanged: a lower-case tag;
+    """Files that differ from HEAD although git was told to take them as unchanged (assume-unchanged: a lower-case tag;
     skip-worktree: S)."""
     entries = [entry for entry in _demand(root, "ls-files", "-v", "-z", "--", *PATHSPECS).split("\0") if entry]
     marked = [entry[2:] for entry in entries if entry[0].islower() or entry[0] == "S"]

@@ -1,9 +1,9 @@
-"""The statement of a stage: what it read, what it made, and by what.
+"""The statement of a stage: what it read, what it made, and how.
 
 An in-toto Statement v1 (https://in-toto.io/Statement/v1) with the SLSA provenance predicate v1
 (https://slsa.dev/provenance/v1). `subject` lists every file made, `resolvedDependencies` every file read and the
 commit; `internalParameters.declared` repeats both at the level of dvc.yaml, with the MD5s under which DVC knows
-them. The same inputs, parameters, commit and environment give the same bytes: what varies besides
+them. The same inputs, parameters, commit and environment give the same bytes: whatever else varies
 (`runDetails.metadata` in SLSA) is in the run log."""
 
 import json
@@ -39,8 +39,8 @@ def write_statement(
     """Writes the statement of one finished stage.
 
     inputs, outputs: by path relative to `root`, as dvc.yaml declares them.
-    parameters: by dotted key, as the stage uses them. written: the same as params.yaml has them, without defaults; so
-    must dvc.lock. facts: what only the stage knows.
+    parameters: by dotted key, as the stage uses them. written: the same as params.yaml has them, without defaults;
+    dvc.lock must have these. facts: what only the stage knows.
     source: see source.py. environment: see environment.py. not_reproducible: why another run may give other bytes;
     None if it may not.
     """
@@ -93,7 +93,7 @@ def _files(artifacts: Mapping[str, Artifact]) -> list[tuple[str, dict[str, str],
 
 
 def _plain(value: Any) -> Any:
-    """Numbers of numpy and torch, and paths, as JSON has them."""
+    """Numbers of numpy and torch, and paths, as JSON values."""
     if hasattr(value, "item"):
         return value.item()
     if isinstance(value, Path):

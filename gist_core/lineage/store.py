@@ -35,7 +35,7 @@ class FolderStore:
 
 
 def read_object(md5: str, stores: Sequence[ObjectStore]) -> bytes | None:
-    """The bytes that have this MD5, of the first store that has them intact; None if none has."""
+    """The bytes that have this MD5, from the first store that has them intact; None if none has."""
     for store in stores:
         try:
             source = store.open(md5)
@@ -43,7 +43,7 @@ def read_object(md5: str, stores: Sequence[ObjectStore]) -> bytes | None:
                 continue
             with source:
                 data = source.read()
-        except OSError:  # as good as not there
+        except OSError:  # as good as absent
             continue
         if md5_of_bytes(data) == md5.removesuffix(".dir"):
             return data

@@ -17,8 +17,8 @@ class Finding:
 class Verification:
     """findings: what contradicts a statement. notes: what is absent or cannot be checked here, and is no alarm.
 
-    stages: those of dvc.lock. unstated: those of them whose statement is nowhere here, so that only the MD5s of dvc.lock
-    were held against what is here."""
+    stages: the number of stages in dvc.lock. unstated: how many of them have no usable statement here, so that their outs
+    were compared only with the MD5s in dvc.lock."""
 
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -1,7 +1,7 @@
-"""Holds every byte of workspace, cache and remote against the statements, and the statements against dvc.lock.
+"""Compares every byte of workspace, cache and remote with the statements, and the statements with dvc.lock.
 
-Every file is read once, by its inode (reader.py). Its SHA-256 is what counts; MD5 is computed only of statements and
-folder listings, which are small, and of outs whose statement is not here: dvc.lock has nothing better."""
+Every file is read once, by its inode (reader.py). Its SHA-256 is what counts. MD5 is computed only for statements and
+folder listings, which are small, and for outs whose statement is not here: dvc.lock has nothing better."""
 
 import os
 import re
@@ -31,9 +31,9 @@ def verify(
 ) -> Verification:
     """Checks a project.
 
-    stores: its cache and remotes. declared: the outs of each stage of the project's dvc.yaml, templates resolved; raises
-    ValueError if that cannot be read. signers: allowed signers; given one, or where the project has one, the statement
-    of each stage must be signed.
+    stores: its cache and remotes. declared: gives the outs of each stage of the project's dvc.yaml, templates resolved;
+    raises ValueError if that cannot be read. signers: a file of allowed signers; if it is given, or the project has one,
+    the statement of each stage must be signed.
     progress: called with the number of bytes after each file.
     """
     result = Verification()
@@ -49,7 +49,7 @@ def verify(
         if name in ledger.statements:
             for problem in lockcheck.differences(stage, ledger.statements[name], f"{FOLDER}/{name}.json"):
                 result.find("dvc.lock", LOCK.as_posix(), f"stage {name}: {problem}")
-    # What a stage read that there is no more may have changed since: only what it made is checked.
+    # What a stage that no longer exists once read may have changed since: only what it made is checked.
     gone = ledger.statements.keys() - outs_of.keys() if outs_of else set()
     result.notes += [
         f"{name} is no stage of dvc.yaml any more, but dvc.lock keeps it" for name in sorted(gone & locked.keys())
@@ -76,7 +76,7 @@ def _check_workspace(
     reader: Reader,
     result: Verification,
 ) -> None:
-    """outs: of the project's stages, by dvc.lock. gone: stages whose inputs do not count."""
+    """outs: those of the project's stages, from dvc.lock. gone: stages whose inputs do not count."""
     expected: dict[str, dict[str, list[str]]] = {}
     for name in ledger.in_order():
         statement = ledger.statements[name]
@@ -103,8 +103,9 @@ def _check_folders(
     expected: Iterable[str],
     result: Verification,
 ) -> None:
-    """Files too many or too few in what the stages declare, and linked folders. A whole out that is absent is a note: it
-    was not pulled; so may what another stage read of it be, whose maker's statement was not pulled either."""
+    """Finds surplus and missing files in what the stages declare, and linked folders. A whole out that is absent was not
+    pulled and is only a note. What another stage read of it may then be absent too, even if its maker's statement was not
+    pulled either."""
     stated = set(expected)
 
     def is_made(file: str) -> bool:
@@ -160,8 +161,8 @@ def _check_store(
     reader: Reader,
     result: Verification,
 ) -> None:
-    """The objects that the current statements need: each must have the stated SHA-256; listings and statements their
-    MD5."""
+    """Checks the objects that the current statements need: each must have the stated SHA-256, and folder listings and
+    statements must have their MD5."""
     wanted: dict[str, tuple[str, str]] = {}
     small: dict[str, str] = {}
     for name, stage in locked.items():
@@ -229,7 +230,8 @@ def _check_log(root: Path, ledger: Ledger, result: Verification) -> None:
 def _check_signatures(
     root: Path, signers: Path | None, statements: Mapping[str, list[bytes]], result: Verification
 ) -> None:
-    """Of the workspace's statements, and of those that dvc.lock names: a statement that is not here needs one too."""
+    """Checks the signatures of the workspace's statements, or of those that dvc.lock names where the workspace has none.
+    A statement that is not here needs one too."""
     allowed = signers or root / signing.ALLOWED_SIGNERS
     if allowed.exists():
         first = {path: copies[0] if copies else None for path, copies in statements.items()}

@@ -1,5 +1,5 @@
-"""What a number rests on, by the statements alone: the stages behind its file, and of what each read, the files of
-the runs and splits that the number is about."""
+"""What a number rests on, according to the statements alone: the stages behind its file and, of what each stage read, the
+files of the runs and splits that the number is about."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import Any
 from gist_core.data.rows import SPLITS
 from gist_core.lineage.ledger import Ledger
 
-# Folders that hold one folder or file per run, named for it.
+# Folders that hold one folder or file per run, named after it.
 PER_RUN = (
     "data/generations",
     "data/models",
@@ -67,7 +67,7 @@ class Walk:
         return frozenset(runs), frozenset(named.intersection(SPLITS))
 
     def behind(self, first: str, runs: frozenset[str], splits: frozenset[str]) -> dict[str, Origin]:
-        """By stage, everything that a number of some runs and splits rests on; the maker of its file first."""
+        """By stage, everything that a number about these runs and splits rests on; the maker of its file comes first."""
         origins: dict[str, Origin] = {}
         queue = [first]
         while queue:
@@ -109,7 +109,7 @@ class Walk:
 
 
 def _rests_on(path: str, runs: frozenset[str], all_runs: set[str], splits: frozenset[str]) -> bool:
-    """Whether a number about some runs and splits rests on a file; files of other runs and splits are left out."""
+    """Whether a number about these runs and splits rests on a file; files of other runs and splits do not count."""
     run = _run_of(path, all_runs)
     if runs and run and run not in runs:
         return False

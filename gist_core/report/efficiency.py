@@ -33,7 +33,7 @@ COLUMNS = ("Quantity", "None", "Instruction", "Gist", "vs none", "paper's interv
 
 
 def efficiency_tables(inputs: ReportInputs) -> list[Table]:
-    """One table per measured run and batch size; the paper's rows stand in the first."""
+    """One table per measured run and batch size; the first also has the paper's rows."""
     tables = [
         _table(run, size, batch, summary)
         for run, summary in inputs.benchmark.items()
@@ -100,7 +100,7 @@ def _table(run: str, size: str, batch: Json, summary: Json) -> Table:
 
 
 def _count(batches: int, size: int) -> str:
-    """What a mean is over, in words."""
+    """What a mean is taken over, in words."""
     prompts = "prompts of the Human split"
     return f"{batches} {prompts}" if size == 1 else f"{batches} batch{'es' * (batches > 1)} of {size} {prompts}"
 

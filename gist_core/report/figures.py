@@ -1,7 +1,7 @@
-"""The figures as inline SVG: the same bytes for the same numbers, and colours that follow the page's theme.
+"""The figures as inline SVG: the same numbers give the same bytes, and the colours follow the page's theme.
 
-matplotlib draws with stand-in colours, which are then replaced by the CSS variables that the page defines for light and
-for dark. Glyphs are paths, so the layout does not depend on the reader's fonts."""
+matplotlib draws with stand-in colours, which are then replaced by the CSS variables that the page defines for its light and
+dark theme. Glyphs are paths, so the layout does not depend on the reader's fonts."""
 
 import io
 import re
@@ -65,7 +65,7 @@ STYLE: Any = {
 
 @dataclass(frozen=True)
 class Figure:
-    """svg: markup to stand in a page. source: the files of its numbers. alt: the figure in words."""
+    """svg: markup for a page. source: the files that its numbers come from. alt: the figure in words."""
 
     id: str
     svg: str
@@ -75,7 +75,7 @@ class Figure:
 
 
 def rouge_figure(inputs: ReportInputs) -> Figure | None:
-    """Mean ROUGE-L with its interval by run, one panel per split; the paper's runs of the same name as hollow marks."""
+    """Mean ROUGE-L with its interval by run, one panel per split. Hollow marks are the paper's runs of the same name."""
     splits, runs = inputs.splits, inputs.runs
     if not splits:
         return None
@@ -244,7 +244,7 @@ def colour(inputs: ReportInputs, run: str) -> str:
 
 
 def _dashes(inputs: ReportInputs, run: str) -> Any:
-    """Solid, until the colours have been used up once."""
+    """Solid lines until every colour has been used once."""
     rounds = inputs.compressed_runs.index(run) // len(GISTS) if run in inputs.compressed_runs else 0
     return ["-", (0, (4, 1.5)), (0, (1, 1.5))][rounds % 3]
 
@@ -261,7 +261,7 @@ def _svg(name: str, draw: Callable[[MplFigure], None], inches: tuple[float, floa
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
-    # Several figures share a page: their ids must differ.
+    # Several figures share a page, so their ids must differ.
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'href="#', f'href="#{name}-', svg)
     svg = re.sub(r"url\(#", f"url(#{name}-", svg)
@@ -275,7 +275,7 @@ def _marker(model: str) -> str:
 
 
 def _offset(model: str) -> float:
-    """The two published models stand above and below our own mark, so that none hides another."""
+    """The two published models are drawn above and below our own mark, so that none hides another."""
     return -0.24 if model == paper.MODELS[0] else 0.24
 
 

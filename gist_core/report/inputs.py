@@ -70,8 +70,8 @@ class ReportInputs:
 
     @property
     def dev_losses(self) -> dict[str, float]:
-        """Of the weights that each run was left with: nats per answer token on the rows held out of train, where there
-        are any."""
+        """For each run, the loss of its final weights on the rows held out of train (if there are any), in nats per answer
+        token."""
         which = min if self.params["train"]["select"] == "dev_loss" else lambda losses: losses[-1]
         found = {
             run: [point["dev_loss"] for point in curve if point.get("dev_loss") is not None]
@@ -105,9 +105,9 @@ def load_inputs(
     statement: Path,
     notes: list[str],
 ) -> ReportInputs:
-    """Reads the inputs. data, judge, benchmark, curves and generations are folders, metrics, human_eval and statement
-    files; of these only data and metrics must exist. Files of other runs than those named, which an earlier experiment
-    left beside them, are not read.
+    """Reads the inputs. data, judge, benchmark, curves and generations are folders; metrics, human_eval and statement are
+    files. Only data and metrics must exist. Files of runs that are not named, left there by an earlier experiment, are not
+    read.
 
     Raises:
         ValueError: the data or the metrics are missing, or a file is not valid JSON.
@@ -133,7 +133,7 @@ def load_inputs(
 
 
 def _present(folder: Path, runs: Iterable[str]) -> list[tuple[str, Path]]:
-    """The files of these runs that are there, by run."""
+    """The files of these runs that exist, by run."""
     return [(run, path) for run in sorted(runs) if (path := folder / f"{run}.json").is_file()]
 
 

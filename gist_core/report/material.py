@@ -15,7 +15,7 @@ SAMPLES_PER_SPLIT = 5
 
 @dataclass(frozen=True)
 class Answer:
-    """One run's answer; text None: the run has none for this row. cut: it was ended by the length limit."""
+    """One run's answer; text: None if the run has no answer for this row. cut: the length limit ended it."""
 
     run: str
     text: str | None
@@ -67,7 +67,7 @@ def setup(inputs: ReportInputs) -> list[tuple[str, str]]:
 
 
 def run_table(inputs: ReportInputs) -> Table:
-    """The conditions that were trained."""
+    """The runs that were trained, with their conditions, and the baselines."""
     seen_by = {
         "pos_control": "everything: no mask",
         "neg_control": "neither the instruction nor the gist tokens",
@@ -150,8 +150,8 @@ def _data_row(split: str, facts: Json, kind: str = "own") -> TableRow:
 
 
 def compression_factors(inputs: ReportInputs, run: str) -> dict[str, list[float]]:
-    """Instruction tokens per gist token, or per token that a baseline kept, of every generated row, by split (BOS and
-    gist tokens not counted; the template's words around the instruction go into a gist, and count there alone). A row of
+    """Instruction tokens per gist token, or per token that a baseline kept, for every generated row, by split. BOS and gist
+    tokens are not counted. The template's words around the instruction go into a gist, and count only there. A row of
     which nothing was kept has no factor."""
     return {
         split: [
@@ -210,7 +210,7 @@ def compression_table(inputs: ReportInputs) -> Table:
 
 
 def samples(inputs: ReportInputs, split: str) -> list[Sample]:
-    """Rows drawn by the hash of their id, so that nobody chose them, with every run's answer."""
+    """Rows drawn by the hash of their id, so that nobody picks them, with every run's answer."""
     answered = [
         row_
         for row_ in inputs.rows.get(split, [])

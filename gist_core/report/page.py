@@ -1,4 +1,4 @@
-"""The report: its parts in order, and both of its forms from the same parts, by the templates beside this file."""
+"""The report: its parts in order, and both of its forms, made from these parts by the templates beside this file."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from gist_core.report.inputs import SPLITS, ReportInputs
 from gist_core.report.table import Cell, Table, estimate
 
 _BACKTICKS = re.compile(r"`+")
-# What Markdown would read as markup; an underscore inside a word, or a bracket that makes no link, is none.
+# What Markdown would read as markup: not an underscore inside a word, or a bracket that makes no link.
 _MARKDOWN = re.compile(r"([\\`*<>|#~]|&(?=#?\w+;)|(?<!\w)_|_(?!\w)|\](?=[(\[:])|!(?=\[))")
 
 
@@ -46,7 +46,7 @@ class Page:
 
     @property
     def stand_in(self) -> str:
-        """The label of data that is not the paper's, without that very phrase, which the banner says itself."""
+        """The label of data that is not the paper's, without the phrase that says so, which is already in the banner."""
         label = self.inputs.data_label.removeprefix("not the paper's data:").strip()
         return label[:1].upper() + label[1:]
 
@@ -108,12 +108,12 @@ class Page:
 
 
 def to_html(page: Page) -> str:
-    """One self-contained page: no script, no font, no image from elsewhere."""
+    """One self-contained page, without scripts, fonts or images from elsewhere."""
     return _environment(autoescape=True).get_template("report.html.jinja").render(page=page, paper=paper)
 
 
 def to_markdown(page: Page) -> str:
-    """The same contents; figures by their description in words, since Markdown holds no drawing."""
+    """The same contents, with figures described in words, since Markdown holds no drawings."""
     text = _environment(autoescape=False).get_template("report.md.jinja").render(page=page, paper=paper)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 

@@ -1,5 +1,5 @@
-"""What the paper published, to stand beside our own figures: Mu, Li and Goodman (2023), "Learning to compress prompts
-with gist tokens", arXiv 2304.08467. Every value names the place it was taken from; nothing here is measured by us."""
+"""What the paper published, to be shown beside our own numbers: Mu, Li and Goodman (2023), "Learning to compress prompts
+with gist tokens", arXiv 2304.08467. Sources are named beside the values; nothing here is measured by us."""
 
 from dataclasses import dataclass
 

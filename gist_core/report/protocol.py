@@ -1,4 +1,4 @@
-"""What the figures mean: estimators, intervals, seeds; and the commands that trace a number."""
+"""What the numbers of the report mean (estimators, intervals, seeds), and the commands that trace one."""
 
 from collections.abc import Iterable
 

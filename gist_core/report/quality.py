@@ -67,7 +67,7 @@ def normalised_table(inputs: ReportInputs) -> Table:
 
 
 def seeds_table(inputs: ReportInputs) -> Table | None:
-    """Runs that differ in their seed alone, as one; None where there are none."""
+    """Runs that differ only in their seed, summed up in one row per split; None if there are none."""
     rows: list[TableRow] = []
     controls: set[str] = set()
     for split in inputs.splits:
@@ -101,7 +101,7 @@ def seeds_table(inputs: ReportInputs) -> Table | None:
 
 
 def held_out_table(inputs: ReportInputs) -> Table | None:
-    """The same way from neg_control to pos_control in the loss on the development rows; None where there are none."""
+    """The loss on the development rows, and where it stands between neg_control and pos_control; None without such rows."""
     losses = inputs.dev_losses
     if not losses:
         return None
@@ -146,7 +146,7 @@ def significance_table(inputs: ReportInputs) -> Table:
 
 
 def judge_table(inputs: ReportInputs) -> Table:
-    """Who judged, and what became of every row: wins, ties, failures, bias of position."""
+    """Who judged, and how every row came out: wins, ties, failures, and the bias towards a position."""
     rows: list[TableRow] = []
     judge = None
     for run in [name for name in inputs.runs if name in inputs.judge]:
@@ -290,7 +290,7 @@ def _paper_scores(run: paper.PaperRun) -> TableRow:
 
 
 def _cut_and_empty(inputs: ReportInputs) -> list[str]:
-    """How many answers ended at the limit of new tokens, and how many are empty: both count as they are."""
+    """How many answers ended at the limit of new tokens, and how many are empty; both are scored as they are."""
     return [
         f"{what}, {split.capitalize()}: "
         + ", ".join(f"{run} {counts[run]}" for run in inputs.runs if counts.get(run))
@@ -305,7 +305,7 @@ def _cut_and_empty(inputs: ReportInputs) -> list[str]:
 
 
 def _unread(inputs: ReportInputs) -> list[str]:
-    """Splits with references in which ROUGE does not see most of the words."""
+    """Splits with references that ROUGE reads less than half of."""
     counts = {split.capitalize(): inputs.metrics[split].get("unread_references", 0) for split in inputs.splits}
     found = ", ".join(f"{split} {count}" for split, count in counts.items() if count)
     return [
@@ -333,7 +333,7 @@ def _is_language_model(splits: Json) -> bool:
 
 
 def _get(node: object, *keys: str) -> Json:
-    """A nested mapping, or an empty one where any key is missing or null."""
+    """A nested mapping, or an empty one if any key is missing or null."""
     for key in keys:
         node = node.get(key) if isinstance(node, dict) else None
     return node if isinstance(node, dict) else {}

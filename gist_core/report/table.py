@@ -19,7 +19,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class TableRow:
-    """kind: "own", or "paper" for a published figure, or "group" for a line that heads the next ones (one cell)."""
+    """kind: "own", "paper" for published numbers, or "group" for a line of one cell that heads the next ones."""
 
     cells: Sequence[Cell]
     kind: str = "own"
@@ -27,8 +27,9 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Table:
-    """caption: what it shows, with units. source: the files that its own numbers come from. groups: (label, columns) of
-    a second header line above `columns`, or empty. notes: what a reader must know, one sentence each."""
+    """caption: what it shows, with units. source: the files that its own numbers come from. groups: (label, number of
+    columns) of a second header line above `columns`, or empty. notes: what a reader must know. text_columns: how many of
+    the first columns hold text."""
 
     id: str
     caption: str
@@ -41,7 +42,7 @@ class Table:
 
     @property
     def flat_columns(self) -> list[str]:
-        """One header per column, the group's label in front; for Markdown, which has no second line."""
+        """One header per column, with the group's label in front; for Markdown, which has no second header line."""
         labels = [label for label, width in self.groups for _ in range(width)] or [""] * len(self.columns)
         return [f"{label}: {column}" if label else column for label, column in zip(labels, self.columns, strict=True)]
 
@@ -52,15 +53,15 @@ def row(*cells: Cell | str, kind: str = "own") -> TableRow:
 
 
 def number(value: float | int | None, digits: int = 1) -> str:
-    """With a fixed number of decimals, thousands apart by commas; a dash where there is none."""
+    """With a fixed number of decimals, and commas between thousands; None becomes a dash."""
     if value is None:
         return MISSING
-    rounded = round(value, digits) + 0.0  # the sum takes the sign off a zero
+    rounded = round(value, digits) + 0.0  # adding 0.0 turns -0.0 into 0.0
     return f"{rounded:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def significant(value: float | None) -> str:
-    """Four significant digits for quantities of unknown size: 914.7, 23.44, 0.1234."""
+    """About four significant digits for quantities of unknown size: 914.7, 23.44, 0.1234."""
     if value is None:
         return MISSING
     size = abs(value)
@@ -73,7 +74,7 @@ def interval(bounds: Sequence[float] | None, digits: int = 1) -> str | None:
 
 
 def estimate(value: float | None, bounds: Sequence[float] | None, digits: int = 1) -> Cell:
-    """A value with its interval; a dash where there is no value."""
+    """A value with its interval; a dash if there is no value."""
     return Cell(number(value, digits), interval(bounds, digits) if value is not None else None)
 
 

@@ -40,12 +40,12 @@ def read_predictions(path: Path) -> dict[str, str]:
 
 
 def count_cut(path: Path) -> int:
-    """How many of the answers in a file that `read_predictions` takes ended at the limit of new tokens."""
+    """How many of the answers in a file that `read_predictions` accepts ended at the limit of new tokens."""
     return sum(record.get("finish_reason") == "length" for _, record in read_json_lines(path))
 
 
 def answered_splits(folders: Mapping[str, Path]) -> list[str]:
-    """The validation splits that all runs have answered. folders: of their generations, by run.
+    """The validation splits that all runs have answered. folders: those of their generations, by run.
 
     Raises:
         ValueError: a run has answered none, or runs differ in their splits.
@@ -95,7 +95,7 @@ def rows_answered_by_all(rows: Sequence[Row], by_run: Mapping[str, Mapping[str, 
 
 
 def exactly_equal(prediction: str, other: str) -> bool:
-    """Exact match: the same characters, white space at both ends apart (the paper's exact match with pos_control)."""
+    """Exact match: the same characters, ignoring white space at both ends (the paper's exact match with pos_control)."""
     return prediction.strip() == other.strip()
 
 

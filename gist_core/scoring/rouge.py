@@ -1,7 +1,7 @@
 """ROUGE-1, -2 and -L of single rows, in parallel processes.
 
-The scorer is the paper's: `rouge_score` with Porter stemming; the F measure. It compares words of the letters a-z and
-digits only, so a text without any of them (a symbol, another script) has no words and scores 0.
+The scorer is the paper's: the F measure of `rouge_score` with Porter stemming. It compares only words of the letters a-z
+and digits, so a text without any of these (a symbol, another script) has no words and scores 0.
 """
 
 import multiprocessing
@@ -41,8 +41,8 @@ def has_words(text: str) -> bool:
 
 
 def mostly_read(text: str) -> bool:
-    """Whether ROUGE sees at least half of the text's letters and digits, and any at all. A text of another script may
-    share a number with a quite different one, and would be equal to it."""
+    """Whether ROUGE sees at least half of the text's letters and digits, and at least one. Otherwise two quite different
+    texts of another script that share a number would count as equal."""
     lower = text.lower()
     seen = sum(character in _WORD_CHARACTERS for character in lower)
     return seen > 0 and 2 * seen >= sum(character.isalnum() for character in lower)
@@ -59,7 +59,7 @@ def score_pairs(references: Sequence[str], predictions: Sequence[str], *, proces
     show = partial(tqdm, total=len(references), desc="ROUGE", unit="row", disable=None)
     if processes == 1 or len(references) <= _PAIRS_PER_CHUNK:
         return list(show(map(rouge_scores, references, predictions)))
-    # spawn, because the caller may have threads, and a forked copy of a held lock never opens again.
+    # spawn, because the caller may have threads, and a forked copy of a held lock is never released.
     with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
         return list(show(pool.map(rouge_scores, references, predictions, chunksize=_PAIRS_PER_CHUNK)))
 

@@ -1,8 +1,8 @@
 """Means with intervals, ratios of paired means, and paired significance: the estimators of every score in the project.
 
-All resampling is over rows, with `numpy.random.Generator(PCG64(seed))` and nothing else, so a result is the same to the
-bit for the same values, seed and numpy. Two samples of the same rows are always resampled together (the same rows are
-drawn for both): what they share cancels, and the interval is that of a paired experiment.
+All resampling is over rows, with `numpy.random.Generator(PCG64(seed))` and nothing else, so the same values, seed and
+numpy give the same result to the bit. Two samples of the same rows are always resampled together (the same rows are
+drawn for both), so what they share cancels, and the interval is that of a paired experiment.
 
 Sources: percentile bootstrap, Efron and Tibshirani (1993), chapters 13 and 16; approximate randomisation for paired
 scores, Noreen (1989), as used for text generation by Riezler and Maxwell (2005). Wilson's intervals of proportions are
@@ -24,8 +24,8 @@ _ROWS_DRAWN_AT_ONCE = 4_000_000  # bounds the memory of one block of resamples t
 @dataclass(frozen=True)
 class MeanEstimate:
     """A mean in the unit of its values, its 95 % percentile bootstrap interval, and the median of the resampled means
-    (the figure that `evaluate`'s aggregator calls `mid`, and that the paper prints). `ci95` is None where all values are
-    alike, a single one say: every resample is then too, and would claim certainty."""
+    (the figure that `evaluate`'s aggregator calls `mid`, and that the paper prints). `ci95` is None if all values are
+    equal (or there is only one): all resamples would then be equal too, and claim certainty."""
 
     mean: float
     ci95: Interval | None
@@ -35,8 +35,8 @@ class MeanEstimate:
 
 @dataclass(frozen=True)
 class RatioEstimate:
-    """A ratio of means and its 95 % interval. `value` is None where the denominator is not positive, or is nothing but the
-    rounding of two equal means; `ci95` is None with a single row, and where the interval has no finite end: a resample
+    """A ratio of means and its 95 % interval. `value` is None if the denominator is not positive, or is only the rounding
+    error between two equal means. `ci95` is None for a single row, and if an end of the interval is not finite: a resample
     with such a denominator counts as infinite, with the sign of its numerator."""
 
     value: float | None
@@ -45,8 +45,8 @@ class RatioEstimate:
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """mean(a) - mean(b), its 95 % interval (None where all rows differ alike), and the two-sided p value of "a and b are
-    interchangeable row by row"."""
+    """mean(a) - mean(b), its 95 % interval (None if all rows differ by the same amount), and the two-sided p value of "a
+    and b are interchangeable row by row"."""
 
     difference: float
     ci95: Interval | None
@@ -73,7 +73,7 @@ def drawn_rows(n: int, *, resamples: int, seed: int) -> Iterator[NDArray[np.int6
     """The rows of every resample: numbers below n, drawn with replacement.
 
     Yields:
-        Blocks of shape (some of the resamples, n); together they are `resamples` draws, the same whatever the block.
+        Blocks of shape (some of the resamples, n). Together they are `resamples` draws, the same for every block size.
     """
     generator = np.random.Generator(np.random.PCG64(seed))
     block = max(1, _ROWS_DRAWN_AT_ONCE // n)
@@ -104,13 +104,13 @@ def normalised_score(
 ) -> RatioEstimate:
     """(mean - mean of neg_control) / (mean of pos_control - mean of neg_control), by paired resampling.
 
-    1 = all of what the instruction is worth is kept, 0 = none of it (the paper, appendix on normalised scores).
+    1 = all that the instruction is worth is kept, 0 = none of it (the paper, appendix on normalised scores).
 
     Raises:
         ValueError: no rows, samples of different lengths, or a value that is not finite.
     """
     table = _table([values, negative, positive])
-    # The means of the rows as they are stand first, those of the resamples behind them.
+    # First the means of the rows themselves, then those of the resamples.
     run, low, high = np.c_[table.mean(axis=1), resampled_means(*table, resamples=resamples, seed=seed)]
     gap = np.where(high - low > 1e-9 * np.abs(table).max(), high - low, 0.0)
     return _ratio(run - low, gap, table.shape[1])
@@ -144,7 +144,7 @@ def paired_difference(a: Values, b: Values, *, resamples: int = 1000, seed: int 
     estimate = bootstrap_mean(differences, resamples=resamples, seed=seed)
     generator = np.random.Generator(np.random.PCG64(seed))
     n = len(differences)
-    # A flip may differ from the observed sum by rounding alone, which must count as "at least as extreme".
+    # A flip that differs from the observed sum only by rounding must count as "at least as extreme".
     observed = abs(float(differences.sum())) - 1e-9 * float(np.abs(differences).sum())
     extreme = 0
     block = max(1, _ROWS_DRAWN_AT_ONCE // n)
@@ -155,12 +155,12 @@ def paired_difference(a: Values, b: Values, *, resamples: int = 1000, seed: int 
 
 
 def _ratio(numerators: NDArray[np.float64], denominators: NDArray[np.float64], n: int) -> RatioEstimate:
-    """numerators, denominators: shape (1 + resamples,), those of the rows as they are first."""
+    """numerators, denominators: shape (1 + resamples,); the first element is that of the rows themselves."""
     if denominators[0] <= 0:
         return RatioEstimate(None, None)
     ratios = np.copysign(np.inf, numerators)
     np.divide(numerators, denominators, out=ratios, where=denominators > 0)
-    with np.errstate(invalid="ignore"):  # between two infinite ones
+    with np.errstate(invalid="ignore"):  # when it interpolates between infinite values
         interval = percentile_interval(ratios[1:])
     return RatioEstimate(float(ratios[0]), interval if n > 1 and np.isfinite(interval).all() else None)
 

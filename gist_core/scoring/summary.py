@@ -15,7 +15,7 @@ from gist_core.scoring.statistics import (
     paired_difference,
 )
 
-DIGITS = 4  # of a percentage in a report; more would be noise, and fewer would show in a difference
+DIGITS = 4  # decimals of a percentage in a report; more would be noise, fewer would show in a difference
 
 
 def summarise_split(
@@ -28,15 +28,15 @@ def summarise_split(
 ) -> dict[str, Any]:
     """Means, intervals, normalised scores and significance of every run on the rows of one split.
 
-    scores, exact_match: by run, over the same rows in the same order; among the runs pos_control and neg_control.
-    alike: groups of runs that differ in their seed alone.
+    scores, exact_match: by run, over the same rows in the same order; pos_control and neg_control must be among the runs.
+    alike: groups of runs that differ only in their seed.
 
     Returns:
-        `rouge_1`, `rouge_2`, `rouge_l`, `exact_match`: by run `mean_pct`, `ci95_pct` (bootstrap, null where all rows
-        score alike; Wilson for exact match), `n`, and for ROUGE `bootstrap_median_pct`, the figure that the paper prints.
-        `normalised`: by run,
-        null where the controls do not differ. `significance`: ROUGE-L of every two runs. `over_seeds`: of every group in
-        `alike` the mean over its runs, and the standard deviation `sd` of the runs' own values.
+        `rouge_1`, `rouge_2`, `rouge_l`, `exact_match`: by run `mean_pct`, `ci95_pct` (bootstrap, null if all rows score
+        the same; Wilson for exact match), `n`, and for ROUGE `bootstrap_median_pct`, the figure that the paper prints.
+        `normalised`: by run, null unless pos_control scores above neg_control. `significance`: ROUGE-L of every two runs.
+        `over_seeds`: for every group in `alike` the mean over its runs, and the standard deviation `sd_pct` of the runs'
+        own values.
     """
     summary: dict[str, Any] = {}
     for index, kind in enumerate(("rouge_1", "rouge_2", "rouge_l")):
@@ -73,7 +73,7 @@ def _over_seeds(
     resamples: int,
     seed: int,
 ) -> dict[str, Any]:
-    """ROUGE-L of runs as if they were one, each row with its mean over them; the controls' too, where they have seeds."""
+    """ROUGE-L of several runs as if they were one: each row has its mean over them. Controls with several seeds likewise."""
     negative, positive = (
         next((group for group in alike if control in group), (control,)) for control in ("neg_control", "pos_control")
     )

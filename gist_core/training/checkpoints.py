@@ -1,7 +1,7 @@
 """Checkpoints that are whole or do not count.
 
-transformers writes `checkpoint-N` in place and resumes from the highest N unchecked, so one that a kill cut short would
-be picked up. Here a marker is written last, and only a checkpoint with its marker is resumed from.
+transformers writes `checkpoint-N` in place and resumes from the highest N unchecked, even from one that a kill cut short.
+Here a marker is written last, and only a checkpoint that has its marker is resumed from.
 """
 
 import contextlib
@@ -19,16 +19,16 @@ Select = Literal["last", "dev_loss"]
 
 
 def kept(select: Select) -> int:
-    """Checkpoints that stay on disk: the last two, so that a whole one is there while another is written, and the best one
-    where that is selected. One more is there while it replaces one of them."""
+    """Number of checkpoints that stay on disk: the last two, so that a whole one is there while another is written, and the
+    best one if that is selected. There is one more while a new checkpoint replaces one of them."""
     return 2 if select == "last" else 3
 
 
 def checkpoint_bytes(weights: int, trained: int, zero_stage: int | None) -> int:
-    """Bytes of one checkpoint: the weights, and float32 moments of those trained. DeepSpeed adds a float32 copy of these,
-    and, where it does not shard the weights themselves, a file of its own of them.
+    """Bytes of one checkpoint: the weights, and two float32 moments for each trained one. DeepSpeed adds a float32 copy of the
+    trained ones and, unless it shards the weights themselves (stage 3), a file of its own with all weights.
 
-    weights: bytes of all weights as the training holds them. trained: how many of them are trained.
+    weights: bytes of all weights as the training holds them. trained: how many weights are trained.
     """
     if zero_stage is None:
         return weights + 8 * trained
@@ -36,7 +36,7 @@ def checkpoint_bytes(weights: int, trained: int, zero_stage: int | None) -> int:
 
 
 class MarkComplete(TrainerCallback):
-    """Writes the marker once everything else of a checkpoint is on disk, from where a power cut does not take it."""
+    """Writes the marker once everything else of a checkpoint is on disk, safe from a power cut."""
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         os.sync()

@@ -1,7 +1,7 @@
-"""Examples into the tensors of one forward pass: padded, or packed into few full rows.
+"""Turns examples into the tensors of one forward pass: padded, or packed into few full rows.
 
-All batches carry the bounds of the gist mask (gist_core/masks.py) where attention cannot find them by itself, and labels
-that stand where they are predicted (shifted already), so that a decoder and a T5 are trained by the same loop.
+Packed batches carry the bounds of the gist mask (gist_core/masks.py), which attention cannot find by itself in them. Labels
+stand where they are predicted (shifted already), so that the same loop trains a decoder and a T5.
 """
 
 import heapq
@@ -23,9 +23,9 @@ Batch = dict[str, torch.Tensor]
 class Collator:
     """Makes a batch of examples under a condition.
 
-    row_capacity: tokens that a packed row may hold; where an example has more, as many as that.
+    row_capacity: tokens that a packed row may hold; if an example has more, as many as that example.
     decoder_start_token_id: of an encoder-decoder; None for a decoder.
-    width_multiple: of slots, which the width of a decoder's packed rows is.
+    width_multiple: the width of a decoder's packed rows is a multiple of this many slots.
     """
 
     condition: Condition
@@ -50,8 +50,8 @@ class Collator:
         return [i for row in self._rows([self._seen(example) for example in examples]) for i in row]
 
     def _seen(self, example: Example) -> Example:
-        """The example without the tokens that nothing with a label attends to: in neg_control, all up to the last gist
-        token. They would cost their time and change nothing."""
+        """The example without tokens that no labelled token attends to: in neg_control, all up to the last gist token.
+        They would cost time and change nothing."""
         if self.condition != "neg_control":
             return example
         end = example.gist_end
@@ -86,7 +86,7 @@ class Collator:
         )
         bounds = decoder_bounds(self.condition, spans, torch.arange(max(lengths))[None])
         first = bounds.first.clamp(min=0).tolist()
-        # In lists: a tensor for each of hundreds of short rows takes three times as long, and a GPU may wait for it.
+        # Lists, since a tensor for each of hundreds of short rows takes three times as long, and a GPU may wait for it.
         batch: dict[str, list[list[int]]] = {"input_ids": [], "position_ids": [], "first_visible": [], "labels": []}
         for members in bins:
             ids: list[int] = []
@@ -126,7 +126,7 @@ class Collator:
             "input_ids": torch.full(source, self.pad_token_id),
             "decoder_input_ids": torch.full(target, self.pad_token_id),
             "labels": torch.full(target, IGNORED),
-            # Padding sees itself only; what padding of the decoder attends to is nobody's input.
+            # Padding sees only itself, and in cross-attention slot 0; nothing reads the result.
             "encoder_first": torch.arange(source_width).repeat(len(bins), 1),
             "encoder_end": torch.arange(1, source_width + 1).repeat(len(bins), 1),
             "decoder_first": torch.arange(target_width).repeat(len(bins), 1),
@@ -160,7 +160,7 @@ class Collator:
 
 
 def _labels(example: Example) -> list[int]:
-    """Of each slot the token after it, where that is of the answer."""
+    """For each slot the token after it, if that is part of the answer; else IGNORED."""
     return [*([IGNORED] * len(example.prompt) + example.answer)[1:], IGNORED]
 
 
@@ -169,11 +169,11 @@ def _span(example: Example) -> GistSpan:
 
 
 def _fill_bins(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Indices of the rows that share a packed row: few bins, none of them past the capacity, filled evenly.
+    """Indices of the rows that share a packed row: few, evenly filled bins of at most `capacity` tokens.
 
-    capacity: no row is longer.
+    capacity: at least the length of the longest row.
 
-    The longest row goes first, each to the emptiest bin, so that little of the batch is padding.
+    Rows are placed longest first, each in the emptiest bin, so that little of the batch is padding.
     """
     longest_first = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     count = -(-sum(lengths) // capacity)

@@ -1,7 +1,7 @@
 """Distillation (Hinton et al. 2015, arXiv 1503.02531) from the model that sees the whole instruction.
 
-A gist model that starts from a trained pos_control model learns, beside the answer's tokens, the distribution that model
-gives over each of them.
+A gist model that starts from a trained pos_control model learns not only the answer's tokens but also the distribution
+that the pos_control model predicts for each of them.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ from gist_core.training.head import TrainingHead, only_labelled
 
 @dataclass(frozen=True)
 class Teacher:
-    """A trained pos_control model. weight: of the KL divergence in the loss; the cross-entropy has the rest. bf16: compute
-    in bfloat16 where autocast does, as the student."""
+    """A trained pos_control model. weight: of the KL divergence in the loss; the cross-entropy gets the rest. bf16: compute
+    in bfloat16 where autocast does, like the student."""
 
     gist_model: GistModel
     weight: float
@@ -66,9 +66,9 @@ class Teacher:
 
     @torch.no_grad()
     def log_probabilities(self, batch: Batch) -> torch.Tensor:
-        """Of every token of the vocabulary where there is a label, shape (labelled tokens, vocabulary)."""
+        """Of the whole vocabulary for each labelled token, shape (labelled tokens, vocabulary)."""
         inputs = {key: value for key, value in batch.items() if key not in ("labels", "slots")}
-        # Under DeepSpeed none reaches this pass from outside.
+        # Under DeepSpeed no autocast is active around this pass.
         autocast = torch.autocast(self.gist_model.device.type, torch.bfloat16, enabled=self.bf16)
         with autocast, self._head.only(batch["slots"]):
             logits = self.gist_model.model(**inputs, use_cache=False).logits

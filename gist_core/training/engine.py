@@ -1,7 +1,7 @@
-"""DeepSpeed ZeRO as the engine of a training: its configuration and how processes find each other.
+"""DeepSpeed ZeRO as the engine of a training: its configuration, and how processes find each other.
 
 Rajbhandari et al. 2020 (arXiv 1910.02054): stage 1 shards optimizer state over the processes, 2 also gradients, 3 also
-parameters. Numbers left "auto" are filled in by transformers from the training arguments, so they are written once.
+parameters. Values left as "auto" are filled in by transformers from the training arguments, so each is written only once.
 """
 
 import os
@@ -43,9 +43,8 @@ def deepspeed_config(zero_stage: int, *, offload: bool, bf16: bool) -> dict[str,
 def init_processes(*, use_cpu: bool) -> None:
     """Joins the processes that `launch_command` started; must come before the model and the training arguments are made.
 
-    DeepSpeed's shared-memory operator is marked as not compatible, since it would be compiled for minutes at first use;
-    gloo does its work. Nor may it choose an accelerator by itself where the training is on the CPU (on Apple's machines it
-    would be MPS).
+    DeepSpeed's shared-memory operator is marked as not compatible, since compiling it at first use takes minutes; gloo does
+    its work. On the CPU, DeepSpeed is also kept from choosing an accelerator by itself (on Apple's machines, MPS).
     """
     if use_cpu:
         os.environ["DS_ACCELERATOR"] = "cpu"  # read when deepspeed is imported
@@ -58,11 +57,11 @@ def init_processes(*, use_cpu: bool) -> None:
 
 @contextmanager
 def sharded_loading(deepspeed: dict[str, Any] | None) -> Iterator[None]:
-    """Under ZeRO 3 a model that is loaded herein is split among the processes weight by weight, so that no process ever
-    holds the whole of it; under another engine nothing is different. Comes after `init_processes`.
+    """Under ZeRO-3, a model that is loaded inside this context is split among the processes weight by weight, so that no
+    process ever holds all of it. Under other engines nothing changes. Comes after `init_processes`.
 
-    Nor with an older transformers: DeepSpeed computes in bfloat16 what a model computes while it is split, and only from
-    5.23 on does transformers keep the frequencies of rotary positions out of that.
+    Nothing changes with transformers before 5.23 either. While a model is being split, DeepSpeed makes it compute in
+    bfloat16; only since 5.23 does transformers keep the frequencies of rotary positions out of that.
     """
     if deepspeed is None or deepspeed["zero_optimization"]["stage"] != 3:
         yield
@@ -72,7 +71,7 @@ def sharded_loading(deepspeed: dict[str, Any] | None) -> Iterator[None]:
     if not hasattr(integration, "prevent_arange_dtype_change"):
         yield
         return
-    # What is "auto" is filled in from the training arguments, which are not made yet; DeepSpeed asks for one batch size.
+    # "auto" stands for the training arguments, which are not made yet; DeepSpeed insists on one batch size.
     known = {key: value for key, value in deepspeed.items() if value != "auto"} | {"train_micro_batch_size_per_gpu": 1}
     active = integration.HfDeepSpeedConfig(known)  # `from_pretrained` finds it for as long as it lives
     try:
@@ -83,9 +82,9 @@ def sharded_loading(deepspeed: dict[str, Any] | None) -> Iterator[None]:
 
 
 def accumulation_steps(batch_size: int, micro_batch_size: int, processes: int) -> int:
-    """Forward passes of each process that make one optimizer step.
+    """Forward passes of each process in one optimizer step.
 
-    batch_size: rows of a step over all processes; micro_batch_size: rows of one process and forward pass.
+    batch_size: rows per step over all processes; micro_batch_size: rows per process and forward pass.
 
     Raises:
         ValueError: the rows of a step do not divide among processes and forward passes.
@@ -107,10 +106,10 @@ def world_size() -> int:
 
 
 def leave_processes() -> None:
-    """Ends this process, well, once all that `init_processes` joined are here; returns in a process that is alone.
+    """Ends this process with exit code 0 once all that `init_processes` joined have come here; returns if it is alone.
 
-    It ends at once, without Python's and C++'s own clearing up: in that, one process in twenty was aborted on two busy
-    cores ("terminate called without an active exception"), with everything written, and took the launcher with it.
+    It ends at once, without Python's and C++'s own cleanup. There, one process in twenty was aborted on two busy cores
+    ("terminate called without an active exception"), after all was written, and took the launcher down with it.
     """
     import torch
 
@@ -125,7 +124,7 @@ def machines(hostfile: str) -> dict[str, int]:
     """The machines of a hostfile (one line `host slots=GPUS` for each), and the processes that each is to run.
 
     Raises:
-        ValueError: the hostfile does not exist, has a line that is none, or names fewer than two machines or one twice.
+        ValueError: the hostfile does not exist, has an invalid line, or names fewer than two machines, or one twice.
     """
     if not Path(hostfile).is_file():
         raise ValueError(
@@ -149,11 +148,12 @@ def machines(hostfile: str) -> dict[str, int]:
 
 
 def launch_command(module: str, arguments: list[str], *, processes: int, hostfile: str | None) -> list[str]:
-    """The command that runs `python -m module arguments` in every process: torchrun on one machine (launch.py), on many
-    DeepSpeed's launcher (pdsh over ssh).
+    """The command that runs `python -m module arguments` in every process: by torchrun (launch.py) on one machine, by
+    DeepSpeed's launcher (pdsh over ssh) on several.
 
     Raises:
-        ValueError: the hostfile is none (see `machines`), or its machines cannot be reached from here.
+        ValueError: the hostfile is not valid (see `machines`), pdsh or ssh is not installed here, or the path of the clone or
+            of Python cannot be passed on to the other machines.
     """
     if hostfile is None:
         launcher = [sys.executable, "-m", "gist_core.training.launch", "--standalone", f"--nproc_per_node={processes}"]
@@ -164,7 +164,7 @@ def launch_command(module: str, arguments: list[str], *, processes: int, hostfil
             f"engine.hostfile {hostfile!r}: DeepSpeed starts other machines with pdsh over ssh, and {' and '.join(missing)} is "
             "not installed here (the packages are called pdsh and openssh-client); ssh must not ask for a password"
         )
-    # DeepSpeed hands both to the other machines' shells as they are, and pdsh replaces what follows a percent sign.
+    # DeepSpeed passes both to the other machines' shells unquoted, and pdsh replaces what follows a percent sign.
     for path in (str(Path.cwd()), sys.executable):
         if shlex.quote(path) != path or "%" in path:
             raise ValueError(

@@ -12,7 +12,7 @@ from gist_core.models.tokens import encode_answers, encode_inputs, encode_instru
 
 Batching = Literal["padded", "grouped", "packed"]
 ROWS_AT_ONCE = 1000  # tokenised in one call, on all cores
-GROUP_STEPS = 50  # grouped: rows of this many optimizer steps are sorted by length together
+GROUP_STEPS = 50  # with "grouped", the rows of this many optimizer steps are sorted by length together
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Example:
 
     row_id: of the data row. prompt: instruction, gist tokens and input. answer: what is learnt, with end of text.
     gist_start, gist_end: where the gist tokens stand in `prompt`, as in `gist_core.masks.GistSpan`.
-    position: that of the first token of `prompt`.
+    position: of the first token of `prompt`.
     """
 
     row_id: str
@@ -38,7 +38,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Limits:
-    """Longest rows that are trained on, in tokens: of prompt and answer together, of the prompt, of the answer."""
+    """Longest rows to train on, in tokens: prompt and answer together, the prompt, the answer. None: no limit."""
 
     total: int | None = None
     source: int | None = None
@@ -57,10 +57,10 @@ def make_examples(
 ) -> tuple[list[Example], list[str]]:
     """Tokenises rows of (row_id, instruction, input, output).
 
-    drawn_gist_tokens, seed: numbers of gist tokens, one of which each row draws by the SHA-256 of its id and the seed;
+    drawn_gist_tokens, seed: numbers of gist tokens, from which each row draws one by the SHA-256 of its id and the seed;
         without them every row has `num_gist_tokens`.
 
-    A row longer than the limits is left out whole rather than cut: a cut could take the gist tokens or the answer's end.
+    A row longer than the limits is left out whole, not cut: a cut could remove the gist tokens or the answer's end.
 
     Returns: the examples, and the row ids that were left out.
     """

@@ -1,4 +1,4 @@
-"""What ends a training from outside, as one message that says what to do: no memory, no disk, no compiler."""
+"""Failures that end a training from outside (no memory, disk or compiler), each as one message that says what to do."""
 
 import errno
 import shutil
@@ -19,7 +19,7 @@ NO_OPERATOR = ("unable to jit load", "ninja is required", "error building extens
 
 @contextmanager
 def explained(work_dir: Path) -> Iterator[None]:
-    """Turns what torch, safetensors and DeepSpeed raise for want of memory, disk or a compiler into a ValueError."""
+    """Turns what torch, safetensors and DeepSpeed raise when memory, disk or a compiler is missing into a ValueError."""
     try:
         yield
     except (RuntimeError, OSError, SafetensorError) as error:
@@ -30,7 +30,7 @@ def explained(work_dir: Path) -> Iterator[None]:
 
 
 def check_disk(work_dir: Path, needed_bytes: int) -> None:
-    """Raises ValueError, before anything is computed, if the checkpoints of a training cannot be written."""
+    """Raises ValueError, before anything is computed, if the disk has no room for a training's checkpoints."""
     free = shutil.disk_usage(work_dir).free
     if free < needed_bytes:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The head of a language model as a training uses it: logits only where there is a label, none for the gist token."""
+"""A language model's head as training uses it: logits only where there is a label, with the gist token excluded."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,15 +9,15 @@ from transformers import PreTrainedModel
 
 from gist_core.training.collate import IGNORED
 
-ALIGNED = 64  # columns; for a number that is not even a multiple of 8 cuBLAS keeps to its slow kernels in 16 bits
-EXCLUDED = -1e30  # a logit whose probability is 0, and that stays finite where a model scales its logits
+ALIGNED = 64  # columns; if their number is not even a multiple of 8, cuBLAS uses only its slow kernels in 16 bits
+EXCLUDED = -1e30  # a logit whose probability is 0, and that stays finite if a model scales its logits
 
 
 def only_labelled(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The batch with its labels alone, shape (labelled tokens,), and with `slots`, of the same shape: where they stand, as
-    indices into all slots of the batch row by row.
+    """The batch with only the labels that count, shape (labelled tokens,), and with `slots` of the same shape: where these
+    labels stand, as indices into all slots of the batch, row after row.
 
-    On a GPU the host must wait for their number, so this is for a batch that is still in CPU memory.
+    To be called while the batch is in CPU memory: on a GPU the host would have to wait for the number of labels.
     """
     labels = batch["labels"].flatten()
     slots = torch.nonzero(labels != IGNORED).flatten()
@@ -25,7 +25,7 @@ def only_labelled(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 class TrainingHead:
-    """Replaces the forward pass of a model's head. Outside of `only` the head is what it was."""
+    """Replaces the forward pass of a model's head. Outside of `only` the head works as before."""
 
     def __init__(self, model: PreTrainedModel, gist_token_id: int) -> None:
         self._head = model.get_output_embeddings()
@@ -36,8 +36,8 @@ class TrainingHead:
 
     @contextmanager
     def only(self, slots: torch.Tensor) -> Iterator[None]:
-        """Herein the model's logits are those of the `slots` alone, shape (len(slots), vocabulary or, on a GPU, somewhat more).
-        Those of the gist token and of what is past the vocabulary are `EXCLUDED`."""
+        """Inside this context the model gives logits for `slots` only, shape (len(slots), vocabulary), on a GPU with a few more
+        columns. Those of the gist token and of columns past the vocabulary are `EXCLUDED`."""
         self._slots = slots
         try:
             yield
@@ -56,9 +56,9 @@ class TrainingHead:
         return logits
 
     def _aligned(self, hidden: torch.Tensor) -> torch.Tensor:
-        """The head's product with columns that stand for no token, until their number is a multiple of `ALIGNED`. They and the
-        gist token are excluded by the bias: to write into the logits would copy them, and their gradient."""
-        if type(self._head) is not nn.Linear:  # it computes more than a product
+        """The head's product, with columns added that stand for no token until there are a multiple of `ALIGNED`. The bias
+        excludes these and the gist token; writing into the logits would copy them, and their gradient."""
+        if type(self._head) is not nn.Linear:  # it may compute more than a product
             return self._plain(hidden)
         weight, own_bias = self._head.weight, self._head.bias
         more = -len(weight) % ALIGNED
@@ -71,5 +71,5 @@ class TrainingHead:
 
 
 def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """In nats, summed over the labelled tokens and computed in float32, whatever the logits are in."""
+    """In nats, summed over the labelled tokens and computed in float32, whatever type the logits have."""
     return nn.functional.cross_entropy(logits.float(), targets, reduction="sum")

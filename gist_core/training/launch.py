@@ -1,8 +1,8 @@
-"""torchrun, with the exit code of the worker that failed first: a signal as a shell says it (137 for SIGKILL).
+"""torchrun, but with the exit code of the worker that failed first; a signal is coded as in a shell (137 for SIGKILL).
 
     python -m gist_core.training.launch TORCHRUN'S ARGUMENTS
 
-torchrun itself ends with 1 whatever happened, and its other workers fail for want of the one that did.
+torchrun itself exits with 1 whatever happened, and its other workers fail only because the first one is gone.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """LoRA (Hu et al. 2021, arXiv 2106.09685) through peft: small matrices are trained on frozen weights.
 
-The model object stays the one it was, so hooks, trainer and DeepSpeed need not know; after training the matrices are merged
-into the weights, so that what is saved is an ordinary model.
+The model stays the same object, so hooks, trainer and DeepSpeed need not know about LoRA. After training the matrices are
+merged into the weights, so what is saved is an ordinary model.
 """
 
 from typing import TYPE_CHECKING
@@ -15,10 +15,10 @@ ALPHA_PER_RANK = 2  # updates are scaled by alpha / rank
 
 
 def add_lora(model: PreTrainedModel, rank: int) -> "PeftModel":
-    """Freezes `model` and adds, in place, trainable matrices of a rank to every linear layer but the head.
+    """Freezes `model` and adds, in place, trainable matrices of this rank to every linear layer but the head.
 
-    Returns: peft's handle, whose `merge_and_unload` adds the trained matrices to the weights and takes them out again. The
-    second matrix starts at zero, so the model computes what it did.
+    Returns: peft's handle, whose `merge_and_unload` adds the trained matrices to the weights and removes them. The second
+    matrix of each pair starts at zero, so at first the model computes the same as before.
     """
     from peft import LoraConfig, get_peft_model
 

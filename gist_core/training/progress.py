@@ -1,4 +1,4 @@
-"""A line for every logged step: loss, learning rate, tokens per second, and when the training will be over."""
+"""A line for every logged step: loss, learning rate, tokens per second, and the time left."""
 
 import json
 import sys
@@ -10,10 +10,10 @@ from transformers import ProgressCallback, TrainerControl, TrainerState, Trainin
 
 
 class Progress(ProgressCallback):
-    """A bar on a terminal; elsewhere lines only.
+    """On a terminal a bar too; elsewhere lines only.
 
-    tokens_per_step: of every optimizer step, over all processes. file: gets {"done": steps, "total": steps}, for who looks
-    on from outside.
+    tokens_per_step: of every optimizer step, over all processes. file: gets {"done": steps, "total": steps}, for whoever
+    watches from outside.
     """
 
     def __init__(self, tokens_per_step: list[int], file: Path | None = None) -> None:

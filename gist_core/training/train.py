@@ -49,11 +49,11 @@ class TrainSettings:
 
     batch_size: rows per optimizer step over all processes; micro_batch_size: rows per process and forward pass.
     freeze_embeddings: leave token embeddings (and a tied head) as they are.
-    bf16: compute in bfloat16 where autocast does; weights and optimizer stay in float32. DeepSpeed has the weights in
-        bfloat16 as well, beside its optimizer's float32 copy, and it is these that are saved.
-    select: the weights of the last step, or of the checkpoint whose loss on the development rows is least.
+    bf16: compute in bfloat16 where autocast does; weights and optimizer stay in float32. DeepSpeed holds the weights in
+        bfloat16 too, beside its optimizer's float32 copy, and saves the bfloat16 ones.
+    select: the weights of the last step, or of the checkpoint with the least loss on the development rows.
     lora_rank: train LoRA matrices of this rank on frozen weights; None trains the weights.
-    frozen_layers: leave so many first layers of a decoder as they are.
+    frozen_layers: leave this many of a decoder's first layers as they are.
     torch_compile: compile each layer of a decoder, and the loss.
     """
 
@@ -94,13 +94,14 @@ def train(
     dev_examples: held-out rows; their loss is in the curve at every checkpoint.
     teacher: a pos_control model to distil from (gist_core/training/distill.py).
     deepspeed: a DeepSpeed configuration (gist_core/training/engine.py), or None.
-    progress_file: tells how far it is (gist_core/training/progress.py).
+    progress_file: records how far the training is (gist_core/training/progress.py).
 
     Returns: the trainer, whose `save_model(folder)` writes the weights (gathered, under ZeRO-3; LoRA merged).
 
     Raises:
-        ValueError: no rows, batch sizes that do not divide, a loss that is not a number, no disk for checkpoints, or layers
-            to compile that are no decoder's.
+        ValueError: no rows, batch sizes that do not divide, a loss or weights that are not finite, no disk space for
+            checkpoints, work in `work_dir` by another number of processes, or settings that do not go together or with this
+            model (dev_loss without development rows, LoRA under ZeRO-3, compiling or freezing layers that it does not have).
     """
     if settings.select == "dev_loss" and not dev_examples:
         raise ValueError("train.select is dev_loss, but there are no development rows; hold some out with data.num_dev")
@@ -174,7 +175,7 @@ def train(
     if checkpoint is not None:
         _check_world_size(work_dir, processes)
         logger.warning("resuming from %s", checkpoint)
-    elif trainer.is_world_process_zero():  # before the first checkpoint, and never again: other processes read it
+    elif trainer.is_world_process_zero():  # only before the first checkpoint; later other processes read it
         (work_dir / "world_size.json").write_text(json.dumps(processes), encoding="utf-8")
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if adapted is not None:
@@ -184,12 +185,12 @@ def train(
 
 
 class StopOnBadLoss(TrainerCallback):
-    """Ends a training whose loss or weights are no numbers, before a checkpoint of it replaces a good one."""
+    """Ends a training whose loss or weights are not finite, before a checkpoint of it replaces a good one."""
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if control.should_save:
             control.should_log = True  # the loss since the last log is checked before anything is saved
-            # Under ZeRO-3 a parameter between steps is empty, and what this process has of it is its shard.
+            # Under ZeRO-3 parameters are empty between steps, and this process has only its shard of them (`ds_tensor`).
             here = (getattr(p, "ds_tensor", p) for p in kwargs["model"].parameters() if p.requires_grad)
             if not all(bool(shard.isfinite().all()) for shard in here):
                 raise ValueError(_stopped("the weights are no numbers any more", args, state))
@@ -215,8 +216,8 @@ def _stopped(why: str, args: TrainingArguments, state: TrainerState) -> str:
 
 
 class ReturnFreedMemory(TrainerCallback):
-    """Gives the system back what a training on a CPU has freed. Packed batches are of ever other lengths, and glibc keeps the
-    gaps that they leave among what is still in use: several times what is in use, after some hundreds of steps."""
+    """Returns the memory that a training on a CPU has freed to the system. Packed batches vary in length all the time, and
+    glibc keeps the gaps between the pieces still in use: after some hundreds of steps, several times what is in use."""
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -225,7 +226,7 @@ class ReturnFreedMemory(TrainerCallback):
 
 
 class EvaluateCheckpoints(TrainerCallback):
-    """Gives every checkpoint its loss on the development rows, the last one too."""
+    """Has every checkpoint, the last one too, evaluated on the development rows."""
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if control.should_save and args.eval_strategy != "no":
@@ -260,12 +261,12 @@ def _arguments(
         save_total_limit=kept(settings.select),
         eval_strategy="steps" if with_dev else "no",
         eval_steps=settings.save_every if with_dev else None,
-        # Only where it is asked for: the best checkpoint is kept in place of the last but one.
+        # Only if asked for: with it Trainer keeps the best checkpoint in place of the last but one.
         load_best_model_at_end=settings.select == "dev_loss",
         metric_for_best_model="eval_loss" if settings.select == "dev_loss" else None,
         greater_is_better=False if settings.select == "dev_loss" else None,
         remove_unused_columns=False,
-        # A GPU is given its batches without waiting for what it has to do still.
+        # Batches go to a GPU without waiting for the work that it still has to do.
         dataloader_pin_memory=on_gpu,
         accelerator_config={"non_blocking": on_gpu},
         disable_tqdm=not sys.stderr.isatty(),
@@ -276,8 +277,8 @@ def _arguments(
         deepspeed=deepspeed,
     )
     if arguments.n_gpu > 1:
-        # One process trains on one GPU: Trainer would else spread each forward pass over all that it sees (DataParallel),
-        # which packed rows cannot be.
+        # One process trains on one GPU. Otherwise Trainer would spread each forward pass over all GPUs that it sees
+        # (DataParallel), and packed rows cannot be spread so.
         arguments._n_gpu = 1
     return arguments
 

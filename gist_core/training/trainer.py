@@ -15,10 +15,10 @@ from gist_core.training.head import TrainingHead, cross_entropy
 
 
 class GistTrainer(Trainer):
-    """Trainer over planned micro-batches, which hold their labels alone and where they stand (head.py: `only_labelled`).
+    """Trainer over planned micro-batches that hold only the labels that count and their slots (head.py: `only_labelled`).
 
-    autocast: compute in bfloat16 where autocast does. In place of Trainer's own, which makes the logits float32 before the
-        loss has them, and stays on the model. compiled: torch.compile the loss.
+    autocast: compute in bfloat16 where autocast does. This replaces Trainer's own autocast, which turns the logits into
+        float32 before the loss gets them, and stays on the model. compiled: torch.compile the loss.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class GistTrainer(Trainer):
     ) -> None:
         super().__init__(compute_loss_func=self._loss, **kwargs)
         assert isinstance(self.model, PreTrainedModel)
-        self._loss_shifts_labels = False  # ours are shifted already: Trainer would not count one in the first slot
+        self._loss_shifts_labels = False  # ours are shifted already, and Trainer would not count one in the first slot
         self._head = TrainingHead(self.model, gist_token_id)
         self._cross_entropy = torch.compile(cross_entropy, dynamic=True) if compiled else cross_entropy
         self._autocast = autocast
@@ -47,7 +47,7 @@ class GistTrainer(Trainer):
 
     @property
     def trained_rows(self) -> Counter[str]:
-        """How often training takes each row, by row id, in the order of first use."""
+        """How often training uses each row, by row id, in the order of first use."""
         assert isinstance(self.train_dataset, list)
         return Counter(example.row_id for batch in self.train_dataset for example in batch)
 
@@ -87,13 +87,13 @@ class GistTrainer(Trainer):
         return total / (len(targets) if num_items_in_batch is None else num_items_in_batch)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """The mean cross-entropy over all labelled tokens of the development rows, shared out among the processes."""
+        """The mean cross-entropy over all labelled tokens of the development rows; the processes share the work."""
         assert isinstance(self.eval_dataset, list)
         rank, processes = (torch.distributed.get_rank() if world_size() > 1 else 0), world_size()
         total = torch.zeros(2, dtype=torch.float64, device=self.args.device)
         self.model_wrapped.eval()
         for start in range(0, len(self.eval_dataset), processes):
-            # Every process takes part in every pass, as sharded weights need; what is past the end does not count.
+            # Every process takes part in every pass, as sharded weights require; passes beyond the last batch do not count.
             index = start + rank
             batch = self._prepare_inputs(self.data_collator([self.eval_dataset[index % len(self.eval_dataset)]]))
             slots, targets = batch.pop("slots"), batch.pop("labels")

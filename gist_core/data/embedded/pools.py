@@ -12,7 +12,7 @@ def _words(text: str) -> list[str]:
 
 
 def _sample(items: list, size: int, seed: str) -> tuple:
-    """The `size` items that come first in an order of their own."""
+    """The first `size` items in a pseudo-random order that is fixed by the items and `seed`."""
     return tuple(sorted(items, key=lambda item: rank(seed, repr(item)))[:size])
 
 

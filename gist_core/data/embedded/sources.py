@@ -31,11 +31,11 @@ def _hand_written(name: str) -> list[Record]:
 
 
 def self_instruct_records(num_tasks: int | None = None) -> list[Record]:
-    """One wording of each task, then another one of each, then the third ones, each wording with all its inputs in a
-    row; instructions without input stand between them at even distances.
+    """The first wording of each task, then the second of each, and so on, each wording with all its inputs in succession;
+    instructions without input are spread evenly between them.
 
-    num_tasks: take only the first so many tasks (None: all); the others are left to the Alpaca file, as relatives that
-    no training row teaches."""
+    num_tasks: take only the first `num_tasks` tasks (None: all); the others occur only in the Alpaca file, as related tasks
+    that no training row teaches."""
     in_order = [(task, sorted(task.wordings, key=rank)) for task in tasks()[:num_tasks]]
     rounds = max(len(wordings) for _, wordings in in_order)
     wordings = [(task, own[turn]) for turn in range(rounds) for task, own in in_order if turn < len(own)]
@@ -52,7 +52,7 @@ def self_instruct_records(num_tasks: int | None = None) -> list[Record]:
 
 
 def alpaca_records() -> list[Record]:
-    """One row for the further wording of each computed task, then the hand-written rows."""
+    """One row for each computed task that has a `once` wording, then the hand-written rows."""
     computed = [(task.once, *task.once_instance()) for task in tasks() if task.once]
     records = [dict(zip(("instruction", "input", "output"), row, strict=True)) for row in computed]
     return records + _hand_written("alpaca.jsonl")

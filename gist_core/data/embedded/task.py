@@ -16,7 +16,7 @@ Instance = tuple[str, str]  # (input, output)
 
 
 def rank(*parts: str) -> int:
-    """A number that follows from the parts alone: the order and the sizes below are taken from it."""
+    """A number that depends on the parts alone; the orders and sizes below are taken from it."""
     return int.from_bytes(sha256("\x1f".join(parts).encode("utf-8")).digest()[:8], "big")
 
 
@@ -53,7 +53,7 @@ class Task:
 
     @cached_property
     def _items(self) -> list[Any]:
-        """The pool in this task's own order; the draws below take parts of it that do not overlap."""
+        """The pool in this task's own order; the methods below take parts of it that do not overlap."""
         return sorted(self.pool.items, key=lambda item: rank(self.name, self.pool.show(item)))
 
     def _instance(self, item: Any) -> Instance:
@@ -64,7 +64,7 @@ class Task:
         return self._instance(self._items[0])
 
     def instances(self, wording: str) -> list[Instance]:
-        """8 to 13 inputs of one wording; no other wording of this task gets any of them.
+        """8 to 13 instances of one wording (fewer if the pool is small); no other wording of this task gets any of them.
 
         Raises:
             ValueError: the task has no such wording.

@@ -1,4 +1,4 @@
-"""The lineage in the forms of others: OpenLineage, W3C PROV, model cards, Croissant."""
+"""The lineage in formats of others: OpenLineage, W3C PROV, model cards, Croissant."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from gist_core.lineage.export import croissant, model_card, openlineage, prov
 
 
 def export(root: Path, form: str, run: str | None = None) -> str:
-    """The text of an export. run: of a model card.
+    """The text of an export. run: the run that a model card is about.
 
     Raises:
         ValueError: an unknown form, no statements, or a model card without a run.

@@ -17,7 +17,7 @@ def document(root: Path) -> str:
 
     Raises:
         ValueError: the data set has no statement.
-        NotIntactError: its statement or its own description is not the one that dvc.lock and the statement name.
+        NotIntactError: its statement is not the one that dvc.lock names, or its own description not the stated one.
     """
     ledger = Ledger.of_workspace(root)
     intact = Intact(root, ledger)

@@ -1,5 +1,5 @@
-"""A model card with its results block (`model-index` of the Hugging Face hub's metadata), every number with its
-pedigree."""
+"""A model card with its results block (`model-index` of the Hugging Face hub's metadata); its table has, beside every
+number, the command that traces it."""
 
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ def card(root: Path, run: str | None) -> str:
 
 
 def _started_from(ledger: Ledger, stage: str) -> list[str]:
-    """The training stage, the one whose model it started from, and so on to the one that started from the base."""
+    """The training stage, the one whose model it started from, and so on to the one that started from the base model."""
     stages = [stage]
     while before := [
         name

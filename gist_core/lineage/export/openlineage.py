@@ -1,7 +1,7 @@
 """OpenLineage run events (https://openlineage.io/spec), one JSON object per line: START and COMPLETE of each stage.
 
-Run ids are derived from the statement, so that the same statement is the same run. Times come from the run log; for
-a stage that ran elsewhere, where this clone has no record, the time of its commit stands in, and a facet says so."""
+Run ids are derived from the statement, so the same statement is the same run. Times come from the run log; if a stage ran
+elsewhere, so that this clone has no record of it, the time of its commit is used instead, and a facet says so."""
 
 import json
 import uuid
@@ -85,6 +85,6 @@ def _dataset(path: str, digest: dict[str, str], notes: dict[str, Any] | None = N
 
 
 def _facet(content: dict[str, Any]) -> dict[str, Any]:
-    """A facet of our own: OpenLineage asks for the producer and a schema; the base facet's is the only one that
-    holds."""
+    """A facet of our own. OpenLineage asks for its producer and its schema; the only schema that it fits is the base
+    facet's."""
     return {"_producer": PRODUCER, "_schemaURL": f"{SPEC}#/$defs/BaseFacet", **content}

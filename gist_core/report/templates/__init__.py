@@ -1,1 +1,1 @@
-"""The templates of the report, a package so that an installed copy carries them."""
+"""The templates of the report: a package, so that an installed copy has them."""

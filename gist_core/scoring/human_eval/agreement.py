@@ -1,4 +1,4 @@
-"""How far raters agree, beyond what chance gives: Cohen's weighted kappa, Fleiss' kappa, Krippendorff's alpha.
+"""How far raters agree beyond chance: Cohen's weighted kappa, Fleiss' kappa, Krippendorff's alpha.
 
 `ratings` is always a float array of shape (raters, items); NaN = no rating. A coefficient that the data do not define
 (fewer than two ratings anywhere, or one category only, so that chance agreement is certain) is None, never 0 or 1."""
@@ -31,8 +31,8 @@ def cohen_kappa(first: Ratings, second: Ratings, categories: Sequence[float]) ->
 
 
 def mean_pairwise_kappa(ratings: Ratings, categories: Sequence[float]) -> float | None:
-    """Mean of `cohen_kappa` over all pairs of raters for which it is defined, each counting as the items that both rated:
-    where everybody rated everything, the plain mean of the paper (section 4.2)."""
+    """Mean of `cohen_kappa` over all pairs of raters for which it is defined, each weighted by the number of items that
+    both rated. If everybody rated everything, this is the paper's plain mean (section 4.2)."""
     return mean_over_pairs(combinations(ratings, 2), lambda one, other: cohen_kappa(one, other, categories))
 
 
@@ -84,8 +84,8 @@ def percent_agreement(first: Ratings, second: Ratings) -> float | None:
 def mean_over_pairs(
     pairs: Iterable[tuple[Ratings, Ratings]], agreement: Callable[[Ratings, Ratings], float | None]
 ) -> float | None:
-    """The mean of a coefficient over the pairs of raters that it is defined for, weighted by the items that both rated: a
-    rater who has just begun weighs little."""
+    """The mean of a coefficient over the pairs of raters for which it is defined, weighted by the number of items that both
+    rated, so that a rater who has just begun counts little."""
     found = [(agreement(one, other), int((~(np.isnan(one) | np.isnan(other))).sum())) for one, other in pairs]
     defined = [(value, items) for value, items in found if value is not None]
     return sum(value * items for value, items in defined) / sum(items for _, items in defined) if defined else None
@@ -94,6 +94,6 @@ def mean_over_pairs(
 def _squared_difference(totals: NDArray[np.float64], level: Literal["nominal", "ordinal"]) -> NDArray[np.float64]:
     if level == "nominal":
         return 1 - np.eye(len(totals))
-    # Ordinal: the ratings that lie between two values, the two themselves counted half.
+    # Ordinal: the number of ratings between two values, with half of those at the two values themselves.
     middle = np.cumsum(totals) - totals / 2
     return (middle[:, None] - middle[None, :]) ** 2

@@ -24,7 +24,7 @@ _BY_NAME: dict[str, Choice] = {c.lower(): c for c in CHOICES} | {CHOICE_LABELS[c
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of an answer file. `choice` is None where nothing was chosen. `place` says where it stands."""
+    """One answer in a file. `choice` is None if nothing was chosen. `place` says where in the file it is."""
 
     package: str
     annotator: str
@@ -35,9 +35,9 @@ class Entry:
 
 
 def read_answer_files(paths: Iterable[Path]) -> tuple[list[Entry], list[str]]:
-    """The entries of the files, each of a kind that is found from its content; and the problems, for `check_answers` to
-    tell with its own: a file that cannot be read or is none of the known kinds, an entry that lacks a field or has an
-    unknown choice."""
+    """The entries of the files, whose kinds are recognised by their content, and the problems, which `check_answers`
+    reports with its own: a file that cannot be read or is of no known kind, an entry that lacks a field or has an unknown
+    choice."""
     entries: list[Entry] = []
     problems: list[str] = []
     for path in paths:
@@ -113,14 +113,14 @@ def _entry(fields: dict[str, Any] | str, path: Path, place: str) -> Entry:
 
 
 def _read(content: bytes) -> list[Found]:
-    """Every entry of a file of any kind; of a spreadsheet's rows, those in which anything stands."""
+    """Every entry of a file of any kind, without the empty rows of a spreadsheet."""
     start = content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     if start not in (b"{", b"["):
         rows = enumerate(read_csv(content, needed=FIELDS), start=2)
         return [(f"row {number}", row) for number, row in rows if any(row.values())]
     try:
         value = json.loads(content.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # too many digits and too many brackets, too
+    except (ValueError, RecursionError) as error:  # also of too many digits or brackets
         raise ValueError(f"is not valid JSON: {error}") from None
     if isinstance(value, list):
         return read_export(value)

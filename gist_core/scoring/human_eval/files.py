@@ -4,7 +4,7 @@ hand_out/ANNOTATOR/ANNOTATOR.html               the page: works from disk, no se
 hand_out/ANNOTATOR/ANNOTATOR.csv                the same for a spreadsheet
 hand_out/ANNOTATOR/ANNOTATOR.label_studio.json  the same as Label Studio tasks
 hand_out/ANNOTATOR/label_studio_config.xml      Label Studio's labelling interface
-keep_secret/key.json                            which run stands behind A and B: not to be handed out
+keep_secret/key.json                            which run is behind A and B: not to be handed out
 """
 
 import json

@@ -43,7 +43,7 @@ _CONFIG = """\
 
 
 def labelling_config() -> str:
-    """The labelling interface, to be pasted under Settings, Labeling Interface, Code. The aliases make the export say
+    """The labelling interface, to paste under Settings, Labeling Interface, Code. Because of the aliases, the export says
     A, B, tie or unknown, whatever the labels are."""
     choices = "\n".join(
         f"    <Choice value={quoteattr(CHOICE_LABELS[c])} alias={quoteattr(c)} hotkey={quoteattr(CHOICE_KEYS[c])} />"

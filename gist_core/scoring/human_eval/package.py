@@ -1,8 +1,8 @@
 """The annotation package: which items are judged, and which answer each annotator sees as A.
 
-All of it is decided by hashes of the row id, so neither the order of the rows nor the number of annotators moves an
-item or a position that was there before: a package with more items or annotators begins with the smaller one, and
-answers to that one are answers to it (`Package.contained_ids`)."""
+Hashes of the row id decide both, so neither the order of the rows nor the number of annotators moves an item or a
+position that was there before: a package with more items or annotators begins with the smaller one, and answers to the
+smaller one are answers to the larger one too (`Package.contained_ids`)."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -27,7 +27,7 @@ CHOICE_KEYS: dict[Choice, str] = {"A": "1", "B": "2", "tie": "3", "unknown": "0"
 
 @dataclass(frozen=True)
 class Pair:
-    """Two answers to one row: by the model under evaluation (`run`) and by the one it is held against."""
+    """Two answers to one row: by the model under evaluation (`run`) and by the one that it is compared with."""
 
     row_id: str
     instruction: str
@@ -70,7 +70,7 @@ class Package:
     @cached_property
     def id(self) -> str:
         """SHA-256 (first 32 hex digits) of all that an annotator sees and of the key: any other text, item, order,
-        position or question is another package. How many items were asked for or eligible does not change it."""
+        position or question makes another package. How many items were asked for or eligible does not change it."""
         content = {name: value for name, value in self.to_key().items() if name not in ("asked", "eligible")}
         return sha256_of_json([content, QUESTION, CHOICE_LABELS])[:32]
 
@@ -78,7 +78,7 @@ class Package:
     def contained_ids(self) -> tuple[str, ...]:
         """Ids of the packages that this one begins with, from few items and annotators to many; its own is the last.
 
-        Who answered one of them was shown the same item, with the same answer as A, as this package shows.
+        Whoever answered an item of one of them was shown it as this package shows it, with the same answer as A.
         """
         return tuple(
             replace(self, pairs=self.pairs[:items], annotators=self.annotators[:people]).id
@@ -134,11 +134,11 @@ class Package:
 def draw_package(
     pairs: Sequence[Pair], *, run: str, against: str, num_items: int, annotators: Sequence[str], seed: int
 ) -> Package:
-    """Draws the `num_items` pairs with the smallest SHA-256 of (row_id, seed), or all if there are fewer, and gives the
-    run's answer the place A where SHA-256 of (row_id, annotator, seed) is even.
+    """Draws the `num_items` pairs with the smallest SHA-256 of (row_id, seed), or all if there are fewer. The run's answer
+    is shown as A where the SHA-256 of (row_id, annotator, seed) is even.
 
     Raises:
-        ValueError: there is no pair, a row id occurs twice, or a name occurs twice among the annotators.
+        ValueError: there is no pair or no annotator, or a row id or an annotator's name occurs twice.
     """
     if not pairs:
         raise ValueError(f"no row has an answer by both {run} and {against}, so there is nothing to judge")
@@ -157,7 +157,7 @@ def draw_package(
 
 
 def package_from_key(key: dict[str, Any]) -> Package:
-    """The package that `Package.to_key` described. Raises ValueError if it is no such key or its id does not fit it."""
+    """The package that `Package.to_key` described. Raises ValueError if `key` is no such key or does not fit its id."""
     try:
         pairs = tuple(
             Pair(**{name: item[name] for name in ("row_id", "instruction", "input", "run_answer", "against_answer")})

@@ -19,7 +19,7 @@ _HERE = Path(__file__).parent
 
 
 def page_of(package: Package, annotator: str) -> str:
-    """The page's HTML. It holds no run's name and not the key."""
+    """The page's HTML. It holds neither the names of the runs nor the key."""
     style, script = (_HERE / "page.css").read_text("utf-8"), (_HERE / "page.js").read_text("utf-8")
     data = {
         "format": PAGE_FORMAT,
@@ -43,7 +43,7 @@ def page_of(package: Package, annotator: str) -> str:
 
 
 def _json_in_html(value: object) -> str:
-    """JSON that cannot end the script element it stands in, nor open a comment there."""
+    """JSON that can neither end the script element that it is in nor open a comment there."""
     text = json.dumps(value, ensure_ascii=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 

@@ -1,7 +1,7 @@
 """What the answers say: win rates, agreement among people and with the judge, each with an interval over items.
 
 A rating is 1 where the run's answer was preferred, 0 for a tie, -1 where the other was; "I don't know" and missing
-answers are no ratings, and are counted apart. Items are resampled, not answers: answers to one item are not
+answers are not ratings, and are counted separately. Items are resampled, not answers, because answers to one item are not
 independent."""
 
 from collections import Counter
@@ -90,8 +90,8 @@ def _interval(
     statistic: Callable[[Ratings], float | None], ratings: Ratings, draws: NDArray[np.int64], name: str
 ) -> dict[str, Any]:
     """The statistic with its 95 % percentile interval over items. Resamples in which it is not defined (say, one
-    category only) are left out and counted; where they are more than 2.5 %, there is no interval, and none where all
-    resamples come to the same, which would claim certainty."""
+    category only) are left out and counted. There is no interval if they are more than 2.5 %, nor if all resamples give
+    the same value, because that would claim certainty."""
     value = statistic(ratings)
     drawn = draws if value is not None else draws[:0]
     resampled = [statistic(ratings[:, d]) for d in tqdm(drawn, desc="resampling items", disable=None, leave=False)]
@@ -113,8 +113,8 @@ def _count(package: Package, given: list[tuple[str, str, Any]]) -> dict[str, int
 
 
 def _win_rate(ratings: Ratings, counts: dict[str, int], draws: NDArray[np.int64]) -> dict[str, Any]:
-    """Tie = 1/2; "I don't know" does not count. Pooled over annotators. Where all items come to the same, every resample
-    does too, and the interval is Wilson's over the items that were rated."""
+    """Tie = 1/2; "I don't know" does not count. Pooled over annotators. If all items have the same mean rating, so has
+    every resample, and the interval is Wilson's over the items that were rated."""
     n = counts["wins"] + counts["ties"] + counts["losses"]
     rate = _interval(_win_rate_pct, ratings, draws, "win_rate_pct") | {"interval": "bootstrap"}
     rated = ~np.isnan(ratings)
@@ -137,13 +137,13 @@ def _one_annotator(package: Package, answers: Answers, name: str, draws: NDArray
 
 
 def _first_position(choices: list[Any]) -> dict[str, Any]:
-    """Share of the decided answers that went to A: far from 50 % means that the place decided, not the answer."""
+    """Share of the answers A and B that are A: far from 50 % means that the position decided, not the answer."""
     a, b = choices.count("A"), choices.count("B")
     return {"share_pct": 100 * a / (a + b) if a + b else None, "n": a + b}
 
 
 def _identical(given: list[tuple[str, str, Any]], identical: set[str]) -> dict[str, Any]:
-    """Of the answers on items whose two texts are the same, how many said so: a check of attention."""
+    """Of the answers on items whose two texts are the same, how many are a tie: a check of attention."""
     choices = [choice for _, row_id, choice in given if row_id in identical]
     return {"ties": choices.count("tie"), "n": len(choices)}
 

@@ -1,9 +1,9 @@
 """CSV for people who work in a spreadsheet.
 
-The guard: a spreadsheet takes a cell that starts with `=`, `+`, `-`, `@`, a tab or a line break for a formula or eats
-the character (OWASP, "CSV Injection"), so such a cell gets an apostrophe in front. A cell that starts with an
-apostrophe gets one more, which makes the rule reversible: on reading, one leading apostrophe goes. All cells are
-quoted, and the file starts with a byte order mark, without which Excel takes UTF-8 for the local code page."""
+The guard: a spreadsheet takes a cell that starts with `=`, `+`, `-`, `@`, a tab or a line break as a formula, or drops
+the character (OWASP, "CSV Injection"), so such a cell gets an apostrophe in front. A cell that starts with an apostrophe
+gets one more, which makes the rule reversible: on reading, one leading apostrophe is removed. All cells are quoted, and
+the file starts with a byte order mark, without which Excel reads UTF-8 as the local code page."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ GUARDED = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", GUA
 
 
 def guard(text: str) -> str:
-    """The text as it stands in a cell."""
+    """The text as it is written into a cell."""
     return GUARD + text if text.startswith(GUARDED) else text
 
 
@@ -36,9 +36,9 @@ def write_csv(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
 def read_csv(content: bytes, *, needed: Sequence[str] = ()) -> list[dict[str, str]]:
     """The rows by column name, guards removed. "", "None" and "NA" are texts like any other. Comma, semicolon and tab
     are understood as delimiters, whichever the heading uses: spreadsheets choose by language. A blank line is a row of
-    empty cells, so that the rows count as they do in a spreadsheet.
+    empty cells, so that rows have the same numbers as in a spreadsheet.
 
-    needed: columns that have to be there.
+    needed: columns that must be present.
 
     Raises:
         ValueError: the content is not UTF-8, the heading lacks a column or names one twice, or rows have more or fewer
@@ -50,7 +50,7 @@ def read_csv(content: bytes, *, needed: Sequence[str] = ()) -> list[dict[str, st
         raise ValueError(f"is not UTF-8 (byte {error.start}); save it again as “CSV UTF-8”") from None
     heading = text.partition("\n")[0]
     delimiter = max(",;\t", key=heading.count)
-    limit = csv.field_size_limit(max(len(text), 1))  # the longest cell that it can have
+    limit = csv.field_size_limit(max(len(text), 1))  # no cell can be longer
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
@@ -62,7 +62,7 @@ def read_csv(content: bytes, *, needed: Sequence[str] = ()) -> list[dict[str, st
     columns = [unguard(cell) for cell in rows[0]]
     if lacking := [name for name in needed if name not in columns]:
         raise ValueError(f"has no column {', '.join(map(repr, lacking))}; keep all columns as they were handed out")
-    # Spreadsheets leave columns without a name behind the last one; nobody reads those.
+    # Spreadsheets leave nameless columns after the last one; nobody reads those.
     if repeated := [name for name, count in Counter(columns).items() if name and count > 1]:
         raise ValueError(f"has more than one column {', '.join(map(repr, repeated))}; leave one of each")
     filled = [row if any(row) else [""] * len(columns) for row in rows[1:]]

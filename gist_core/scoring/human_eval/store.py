@@ -1,6 +1,6 @@
 """The checked answers as they are kept in git: `ANNOTATIONS/PACKAGE_ID/ANNOTATOR.jsonl`, one line per answer.
 
-A line says what was chosen and which run stood behind A and B, so it can be read without the key. Answers to a smaller
+A line says what was chosen and which run was behind A and B, so it can be read without the key. Answers to a smaller
 package that this one begins with count for this one too. Answers to any other package (other weights give other texts)
 stay in their own folder and are never mixed in."""
 
@@ -17,8 +17,8 @@ from gist_core.scoring.human_eval.package import CHOICES, Choice, Package
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did for one annotator: answers that are new, were there already, were replaced; and how many of
-    the package's items have no answer yet."""
+    """What an import did for one annotator: how many answers are new, were there already or were replaced, and how many
+    of the package's items have no answer yet."""
 
     annotator: str
     new: int
@@ -33,7 +33,7 @@ def import_answers(
     """Checks the files and adds their answers to the stored ones; nothing is written unless every file is right.
 
     An answer that is stored with the same choice is left alone, so a later and fuller file of the same annotator can be
-    imported over an earlier one. A stored answer with another choice is refused, naming both, unless `replace`.
+    imported after an earlier one. An answer that differs from the stored one is refused, naming both, unless `replace`.
 
     Raises:
         ValueError: a file is wrong (answers.py), or contradicts a stored answer.
@@ -66,8 +66,8 @@ def import_answers(
 
 
 def load_answers(package: Package, annotations: Path) -> Answers:
-    """The stored answers to this package and to those that it begins with, checked as an import checks them. Where two
-    packages hold an answer to the same item, that to the larger package counts.
+    """The stored answers to this package and to those that it begins with, checked as an import checks them. If an
+    annotator answered the same item in two packages, the answer to the larger one counts.
 
     Raises:
         ValueError: a file is not as `import_answers` wrote it.
@@ -91,9 +91,9 @@ def other_packages(package: Package, annotations: Path) -> dict[str, int]:
 
 
 def _stored_ids(package: Package, annotations: Path) -> list[str]:
-    """Ids of this package and of those that it begins with, as far as they have answers, the largest last."""
+    """Ids of this package and of those that it begins with, if they have stored answers, the largest last."""
     stored = {folder.name for folder in annotations.iterdir() if folder.is_dir()} if annotations.exists() else set()
-    if stored <= {package.id}:  # the usual case, without the ids of all smaller packages
+    if stored <= {package.id}:  # the usual case; needs no ids of smaller packages
         return list(stored)
     return [package_id for package_id in package.contained_ids if package_id in stored]
 

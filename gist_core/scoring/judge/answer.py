@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 NO_CREDIT = ("insufficient_quota", "insufficient_balance")  # codes of an error, whatever its HTTP status
 REDIRECTS = (301, 302, 303, 307, 308)
-_MOST_TOKENS = 2**31  # far more than any model reads; a higher count is no count, and SQLite could not hold every one
+_MOST_TOKENS = 2**31  # far more than any model reads; a higher count is not believed, and SQLite could not hold all
 
 
 def completion_body(text: str) -> dict[str, Any] | None:
@@ -27,12 +27,12 @@ def completion_body(text: str) -> dict[str, Any] | None:
 
 
 def is_passing(error: "openai.APIStatusError") -> bool:
-    """Whether the server may answer the same request a little later: it is busy, or out of order."""
+    """Whether the server may answer the same request a little later, because it is only busy or out of order."""
     return error.code not in NO_CREDIT and (error.status_code in (408, 409, 429) or error.status_code >= 500)
 
 
 def redirected(error: "openai.APIStatusError") -> str:
-    """What to say of a server that sends calls elsewhere, which are not followed: another would have judged."""
+    """What to say of a server that redirects calls. Redirects are not followed: another server would have judged."""
     location = error.response.headers.get("location", "an address that it does not name")
     return f"sends calls on to {location} (HTTP {error.status_code}); give judge.base_url the address that answers them"
 
@@ -54,5 +54,5 @@ def _count(value: object) -> int | None:
 
 
 def _name(value: object) -> str | None:
-    """A text that SQLite takes: half a surrogate pair, which JSON may hold, is written out as its escape."""
+    """A text that SQLite accepts: half of a surrogate pair, which JSON may hold, is written as its escape."""
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else None

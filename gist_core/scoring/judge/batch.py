@@ -1,7 +1,7 @@
 """OpenAI's batch endpoint: all requests in one file, answered within 24 hours at half the price.
 
-A batch outlives the process that submitted it. It is in the store before it is made, under a name of our own, which it
-carries as metadata: where its id was lost on the way, it is found again on the server by that, and not submitted twice.
+A batch outlives the process that submitted it. Before it is made, it is noted in the store under a name of our own, which
+it carries as metadata. If its id is lost on the way, it is found on the server by that name, and not submitted twice.
 """
 
 import json
@@ -22,7 +22,7 @@ from gist_core.scoring.judge.store import LOST, CallStore
 
 REQUESTS_PER_BATCH = 50_000  # OpenAI's limit
 _METADATA_KEY = "gist_submission"
-_PLANNED = "planned "  # begins our own name: the id in the store of a batch that is not known to have been made
+_PLANNED = "planned "  # our own names begin so: the id in the store of a batch that is not known to have been made
 _UNDER_WAY = ("validating", "in_progress", "finalizing", "cancelling")
 
 
@@ -36,14 +36,14 @@ def answer_in_batch(
 ) -> dict[str, str]:
     """Submits what no open batch holds, waits, and keeps the answers in the store.
 
-    budget: what may be spent, as the store has it when it is called.
+    budget: gives what may still be spent, from the state of the store at the time of the call.
 
     Returns:
         What went wrong, by key, for the requests that got no answer. They are asked again next time.
 
     Raises:
-        ValueError: a budget would be passed (nothing is submitted then), the server refuses the batch, or the file of
-            its answers is broken.
+        ValueError: a budget would be exceeded (that batch is not submitted then), the server refuses the batch, or the
+            file of its answers is broken.
         ConnectionError: the server does not answer now.
     """
     where = settings.base_url or "OpenAI"
@@ -77,7 +77,7 @@ def _answer_all(
     budget: Callable[[], Budget],
 ) -> dict[str, str]:
     failures: dict[str, str] = {}
-    asked: set[str] = set()  # once in this run, whatever becomes of the batch
+    asked: set[str] = set()  # each is asked once in this run, whatever becomes of its batch
     keys = [request.key for request in requests]
     while True:
         with store.submitting():
@@ -101,7 +101,7 @@ def _answer_all(
 
 
 def _find_planned(client: openai.OpenAI, keys: Sequence[str], store: CallStore) -> None:
-    """Gives planned batches their id where the server has them, and forgets the others."""
+    """Gives planned batches that the server has their ids, and forgets the others."""
     planned = [batch for batch in store.open_batches(keys) if batch.startswith(_PLANNED)]
     if planned:
         made = {(batch.metadata or {}).get(_METADATA_KEY): batch.id for batch in client.batches.list()}
@@ -123,7 +123,7 @@ def _submit(client: openai.OpenAI, requests: Sequence[JudgeRequest], store: Call
     ]
     file = client.files.create(file=("judge.jsonl", "\n".join(lines).encode()), purpose="batch")
     store.note_batch(name, keys)
-    # Tried again by the client, it could be made and billed twice.
+    # If the client tried again, the batch could be made and billed twice.
     batch = client.with_options(max_retries=0).batches.create(
         input_file_id=file.id,
         endpoint="/v1/chat/completions",
@@ -136,8 +136,8 @@ def _submit(client: openai.OpenAI, requests: Sequence[JudgeRequest], store: Call
 def _collect(
     client: openai.OpenAI, batch_id: str, settings: OpenAISettings, store: CallStore
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Waits for a batch and keeps its answers. Returns what went wrong by key: the requests that the server names, and
-    those of which it says nothing."""
+    """Waits for a batch and keeps its answers. Returns what went wrong, by key: for the requests whose failure the server
+    states, and for those of which it says nothing."""
     with tqdm(desc=f"judge, {batch_id}", unit="call", disable=None) as progress:
         while True:
             batch = client.batches.retrieve(batch_id)
@@ -167,7 +167,7 @@ def _collect(
 
 
 def _keep(record: dict[str, Any], batch_id: str, settings: OpenAISettings, store: CallStore) -> str | None:
-    """Keeps one line of a batch's files; what is wrong with it, if anything is."""
+    """Keeps one line of a batch's files. Returns what is wrong with it, or None."""
     key, response = record["custom_id"], record.get("response")
     if not isinstance(response, dict):
         response = {}
@@ -182,10 +182,11 @@ def _keep(record: dict[str, Any], batch_id: str, settings: OpenAISettings, store
 
 
 def _records(text: str, where: str, settings: OpenAISettings) -> Iterator[dict[str, Any] | None]:
-    """The lines of a batch's file, None for a broken one; those that came whole can be kept before it is found.
+    """The lines of a batch's file, None for a broken one. They come one by one, so the whole lines before a broken one
+    can be kept.
 
     Raises:
-        ValueError: a line is broken, and calls whose answer is lost are not to be asked again.
+        ValueError: a line is broken, and `lost_calls` says not to ask again.
     """
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():

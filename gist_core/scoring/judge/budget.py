@@ -8,8 +8,8 @@ from gist_core.scoring.judge.request import JudgeRequest
 
 @dataclass
 class Budget:
-    """calls, dollars: limits, None = none. spent_*: so far. A call under way is counted at its highest price (its
-    input by the estimate of prices.py, as many tokens of output as it may have), so that concurrent calls do not pass the
+    """calls, dollars: limits, None = none. spent_*: so far. A call under way is counted at its highest price (its input
+    by the estimate of prices.py, and as many output tokens as it may have), so that concurrent calls do not exceed the
     limit together."""
 
     calls: int | None
@@ -21,7 +21,7 @@ class Budget:
     _reserved: dict[int, float] = field(default_factory=dict)
 
     def must_wait(self, request: JudgeRequest) -> bool:
-        """Whether the call fits the limit once those under way are known to have cost less than their highest price."""
+        """Whether the call does not fit the limit now, but may once the calls under way turn out to have cost less."""
         if self.dollars is None or not self._reserved:
             return False
         price = self._highest_price(request)
@@ -31,7 +31,7 @@ class Budget:
         """Counts a call that is about to be made.
 
         Raises:
-            ValueError: it would pass a limit; says which, and what to do.
+            ValueError: it would exceed a limit; the message says which, and what to do.
         """
         if self.calls is not None and self.spent_calls + 1 > self.calls:
             raise ValueError(
@@ -49,7 +49,7 @@ class Budget:
         self._reserved[attempt] = price
 
     def settle(self, attempt: int, cost_usd: float | None, *, billed: bool) -> None:
-        """Counts what a call that has ended cost; its highest price where that is not known.
+        """Counts what a call that has ended cost, or its highest price if the cost is not known.
 
         billed: whether it was billed, or may have been, as after a time-out.
         """
@@ -58,7 +58,7 @@ class Budget:
             self.spent_dollars += reserved if cost_usd is None else cost_usd
 
     def charge_unpriced(self, request: JudgeRequest, calls: int) -> None:
-        """Counts earlier calls that were billed, or may have been, at their highest price, for no other is known."""
+        """Counts earlier calls that were billed, or may have been, at their highest price, because their cost is unknown."""
         self.spent_dollars += calls * self._highest_price(request)
 
     def _committed(self) -> float:

@@ -1,9 +1,9 @@
 """One call per request, a bounded number at once, each answer kept as it arrives.
 
-Retries are ours and not the client's, because every attempt is counted against the budget and noted in the store. A
-`Retry-After` holds up all workers: the server's limit is for the key, not for one call. SIGTERM and Ctrl-C let the
-calls under way finish, `timeout_s` at most, so that a stop costs nothing; after SIGKILL those calls, at most
-`concurrency`, are known as lost.
+Retries are made here and not by the client, because every attempt is counted against the budget and noted in the store.
+A `Retry-After` holds up all workers, because the server's limit is for the key, not for one call. SIGTERM and Ctrl-C let
+the calls under way finish, which takes at most `timeout_s`, so a stop costs nothing. After SIGKILL those calls, at most
+`concurrency`, are recorded as lost.
 """
 
 import asyncio
@@ -35,12 +35,12 @@ from gist_core.scoring.judge.store import BILLED, LOST, LOST_ERROR, CallStore
 
 _FIRST_WAIT_S = 1.0
 _LONGEST_BACKOFF_S = 60.0
-_POLL_S = 0.05  # between looks at whether a call under way has left room in the budget, or has been answered
-_HOPELESS_AFTER = 5  # calls that end without an answer, so that the rest need not be made
+_POLL_S = 0.05  # between checks whether a call under way has left room in the budget or been answered
+_HOPELESS_AFTER = 5  # after this many calls without an answer, the rest are not made
 
 
 class _NotACompletion(Exception):
-    """The server answered 200 with something that is no chat completion."""
+    """The server answered 200 with something that is not a chat completion."""
 
 
 def answer_live(
@@ -54,8 +54,8 @@ def answer_live(
 ) -> dict[str, str]:
     """Asks for every request and keeps the answers in the store.
 
-    answered_before: whether this judge has ever answered such a request. If so, refusals are about single requests;
-    if not, the first few mean that it would refuse them all.
+    answered_before: whether this judge has ever answered one of these requests. If so, a refusal concerns a single
+    request; if not, the first few refusals mean that it would refuse them all.
 
     Returns:
         What went wrong, by key, for the requests that got no answer in `max_attempts`. They are asked again next time.
@@ -82,16 +82,16 @@ class _Live:
         self.answered_before = answered_before
         self.failures: dict[str, str] = {}
         self.answered = 0
-        self.unreached = 0  # calls in a row that ended without a word from the server
+        self.unreached = 0  # calls in a row to which the server said nothing
         self.stop: str | None = None
         self.is_down = False
         self.stopping = asyncio.Event()
-        self.not_before = 0.0  # monotonic time before which the server wants no call
+        self.not_before = 0.0  # monotonic time until which the server wants no call
 
     async def run(self) -> dict[str, str]:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            # Only the main thread may; elsewhere a signal simply ends the process, as it would have.
+            # Only the main thread may do this; in another one a signal ends the process as usual.
             with suppress(NotImplementedError, RuntimeError, ValueError):
                 loop.add_signal_handler(number, self._halt, f"stopped by {number.name}")
         settings = self.settings
@@ -101,7 +101,7 @@ class _Live:
             base_url=settings.endpoint,
             timeout=settings.timeout_s,
             max_retries=0,
-            # The verdicts name this server as their judge.
+            # The verdicts name this server as their judge, so no other may answer.
             http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),
         ) as client:
             with tqdm(total=self.total, desc="judge", unit="call", disable=None) as progress:
@@ -110,7 +110,7 @@ class _Live:
                         for _ in range(min(settings.concurrency, self.total)):
                             group.create_task(self._work(client, progress))
                 except* ValueError as errors:
-                    unusable = errors.exceptions[0]  # the store, by its disk or by damage; one worker's word is enough
+                    unusable = errors.exceptions[0]  # from the store (disk or damage); one worker's error is enough
         if unusable is not None:
             raise unusable
         if self.stop is not None:
@@ -167,14 +167,14 @@ class _Live:
             finally:
                 self.budget.settle(attempt, cost, billed=outcome in BILLED)
                 self.store.end_attempt(attempt, outcome)
-            # After a `Retry-After` too: one of 0 would else use up all attempts at once.
+            # After a `Retry-After` too: a value of 0 would otherwise use up all attempts at once.
             if number + 1 < self.settings.max_attempts:
                 await self._wait(_backoff_s(request.key, number))
         self._fail(request.key, f"{error} (after {self.settings.max_attempts} attempts)", reached=reached)
         return None
 
     async def _begin(self, key: str) -> int | None:
-        """Notes the call as sent; None if it must not be, because another process has sent the same one."""
+        """Notes the call as sent. None if it must not be sent: another process has sent the same one, or the run stops."""
         while self.stop is None:
             attempt = self.store.begin_attempt(key)
             if attempt is not None:
@@ -191,14 +191,14 @@ class _Live:
 
     async def _call(self, client: openai.AsyncOpenAI, request: JudgeRequest) -> float | None:
         begun = time.perf_counter()
-        # The raw text, because it is what is kept, and because servers send things that no model class can hold.
+        # The raw response, because servers send things that no model class can hold.
         # The client's own time-out is for each read, so a server that sends a byte now and then would never reach it.
         async with asyncio.timeout(self.settings.timeout_s):
             response = await client.chat.completions.with_raw_response.create(
                 **request.body, extra_headers={"Idempotency-Key": request.key}
             )
         latency_ms = 1000 * (time.perf_counter() - begun)
-        text = response.content.decode(errors="replace")  # by RFC 8259 JSON is UTF-8, whatever a header says
+        text = response.content.decode(errors="replace")  # JSON is UTF-8 (RFC 8259), whatever a header says
         body = completion_body(text)
         if body is None:
             shown = without_key(text, self.api_key)[:200]
@@ -225,9 +225,9 @@ class _Live:
         return True
 
     def _fail(self, key: str, error: str, *, reached: bool) -> None:
-        """Notes a call that ended without an answer, and stops the run where the rest would end so too.
+        """Notes a call that ended without an answer, and stops the run if the rest would end so too.
 
-        reached: whether the server said anything to it. A server that has answered may still go down.
+        reached: whether the server said anything to it. A server that has answered may still go down later.
         """
         self.failures[key] = error
         self.unreached = 0 if reached else self.unreached + 1
@@ -255,12 +255,12 @@ class _Live:
         self.not_before = max(self.not_before, time.monotonic() + wait_s)
 
     def _halt(self, why: str) -> None:
-        """Begins no further call; those under way finish."""
+        """Lets no further call begin; those under way finish."""
         self.stop = self.stop or why
         self.stopping.set()
 
     async def _wait(self, seconds: float) -> None:
-        """Sleeps, but not longer than until the run is to stop."""
+        """Sleeps, but only until the run is to stop."""
         if seconds > 0:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.stopping.wait(), seconds)
@@ -269,7 +269,7 @@ class _Live:
 def _was_never_connected(failed: openai.APIConnectionError) -> bool:
     """Whether nothing was sent, so that nothing was billed: a closed port, an unknown host, a refused certificate.
 
-    By the name of the class: openai's HTTP client has been httpx and is httpx2, whose classes are not related.
+    Told by the class's name: openai's HTTP client has been httpx and is httpx2, whose classes are not related.
     """
     return any(kind.__name__ == "ConnectError" for kind in type(failed.__cause__).__mro__)
 
@@ -289,6 +289,6 @@ def _retry_after_s(failed: openai.APIStatusError) -> float | None:
     with suppress(ValueError):
         return max(0.0, float(value))
     with suppress(ValueError, OverflowError):
-        date = parsedate_to_datetime(value)  # without a zone where the header says -0000, which is UTC too
+        date = parsedate_to_datetime(value)  # has no zone if the header says -0000, which is UTC too
         return max(0.0, ((date if date.tzinfo else date.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds())
     return None

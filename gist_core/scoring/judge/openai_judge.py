@@ -21,7 +21,8 @@ EXPECTED_OUTPUT_TOKENS = 80  # one or two sentences and the choice
 
 @dataclass(frozen=True)
 class Estimate:
-    """What judging would take. Tokens and dollars are estimates and are for the calls that are still to be made.
+    """What judging would take. input_tokens, output_tokens and cost_usd are estimates for the calls still to be made;
+    spent_usd is what the answers in the store are known to have cost.
 
     calls_lost: not answered, and not to be asked again. calls_under_way: in a batch that has not been collected.
     """
@@ -54,14 +55,14 @@ def judge_with_openai(
     *,
     api_key: str | None,
 ) -> dict[str, list[Verdict]]:
-    """Verdicts by split. Makes the calls that the store does not hold, each answer being kept as it arrives.
+    """Verdicts by split. Makes the calls that the store has no answers to; each answer is kept as it arrives.
 
     Raises:
-        ValueError: no key, a wrong key, model or address, or a budget reached. Or none of all calls answered: verdicts
-            that say nothing would be cached as a result.
+        ValueError: no key, a wrong key, model or address, a budget reached, or calls in a batch that has not been
+            collected. Also if no call at all was answered: verdicts that say nothing would be cached as a result.
         ConnectionError: the server is down, or asks to wait too long.
 
-    What has arrived is kept; the same command goes on from there.
+    What has arrived is kept, and the same command goes on from there.
     """
     requests = all_requests(pairs, protocol, seed, settings)
     missing, lost = _unanswered(requests, settings, store)
@@ -115,7 +116,7 @@ def _budget(requests: Sequence[JudgeRequest], settings: OpenAISettings, store: C
 def _check_answered(
     requests: Sequence[JudgeRequest], settings: OpenAISettings, store: CallStore, failures: Mapping[str, str]
 ) -> None:
-    """Raises if every call failed; says how to ask again for the calls that did, if some of them did."""
+    """Raises ValueError if every call failed. If only some failed, prints how to ask for them again."""
     errors = [failures.get(request.key, "no answer") for request in requests if store.answer(request.key) is None]
     if errors and len(errors) == len(requests):
         raise ValueError(
@@ -134,7 +135,7 @@ def _check_answered(
 def all_requests(
     pairs: Mapping[str, Sequence[Pair]], protocol: Protocol, seed: int, settings: OpenAISettings
 ) -> list[JudgeRequest]:
-    """The requests of all pairs that differ, each once: two rows with the same texts share an answer."""
+    """The requests of all pairs whose answers differ, each once: two rows with the same texts share an answer."""
     requests = (
         request for rows in pairs.values() for pair in rows for _, request in _asked(pair, protocol, seed, settings)
     )
@@ -144,7 +145,7 @@ def all_requests(
 def _unanswered(
     requests: Sequence[JudgeRequest], settings: OpenAISettings, store: CallStore
 ) -> tuple[list[JudgeRequest], list[JudgeRequest]]:
-    """The requests without an answer: those to ask, and the lost ones that are not to be asked again."""
+    """The requests without an answer: those to ask, and those that were lost and are not to be asked again."""
     store.note_lost()
     missing = [request for request in requests if store.answer(request.key) is None]
     if settings.lost_calls == "ask_again":

@@ -30,10 +30,10 @@ class Pair:
 
 
 def orders(pair: Pair, protocol: Protocol, seed: int) -> tuple[Order, ...]:
-    """The orders to show: one drawn by the row (paper), or both (strict).
+    """The orders to show: one that is drawn by row id and seed (paper), or both (strict).
 
-    The draw decides which of the two *texts* comes first, not which of the two runs, so that a judgement of (b, a) asks
-    exactly what a judgement of (a, b) asked, and ends in the same winner.
+    The draw decides which of the two *texts* comes first, not which of the two runs, so judging (b, a) asks exactly what
+    judging (a, b) asks, and gives the same winner.
     """
     if protocol == "strict":
         return ("ab", "ba")
@@ -43,7 +43,7 @@ def orders(pair: Pair, protocol: Protocol, seed: int) -> tuple[Order, ...]:
 
 
 def winner_of(choice: Literal["A", "B", "tie"], order: Order) -> Winner:
-    """Who won, given the choice of the judge, to whom A is the answer shown first."""
+    """Who won, given the choice of the judge, for whom A is the answer shown first."""
     if choice == "tie":
         return "tie"
     return "a" if (choice == "A") == (order == "ab") else "b"

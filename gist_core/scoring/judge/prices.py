@@ -8,7 +8,7 @@ BYTES_PER_TOKEN = 4  # a usual figure for English; other scripts take more token
 
 @dataclass(frozen=True)
 class Prices:
-    """US dollars per million tokens, as looked up on `as_of`. factor: 1, or the rebate of a batch."""
+    """US dollars per million tokens, as looked up on `as_of`. factor: 1, or below 1 for the discount of batches."""
 
     as_of: str
     input_usd_per_million: float
@@ -22,5 +22,5 @@ class Prices:
 
 
 def estimated_tokens(text: str) -> int:
-    """UTF-8 bytes / 4, rounded up: an estimate, for no tokenizer is at hand for a model behind an endpoint."""
+    """UTF-8 bytes / 4, rounded up: an estimate, because the tokenizer of a model behind an endpoint is not at hand."""
     return math.ceil(len(text.encode()) / BYTES_PER_TOKEN)

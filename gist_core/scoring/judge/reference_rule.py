@@ -1,7 +1,7 @@
-"""A judge that is no language model: the answer closer to the row's reference by ROUGE-L wins.
+"""A judge that is not a language model: the answer closer to the row's reference by ROUGE-L wins.
 
-It needs no key and no network and costs nothing, so that the whole pipeline runs anywhere. It measures likeness to the
-reference, not quality, which is why every verdict and summary of it says what it is.
+It needs no key and no network and costs nothing, so the whole pipeline runs anywhere. It measures likeness to the
+reference, not quality, so each of its verdicts and summaries says what it is.
 """
 
 from gist_core.scoring.judge.pair import Pair, Protocol, orders
@@ -17,7 +17,7 @@ JUDGE = Judge(
 
 
 def judge_by_reference(pair: Pair, protocol: Protocol, seed: int) -> Verdict:
-    """A row whose reference has no words that ROUGE could compare is a failed verdict, not a tie."""
+    """The verdict of the rule. If the reference has no words that ROUGE could compare, it is "failed", not a tie."""
     if pair.identical:
         return identical_verdict(pair)
     calls = []
@@ -26,7 +26,7 @@ def judge_by_reference(pair: Pair, protocol: Protocol, seed: int) -> Verdict:
         if not has_words(pair.reference):
             calls.append(Call(order, "failed", error="the reference has no words that ROUGE could compare"))
             continue
-        # Equal scores of answers of different length differ in the last bit, which is no reason to prefer one.
+        # Equal scores of answers of different length may differ in the last bit, which is no reason to prefer one.
         one, other = (round(rouge_l_pct(pair.reference, answer), 9) for answer in (first, second))
         reason = f"ROUGE-L against the reference: A {one:.4f}, B {other:.4f}"
         calls.append(Call(order, "ok", "A" if one > other else "B" if other > one else "tie", reason))

@@ -1,4 +1,4 @@
-"""What a judge's raw answer says. Pure, so that stored answers can be parsed again without a new call."""
+"""What a judge's raw answer says. Pure functions, so that stored answers can be parsed again without a new call."""
 
 import json
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ CallStatus = Literal["ok", "refused", "unparsable", "failed"]
 Choice = Literal["A", "B", "tie"]
 
 _CHOICES: dict[str, Choice] = {"a": "A", "b": "B", "tie": "tie"}
-_MAX_STARTS = 200  # opening braces looked at; a judge's answer has one
+_MAX_STARTS = 200  # opening braces that are tried; a judge's answer has one
 
 
 @dataclass(frozen=True)
 class Reply:
-    """status: ok, refused or unparsable. choice: as shown to the judge, A is the first answer; None unless ok.
-    reason: None unless it is a text."""
+    """status: ok, refused or unparsable. choice: as shown to the judge, so A is the first answer; None unless ok.
+    reason: None if the judge gave no text."""
 
     status: CallStatus
     choice: Choice | None = None
@@ -33,10 +33,10 @@ def parse_completion(body: dict[str, Any]) -> Reply:
 
 
 def parse_content(content: object) -> Reply:
-    """Finds the one JSON object with a choice: the whole text, or inside prose or a code fence.
+    """Finds the choice, in a JSON object that is the whole text or stands inside prose or a code fence.
 
-    Objects that contradict each other, a choice other than A, B or tie, and no object at all are unparsable: a guess
-    would turn a judge's failure into a result.
+    Objects with different choices, a choice other than A, B or tie, and no object at all are unparsable: a guess would
+    turn a judge's failure into a result.
     """
     if not isinstance(content, str):
         return Reply("unparsable")
@@ -48,13 +48,13 @@ def parse_content(content: object) -> Reply:
 
 
 def _text(value: object) -> str | None:
-    """A text that a file can hold: half a surrogate pair, which JSON may hold, becomes a question mark (not in `raw`)."""
+    """A text that a file can hold: half of a surrogate pair, which JSON may hold, becomes a question mark (`raw` keeps it)."""
     return value.encode(errors="replace").decode() if isinstance(value, str) else None
 
 
 def _objects(text: str) -> list[dict[str, Any]]:
-    """The JSON objects in a text, those inside another object left out."""
-    # Models write raw line breaks inside strings. Numbers say nothing here, and as floats they may have any length.
+    """The JSON objects in a text, without those inside another object."""
+    # Models write raw line breaks inside strings. Numbers do not matter here, and as floats they may have any length.
     decoder = json.JSONDecoder(strict=False, parse_int=float)
     objects, position = [], 0
     for _ in range(_MAX_STARTS):

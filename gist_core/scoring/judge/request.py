@@ -28,7 +28,7 @@ _SCHEMA = {
 
 @dataclass(frozen=True)
 class JudgeRequest:
-    """key: SHA-256 of the body and of the endpoint. body: as sent to /chat/completions."""
+    """key: SHA-256 of endpoint and body. body: as sent to /chat/completions."""
 
     key: str
     body: dict[str, Any]
@@ -47,9 +47,10 @@ def prompt() -> tuple[str, str]:
 
 
 def make_request(pair: Pair, order: Order, protocol: Protocol, settings: OpenAISettings) -> JudgeRequest:
-    """The texts go as one JSON object, so that no text, however odd, can be taken for a part of the frame.
+    """The request for one pair in one order. The texts are sent as one JSON object, so that no text, however odd, can be
+    taken for a part of the frame.
 
-    The strict protocol asks for a JSON schema; the paper's asks in words alone.
+    The strict protocol asks for a JSON schema, the paper's asks in words only.
     """
     first, second = (pair.answer_a, pair.answer_b) if order == "ab" else (pair.answer_b, pair.answer_a)
     material = {"instruction": pair.instruction, "input": pair.input, "answer_a": first, "answer_b": second}

@@ -6,19 +6,19 @@ from urllib.parse import urlsplit
 
 from gist_core.scoring.judge.prices import Prices
 
-_LEAST_KEY = 12  # characters of a key that is a secret
+_LEAST_KEY = 12  # a key with fewer characters is not taken as a secret
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
 
 @dataclass(frozen=True)
 class OpenAISettings:
-    """How to ask. Only the first five change a request, and so the key of its answer; times are in seconds.
+    """How to ask. Only the first five change a request, and so the key of its answer. Times are in seconds.
 
-    lost_calls: what becomes of calls that were under way when an earlier process was killed: a failed verdict, so that
-    nothing is ever paid twice, or another call.
+    lost_calls: what becomes of calls whose answers were lost, e.g. because an earlier process was killed: a failed
+    verdict, so that nothing is ever paid for twice, or another call.
 
     Raises:
-        ValueError: base_url is no address of a server.
+        ValueError: base_url is not the address of a server, or may hold a secret.
     """
 
     model: str
@@ -43,13 +43,13 @@ class OpenAISettings:
 
     @property
     def endpoint(self) -> str:
-        """Where calls go. Always handed to the client, which would else take OPENAI_BASE_URL from the environment: the
-        verdicts would name a judge that was never asked."""
+        """Where calls go. It is always given to the client, which would otherwise take OPENAI_BASE_URL from the
+        environment: the verdicts would then name a judge that was never asked."""
         return self.base_url or DEFAULT_BASE_URL
 
 
 def check_address(base_url: str) -> None:
-    """Raises ValueError if `judge.base_url` is no address of a server, or may hold a secret."""
+    """Raises ValueError if `judge.base_url` is not the address of a server, or may hold a secret."""
     if not _is_http_address(base_url):
         raise ValueError(
             f"judge.base_url = {base_url!r} is no address of a server; it begins with http:// or https://, as "
@@ -64,10 +64,10 @@ def check_address(base_url: str) -> None:
 
 
 def usable_key(api_key: str) -> str:
-    """The key as it can be sent, without the line break that a file or a shell leaves at its end.
+    """The key in a form that can be sent, without the line break that a file or a shell leaves at its end.
 
     Raises:
-        ValueError: it cannot stand in an HTTP header. The message does not show it.
+        ValueError: it cannot be put into an HTTP header. The message does not show it.
     """
     key = api_key.rstrip("\r\n")
     if not key.isascii() or not key.isprintable() or " " in key:
@@ -79,8 +79,8 @@ def usable_key(api_key: str) -> str:
 
 
 def without_key(text: str, api_key: str) -> str:
-    """What a server said of an error, fit to be kept and shown: some repeat the headers that they were sent. A key of a
-    few letters is a server's of one's own that wants none, and a word like others."""
+    """A server's error message without the key, so that it can be kept and shown: some servers repeat the headers that
+    they were sent. A key of a few letters is left in: it is a dummy for a server that needs none, and may be any word."""
     return text.replace(api_key, "[the key]") if len(api_key) >= _LEAST_KEY else text
 
 

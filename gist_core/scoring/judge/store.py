@@ -2,8 +2,8 @@
 
 The key of an answer is the hash of the request and of where it was sent, so it is found again under any parameters that
 ask the same, and never under those that ask something else. Raw answers are kept, not what was parsed from them.
-`attempts` is the journal of calls: a row is committed before its call is sent, so that a call which was under way when
-its process was killed is known afterwards as lost: it may have been billed, and its answer is gone.
+`attempts` is the journal of calls: a row is committed before its call is sent. So a call that was under way when its
+process was killed is afterwards known to be lost: it may have been billed, and its answer is gone.
 """
 
 import json
@@ -19,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-LOST = "lost"  # the outcome of a call whose process ended before the answer came
+LOST = "lost"  # the outcome of a call whose process ended before the answer came, or whose line in a batch's file is broken
 LOST_ERROR = (
     "lost: the process was killed while this call was under way, or its line of a batch's file was broken, so it may have "
     "been billed; judge.lost_calls=ask_again asks it once more"
@@ -60,7 +60,7 @@ class CallStore:
     """The file of answers. A context manager; several processes may have it open at once.
 
     Raises:
-        ValueError: on opening and in every method: the file is no store, or damaged, or cannot be written.
+        ValueError: on opening and in every method: the file is not a store, is damaged, or cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -68,14 +68,14 @@ class CallStore:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=60, isolation_level=None)
-            # Of two that make a new file a write-ahead log, SQLite refuses one at once, whatever the timeout.
+            # If two processes switch a new file to the write-ahead log, SQLite refuses one at once, whatever the timeout.
             with self._lock_of("open"):
                 self._db.execute("PRAGMA journal_mode=WAL")
                 self._db.execute("PRAGMA synchronous=FULL")
                 self._db.executescript(_SCHEMA)
         except (sqlite3.Error, OSError) as error:
             raise self._unusable(error) from None
-        # Held while this store is open, so that others can tell a call under way from a lost one, even after SIGKILL.
+        # This lock is held while the store is open, so others can tell a call under way from a lost one, even after SIGKILL.
         self._owner = uuid.uuid4().hex
         self._alive = self._lock_of(self._owner)
         self._alive.acquire()
@@ -100,12 +100,12 @@ class CallStore:
         return None
 
     def keep(self, answer: StoredAnswer) -> None:
-        """Keeps an answer; the first one to a request stays."""
+        """Keeps an answer, unless there already is one to the same request."""
         values = tuple((vars(answer) | {"body": json.dumps(answer.body)}).values())
         self._query("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def begin_attempt(self, key: str) -> int | None:
-        """Notes that a call is about to be sent; None if another process has sent the same one, answered or not yet."""
+        """Notes that a call is about to be sent. Returns its id, or None if the same call is under way or answered."""
         taken = """SELECT 1 FROM attempts WHERE key = ?1 AND outcome IS NULL
                    UNION ALL SELECT 1 FROM answers WHERE key = ?1"""
         with self._transaction():
@@ -116,7 +116,7 @@ class CallStore:
 
     def end_attempt(self, attempt: int, outcome: str) -> None:
         """Notes how the call ended: "200", another HTTP status, "time-out", "connection" (it broke), "not connected" or
-        `LOST`; in a batch also how the batch ended."""
+        `LOST`; for a call in a batch, perhaps how the batch ended."""
         self._query("UPDATE attempts SET outcome = ? WHERE id = ?", (outcome, attempt))
 
     def note_lost(self) -> None:
@@ -126,7 +126,7 @@ class CallStore:
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                continue  # it lives
+                continue  # that process is alive
             query = """UPDATE attempts SET outcome = CASE WHEN key IN (SELECT key FROM answers) THEN '200' ELSE ? END
                        WHERE owner = ? AND outcome IS NULL"""
             self._query(query, (LOST, owner))
@@ -143,20 +143,20 @@ class CallStore:
         return self.outcomes(key)[-1:] == [LOST]
 
     def times_billed(self, key: str) -> int:
-        """The most calls that a request can have been billed for: those answered, and those of unknown fate."""
+        """The most calls that can have been billed for a request: those answered, and those whose fate is unknown."""
         return sum(outcome in BILLED for outcome in self.outcomes(key))
 
     def times_unpriced(self, key: str) -> int:
-        """Of the calls that a request can have been billed for, those whose price is not known."""
+        """How many of the calls that can have been billed for a request have no known price."""
         answer = self.answer(key)
         return self.times_billed(key) - (answer is not None and answer.cost_usd is not None)
 
     def forget_attempt(self, attempt: int) -> None:
-        """Takes back a call that was not made after all."""
+        """Removes a call that was not made after all."""
         self._query("DELETE FROM attempts WHERE id = ?", (attempt,))
 
     def spent(self, keys: Iterable[str]) -> tuple[int, float]:
-        """Calls begun for these requests, ever, and the known dollars that their answers cost."""
+        """The number of calls ever begun for these requests, and the dollars that their answers are known to have cost."""
         calls, dollars = 0, 0.0
         for key in set(keys):
             calls += self._query("SELECT COUNT(*) FROM attempts WHERE key = ?", (key,))[0][0]
@@ -171,14 +171,14 @@ class CallStore:
         return [batch for batch, _ in sorted(found, key=lambda row: row[1])]
 
     def rename_batch(self, batch: str, to: str) -> None:
-        """Gives a batch that was noted before it was made the id that it has."""
+        """Gives a batch, which was noted before it was made, its real id."""
         with self._transaction():
             self._query("UPDATE batches SET id = ? WHERE id = ?", (to, batch))
             self._query("UPDATE batch_requests SET batch = ? WHERE batch = ?", (to, batch))
             self._query("UPDATE attempts SET outcome = ? WHERE outcome = ?", (f"batch {to}", f"batch {batch}"))
 
     def forget_batch(self, batch: str) -> None:
-        """Takes back a batch that was not made after all, and its calls."""
+        """Removes a batch that was not made after all, and its calls."""
         with self._transaction():
             self._query("DELETE FROM batches WHERE id = ?", (batch,))
             self._query("DELETE FROM batch_requests WHERE batch = ?", (batch,))
@@ -203,7 +203,7 @@ class CallStore:
         return FileLock(f"{self._path}.{owner}.lock")
 
     def _query(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        """All rows at once, because SQLite finds a damaged page when it comes to it."""
+        """All rows at once, because SQLite finds a damaged page only when it reads it."""
         try:
             return self._db.execute(query, values).fetchall()
         except sqlite3.Error as error:
@@ -232,7 +232,7 @@ class CallStore:
         self._query(query, (outcome, key, f"batch {batch}"))
 
     def close_batch(self, batch: str, outcome: str) -> list[str]:
-        """Notes that a batch's answers have been kept, and how its other calls ended. Returns the requests of those."""
+        """Notes that a batch's answers have been kept, and how its other calls ended. Returns the keys of those calls."""
         with self._transaction():
             query = "UPDATE attempts SET outcome = ? WHERE outcome = ? RETURNING key"
             others = [key for (key,) in self._query(query, (outcome, f"batch {batch}"))]

@@ -1,4 +1,4 @@
-"""The figures of one split: win rate, what came to no verdict, and how far order and length explain the result."""
+"""The figures of one split: win rate, rows without a verdict, and how far order and length explain the result."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ def summarise_verdicts(
 ) -> dict[str, Any]:
     """Summary of one split, as `reports/judge/RUN.json` holds it.
 
-    The win rate is over the judged rows (ok and identical), a tie counting 1/2; refused, unparsable and failed rows are
-    counted apart and are in `n` only. `ties` are the judge's own; `identical` answers are ties without a call.
-    asked_twice: calls that the provider may have charged for more than once (an answer was lost or came too late).
-    cost_usd: the sum of the known costs; calls_unpriced: calls that may have been charged for beside it, at a cost that is
-    not known. All three count a request that several rows share once, as it was asked once.
+    The win rate is over the judged rows (ok and identical), and a tie counts 1/2; refused, unparsable and failed rows are
+    counted separately and are only in `n`. `ties` are the judge's own; `identical` answers are ties without a call.
+    asked_twice: requests that the provider may have charged for more than once (an answer was lost or came too late).
+    cost_usd: the sum of the known costs. calls_unpriced: further calls that may have been charged for, at an unknown cost.
+    All three count a request that several rows share once, because it was asked once.
     n = wins + ties + losses + identical + refused + unparsable + failed. The interval is a bootstrap over rows, or
-    Wilson's where all rows score the same and a bootstrap would claim certainty; `interval` says which.
+    Wilson's if all rows score the same, when a bootstrap would claim certainty; `interval` says which.
     """
     counts = Counter(verdict.status for verdict in verdicts)
     winners = Counter(verdict.winner for verdict in verdicts if verdict.status == "ok")
@@ -74,7 +74,7 @@ def length_controlled_win_rate_pct(verdicts: Sequence[Verdict]) -> float | None:
         return None
     scores = np.array([score for score, _ in judged])
     differences = np.array([difference for _, difference in judged], dtype=np.float64)
-    # The spread about zero, not about the mean: swapping a and b then leaves it as it is.
+    # The spread about zero, not about the mean, so that swapping a and b does not change it.
     spread = float(np.sqrt((differences**2).mean()))
     if spread == 0 or len(set(scores)) == 1:
         return rounded(100 * float(scores.mean()))
@@ -84,8 +84,8 @@ def length_controlled_win_rate_pct(verdicts: Sequence[Verdict]) -> float | None:
 def _rate_at_equal_length(lengths: NDArray[np.float64], scores: NDArray[np.float64]) -> float:
     from sklearn.linear_model import LogisticRegression
 
-    # Each row once as a win and once as a loss, weighted by its score. The weak penalty on the slope keeps it finite
-    # where length separates wins from losses.
+    # Each row counts once as a win and once as a loss, weighted by its score. The weak penalty keeps the slope finite
+    # if length separates wins from losses.
     model = LogisticRegression(C=100.0, tol=1e-10, max_iter=10_000)
     features = np.concatenate([lengths, lengths])[:, None]
     outcomes = np.repeat([1, 0], len(scores))

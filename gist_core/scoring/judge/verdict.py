@@ -1,4 +1,4 @@
-"""From the calls of one row to its verdict, and the line that is kept of it."""
+"""From the calls for one row to its verdict, and the line that is stored for it."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ _WORST_FIRST: tuple[CallStatus, ...] = ("failed", "refused", "unparsable")
 
 @dataclass(frozen=True)
 class Judge:
-    """Who judges, as every verdict states it. `note` says in words what the judge is."""
+    """Who judges, as every verdict records it. `note` says in words what the judge is."""
 
     provider: str
     model: str
@@ -47,7 +47,7 @@ class Call:
 
     @property
     def winner(self) -> Winner | None:
-        """Who won by this call; None unless it is ok."""
+        """Who won according to this call; None unless it is ok."""
         return None if self.choice is None else winner_of(self.choice, self.order)
 
 
@@ -55,7 +55,7 @@ class Call:
 class Verdict:
     """The verdict on one row. `winner` is None unless the status is ok or identical.
 
-    length_difference: characters of answer a minus characters of answer b.
+    length_difference: characters of answer a minus characters of answer b, without white space at the ends.
     """
 
     row_id: str
@@ -76,9 +76,9 @@ def identical_verdict(pair: Pair) -> Verdict:
 
 
 def verdict_of(pair: Pair, calls: Sequence[Call]) -> Verdict:
-    """The verdict of one call (paper) or of both orders (strict), where a disagreement is a tie.
+    """The verdict from one call (paper) or from both orders (strict), where a disagreement is a tie.
 
-    If a call is not ok, so is the verdict, with the first of failed, refused, unparsable that occurs.
+    If a call is not ok, neither is the verdict: its status is the first of failed, refused, unparsable that occurs.
     """
     difference = len(pair.answer_a.strip()) - len(pair.answer_b.strip())
     for status in _WORST_FIRST:
