@@ -12,7 +12,7 @@ WORKERS ?= 2
 .PHONY: pipeline test test-all check format dag keep clean
 
 pipeline: $(INSTALLED)  ## Run every stage that is out of date, from sources to report.
-	@$(RUN) -m tasks.pipeline
+	@exec $(RUN) -m tasks.pipeline
 
 test: $(INSTALLED)  ## All tests that take seconds.
 	@OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) --dist worksteal -m "not slow"

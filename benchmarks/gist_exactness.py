@@ -20,13 +20,15 @@ NEAR_TIE = 1e-2
 
 
 class TopTwo(LogitsProcessor):
-    """Records the distance between the two best logits of each step, shape (batch,)."""
+    """Records the distance between the two best logits of each step, shape (batch,), the gist token's left out: it is never
+    an answer, and a tied head rates it as high as the token that it started as."""
 
-    def __init__(self) -> None:
+    def __init__(self, gist_token_id: int) -> None:
+        self.gist = torch.tensor([gist_token_id])
         self.margins: list[torch.Tensor] = []
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        best = scores.topk(2, dim=-1).values
+        best = scores.index_fill(1, self.gist.to(scores.device), -torch.inf).topk(2, dim=-1).values
         self.margins.append(best[:, 0] - best[:, 1])
         return scores
 
@@ -46,7 +48,7 @@ def main() -> None:
     for start in range(0, len(rows), 16):
         batch = rows[start : start + 16]
         instructions, inputs = [row.instruction for row in batch], [row.input for row in batch]
-        record = TopTwo()
+        record = TopTwo(gist_model.gist_token_id)
         masked = gist_model.generate_masked(
             instructions, inputs, max_new_tokens=48, do_sample=False, logits_processor=LogitsProcessorList([record])
         )

@@ -97,6 +97,10 @@ def worker(
     root: Root = Path("."),
 ) -> None:
     """Start a worker for each of POOLS that runs its stages in this clone. Ctrl-C ends them and what they run."""
+    if not all((root / name).exists() for name in ("dvc.yaml", "flows/worker.py")):
+        raise ValueError(
+            f"{root.resolve()} is no clone of the project; start the worker in one, or name it with --root"
+        )
     configure_prefect(root.resolve())
     require_server("a worker")
     from flows.dispatch import run_workers

@@ -12,6 +12,8 @@ from prefect.client.schemas.filters import (
     FlowRunFilterId,
     FlowRunFilterState,
     FlowRunFilterStateType,
+    TaskRunFilter,
+    TaskRunFilterSubFlowRuns,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
@@ -39,7 +41,11 @@ def _due() -> FlowRunFilterExpectedStartTime:
 
 
 def _describe(client: SyncPrefectClient, run: FlowRun) -> str:
-    stages = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])))
+    # What a stage was sent out as is no second stage: Prefect has a task run for each flow run that this one started.
+    stages = client.read_task_runs(
+        flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id])),
+        task_run_filter=TaskRunFilter(subflow_runs=TaskRunFilterSubFlowRuns(exists_=False)),
+    )
     counts = Counter(stage.state_name or "?" for stage in stages)
     started = f"{run.start_time:%Y-%m-%d %H:%M:%S}Z" if run.start_time else "not started"
     return (

@@ -24,7 +24,10 @@ def configure_prefect(root: Path) -> None:
         os.environ["PREFECT_HOME"] = str(home)
     if "PREFECT_SERVER_DATABASE_CONNECTION_URL" not in os.environ:
         # The project has its own database: one in the home folder, made by another version of Prefect, would not open.
-        home.mkdir(parents=True, exist_ok=True)
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"{home} cannot be made: {error.strerror}") from None
         os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = f"sqlite+aiosqlite:///{home / 'prefect.db'}"
 
 

@@ -12,11 +12,12 @@ from functools import cache
 
 import torch
 from transformers import PretrainedConfig
+from transformers.pytorch_utils import Conv1D
 
 from gist_core.benchmark.flops import DecoderShape, decoder_flops, encoder_decoder_flops, shape_of
 from gist_core.models.base import auto_class_of
+from gist_core.training.failures import GIB
 
-GIB = 1 << 30
 USABLE = 0.9  # of a GPU's memory; the rest is the context, communication buffers and fragmentation
 BF16_ACTIVATIONS = 0.75  # of float32's bytes: norms and softmax stay in float32
 LIVE_PARAMETERS = 1_000_000_000  # gathered at once under ZeRO-3: DeepSpeed's stage3_max_live_parameters
@@ -90,8 +91,8 @@ def count_parameters(config: PretrainedConfig, *, freeze_embeddings: bool, lora_
         total += head.numel() + head.shape[1]
     if lora_rank is not None:
         inside = model.get_output_embeddings()
-        linear = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m is not inside]
-        added = sum(lora_rank * (layer.in_features + layer.out_features) for layer in linear)
+        linear = [m for m in model.modules() if isinstance(m, (torch.nn.Linear, Conv1D)) and m is not inside]
+        added = sum(lora_rank * sum(layer.weight.shape) for layer in linear)
         return Parameters(total + added, added)
     return Parameters(total, total - (embeddings.numel() + embeddings.shape[1] if freeze_embeddings else 0))
 

@@ -28,12 +28,12 @@ def held(folder: Path, name: str, busy: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / f"{name}.lock")
         lock.acquire(timeout=WAIT_SECONDS)
+        holder_file.write_text(str(os.getpid()), encoding="utf-8")
     except Timeout:
         raise ValueError(busy.replace("{}", _describe(holder_file))) from None
     except OSError as error:
         raise ValueError(f"{name} cannot run: {error.filename} cannot be written: {error.strerror}") from None
     try:
-        holder_file.write_text(str(os.getpid()), encoding="utf-8")
         yield
     finally:
         holder_file.unlink(missing_ok=True)

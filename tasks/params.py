@@ -82,7 +82,9 @@ class Params(Section):
                 yield f"benchmarked_runs names {run}, which has no gist to cache (condition: {condition}); take gist runs"
         if "pos_control" in self.judged_runs:
             yield "judged_runs names pos_control, which every run is judged against; take it out"
-        if self.human_eval.run not in self.judged_runs:
+        if self.human_eval.run == "pos_control":
+            yield "human_eval.run names pos_control, which people compare the run with; name another one"
+        elif self.human_eval.run not in self.judged_runs:
             yield (
                 f"human_eval.run is {self.human_eval.run!r}, which is not under judged_runs "
                 f"({', '.join(self.judged_runs)}); add it there; people are compared with the judge"

@@ -44,7 +44,16 @@ def measure(
     warmup: uncounted passes of each strategy, for each batch. No prompt is in two batches of the same size, so intervals are
     over independent measurements. Prompts left over at the end are not measured. If there are too few prompts for one
     batch, they are repeated in it.
+
+    Raises:
+        ValueError: no prompts, or one that is longer than the model's context.
     """
+    if not prompts:
+        raise ValueError("there are no prompts to measure")
+    heads = gist_model.encode_instructions([prompt.instruction for prompt in prompts])
+    tails = gist_model.encode_inputs([prompt.input for prompt in prompts])
+    lengths = [len(head) + len(tail) for head, tail in zip(heads, tails, strict=True)]
+    gist_model.refuse_longer(lengths, [f"row {prompt.row_id}" for prompt in prompts])
     ordered = sorted(prompts, key=lambda prompt: hashlib.sha256(f"{prompt.row_id}:{seed}".encode()).digest())
     batches = [batch for size in batch_sizes for batch in _disjoint(ordered, size)]
     for batch in tqdm(batches, desc="benchmark", unit="batch", disable=None):

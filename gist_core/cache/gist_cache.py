@@ -135,7 +135,7 @@ class GistCache:
 
         Raises:
             ValueError: not a list of caches, an empty one, or caches that differ in model, number of gist tokens, what they
-                keep, number of slots, or floating-point type.
+                keep, number of slots, device, or floating-point type.
         """
         if isinstance(caches, GistCache):
             raise ValueError("caches must be a list of caches; write [cache] for a single one")
@@ -154,6 +154,11 @@ class GistCache:
                 raise ValueError(
                     f"caches of {first.mask.shape[1]} and {other.mask.shape[1]} slots cannot be one batch; compress these "
                     "instructions together"
+                )
+            if other.keys[0].device != first.keys[0].device:
+                raise ValueError(
+                    f"caches on {first.keys[0].device} and {other.keys[0].device} cannot be one batch; bring them to one "
+                    "`device` first"
                 )
             if other.keys[0].dtype != first.keys[0].dtype:
                 raise ValueError(

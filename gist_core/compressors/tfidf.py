@@ -23,8 +23,8 @@ def make_compressor(instructions: Sequence[str], gist_model: GistModel) -> Compr
     tokenizer = gist_model.tokenizer
     unseen = math.log(1 + len(instructions)) + 1
     known: dict[str, float] = {}
-    if any(re.search(_WORD, instruction) for instruction in instructions):
-        vectorizer = TfidfVectorizer(token_pattern=_WORD).fit(instructions)
+    if any(_words(instruction) for instruction in instructions):
+        vectorizer = TfidfVectorizer(tokenizer=_words, token_pattern=None, lowercase=False).fit(instructions)
         known = dict(zip(vectorizer.get_feature_names_out(), map(float, vectorizer.idf_), strict=True))
 
     def compress(instruction: str, num_tokens: int) -> str:
@@ -32,10 +32,14 @@ def make_compressor(instructions: Sequence[str], gist_model: GistModel) -> Compr
         words = re.findall(_WORD, instruction)
         if not words:
             return first_tokens(instruction.strip(), tokenizer, num_tokens)
-        counts = Counter(word.lower() for word in words)
+        counts = Counter(_words(instruction))
         first = {word.lower(): word for word in reversed(words)}
-        distinct = list(dict.fromkeys(word.lower() for word in words))
-        weights = [counts[word] * known.get(word, unseen) for word in distinct]
-        return heaviest_words([first[word] for word in distinct], weights, tokenizer, num_tokens)
+        weights = [count * known.get(word, unseen) for word, count in counts.items()]
+        return heaviest_words([first[word] for word in counts], weights, tokenizer, num_tokens)
 
     return compress
+
+
+def _words(text: str) -> list[str]:
+    """Cut first and then in lower case: of "İ" lower case is two characters, the second of which is no letter."""
+    return [word.lower() for word in re.findall(_WORD, text)]

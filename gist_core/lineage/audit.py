@@ -11,7 +11,7 @@ from gist_core.lineage.why import Pedigree, Tracer
 @dataclass(frozen=True)
 class Audited:
     """name: `FILE:dotted.path`. problems: empty if the number leads back to source files with hashes, and every stage on
-    the way names its commit, parameters and environment and is intact."""
+    the way names its commit and environment and is intact."""
 
     name: str
     value: float
@@ -49,8 +49,6 @@ def _gaps(pedigree: Pedigree) -> list[str]:
     if not pedigree.sources:
         gaps.append("the walk ends at no source file")
     for origin in pedigree.origins.values():
-        if not origin.parameters:
-            gaps.append(f"{origin.stage} names no parameters")
         if not origin.environment.get("python"):
             gaps.append(f"{origin.stage} names no environment")
         if not origin.inputs and not origin.outputs:

@@ -91,6 +91,14 @@ def answer_in_batches(
             "answers are generated with a key-value cache and returned as token ids: use_cache=False and "
             "return_dict_in_generate=True cannot be served"
         )
+    if str(asked.get("cache_implementation")).startswith("paged"):
+        raise ValueError(
+            f"cache_implementation={asked['cache_implementation']!r} cannot be served: it batches prompts by itself, without "
+            "their gist tokens"
+        )
+    processors = options.get("logits_processor", [])
+    if not isinstance(processors, list):
+        raise ValueError(f"logits_processor is a {type(processors).__name__}; give a list of processors")
     given = {name: asked.get(name) for name in _NOT_SERVED}
     if given["guidance_scale"] == 1:  # which means no guidance
         given["guidance_scale"] = None
@@ -112,7 +120,7 @@ def answer_in_batches(
 
     # A processor class of our own, run last: with `suppress_tokens` a user's SuppressTokens processor would replace ours.
     never = _NeverTheGistToken(gist_model.gist_token_id)
-    options = {**options, "logits_processor": [*options.get("logits_processor", []), never]}
+    options = {**options, "logits_processor": [*processors, never]}
     options.pop("use_cache", None)
     if "generation_config" in options:  # transformers wants no separate options beside it
         options["generation_config"] = copy.deepcopy(options["generation_config"])

@@ -105,6 +105,11 @@ def attach_gist_attention(
             f"attention implementation {implementation!r} cannot carry a gist mask in {model.config.model_type}; "
             f"load the model with attn_implementation set to one of {', '.join(supported)}"
         )
+    if not model.config.is_encoder_decoder and model.config.get_text_config() is not model.config:
+        raise ValueError(
+            f"{model.config.model_type} is more than a language model (images, sound), and hands its decoder no token ids; "
+            "save its language model by itself, and take that"
+        )
     layer_types = set(getattr(model.config, "layer_types", None) or getattr(model.config, "attention_layers", []))
     # GPT-Neo's "local" layers have a window of their own, over slots.
     if unknown := layer_types - {"full_attention", "sliding_attention", "global"}:

@@ -101,13 +101,16 @@ class GistModel:
             gist_token_id=self.gist_token_id,
             num_gist_tokens=settings.num_gist_tokens,
         )
+        decoder_start = getattr(model.config, "decoder_start_token_id", None) if self.is_encoder_decoder else None
+        if self.is_encoder_decoder and decoder_start is None:
+            raise ValueError("the model's config has no decoder_start_token_id, with which every answer starts; set it")
         # Sets aside what the base model's authors chose for generation (penalties, beams, other ends of text): it is not
         # trained or measured here, and a repetition penalty would see a full prompt but not a cached one.
         model.generation_config = GenerationConfig(
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
-            decoder_start_token_id=model.config.decoder_start_token_id if self.is_encoder_decoder else None,
+            decoder_start_token_id=decoder_start,
         )
 
     @classmethod

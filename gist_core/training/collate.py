@@ -155,7 +155,8 @@ class Collator:
         return batch
 
     def _shifted(self, targets: torch.Tensor) -> torch.Tensor:
-        start = torch.full_like(targets[:, :1], self.decoder_start_token_id or 0)
+        assert self.decoder_start_token_id is not None
+        start = torch.full_like(targets[:, :1], self.decoder_start_token_id)
         return torch.cat([start, targets[:, :-1]], dim=1)
 
 

@@ -5,14 +5,15 @@ are resumed from.
 """
 
 import ctypes
+import hashlib
 import json
 import logging
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from transformers import (
@@ -41,6 +42,8 @@ from gist_core.training.progress import Progress
 from gist_core.training.trainer import GistTrainer
 
 logger = logging.getLogger(__name__)
+
+ABOUT_FILE = "training.json"  # in the work folder: what its checkpoints are of
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ def train(
             checkpoints, work in `work_dir` by another number of processes, or settings that do not go together or with this
             model (dev_loss without development rows, LoRA under ZeRO-3, compiling or freezing layers that it does not have).
     """
+    if settings.batching not in get_args(Batching):
+        raise ValueError(f"train.batching is {settings.batching!r}; it is one of {', '.join(get_args(Batching))}")
     if settings.select == "dev_loss" and not dev_examples:
         raise ValueError("train.select is dev_loss, but there are no development rows; hold some out with data.num_dev")
     if settings.lora_rank is not None and deepspeed is not None and deepspeed["zero_optimization"]["stage"] == 3:
@@ -135,6 +140,7 @@ def train(
     )
     if settings.torch_compile:
         compile_layers(gist_model.model)
+    gist_model.model.requires_grad_(True)  # whatever an earlier training of this model froze
     if settings.freeze_embeddings:
         gist_model.model.get_input_embeddings().requires_grad_(False)
     adapted = add_lora(gist_model.model, settings.lora_rank) if settings.lora_rank is not None else None
@@ -172,11 +178,12 @@ def train(
     trainer.add_callback(Progress(tokens_per_step, progress_file))
     if cut_short:
         logger.warning("skipped and removed checkpoints without a completeness marker: %s", ", ".join(cut_short))
+    about = _about(gist_model, settings, examples, teacher, processes)
     if checkpoint is not None:
-        _check_world_size(work_dir, processes)
+        _refuse_another_training(work_dir, about)
         logger.warning("resuming from %s", checkpoint)
     elif trainer.is_world_process_zero():  # only before the first checkpoint; later other processes read it
-        (work_dir / "world_size.json").write_text(json.dumps(processes), encoding="utf-8")
+        (work_dir / ABOUT_FILE).write_text(json.dumps(about), encoding="utf-8")
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if adapted is not None:
         adapted.merge_and_unload()
@@ -293,21 +300,41 @@ def _collate(collator: Collator, teacher: Teacher | None, items: list[list[Examp
 
 def _freeze_first_layers(model: PreTrainedModel, count: int) -> None:
     layers = decoder_layers(model)
-    if count >= len(layers):
+    if not 0 < count < len(layers):
         raise ValueError(
-            f"frozen_layers {count} leaves no layer to train: {model.config.model_type} has {len(layers)} decoder layers "
-            "that can be frozen so"
+            f"frozen_layers is {count}, but must leave a layer to train: {model.config.model_type} has {len(layers)} decoder "
+            "layers that can be frozen so"
         )
     for layer in layers[:count]:
         layer.requires_grad_(False)
 
 
-def _check_world_size(work_dir: Path, processes: int) -> None:
-    before = json.loads((work_dir / "world_size.json").read_text(encoding="utf-8"))
-    if before != processes:
+def _about(
+    gist_model: GistModel, settings: TrainSettings, examples: Sequence[Example], teacher: Teacher | None, processes: int
+) -> dict[str, Any]:
+    """What makes two trainings the same one, as JSON has it."""
+    rows = hashlib.sha256("\n".join(example.row_id for example in examples).encode()).hexdigest()
+    about = {
+        "processes": processes,
+        **asdict(settings),
+        **asdict(gist_model.settings),
+        "teacher_weight": None if teacher is None else teacher.weight,
+        "rows": rows,
+    }
+    return dict(json.loads(json.dumps(about)))
+
+
+def _refuse_another_training(work_dir: Path, about: dict[str, Any]) -> None:
+    before = json.loads((work_dir / ABOUT_FILE).read_text(encoding="utf-8"))
+    if before["processes"] != about["processes"]:
         raise ValueError(
-            f"{work_dir} was trained so far with {before} process(es); resume with engine.processes={before}, or remove the "
-            f"folder to start again with {processes}"
+            f"{work_dir} was trained so far with {before['processes']} process(es); resume with "
+            f"engine.processes={before['processes']}, or remove the folder to start again with {about['processes']}"
+        )
+    if differing := [key for key in about if about[key] != before.get(key)]:
+        raise ValueError(
+            f"{work_dir} has checkpoints of another training, which differs in {', '.join(differing)}; give this one a "
+            "folder of its own, or remove that one"
         )
 
 

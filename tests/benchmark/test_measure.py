@@ -49,6 +49,17 @@ def test_a_mixture_of_experts_is_counted_and_has_no_formula() -> None:
     assert 0 < flops["gist"] < flops["instruction"] < flops["none"]
 
 
+@pytest.mark.parametrize("family", ["llama", "opt"])
+def test_a_prompt_beyond_the_context_and_no_prompt_are_refused(family: str) -> None:
+    gist_model, long = tiny_gist_model(family, "gist", 2), Prompt("long", "x" * 600, "y" * 600)
+    for prompts, message in (
+        ([*PROMPTS, long], r"1 of 5 are longer than the 1,024 .*row long \(1,2\d\d\)"),
+        ([], "no prompts"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            next(measure(gist_model, prompts, batch_sizes=[1], warmup=0, repeats=1, seed=0))
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_t5_is_timed_without_what_prepares_its_pass(strategy: Strategy, monkeypatch: pytest.MonkeyPatch) -> None:
     gist_model = tiny_gist_model("t5", "gist", 2)

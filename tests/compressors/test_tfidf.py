@@ -25,6 +25,15 @@ def test_the_rarest_words_are_kept_in_the_order_of_the_instruction(gist_model: G
     assert compress("Translate sentence the colours", budget) == "Translate colours"
 
 
+@pytest.mark.parametrize(
+    "city", ["Istanbul", "\u0130stanbul"]
+)  # of the second lower case is two characters, one no letter
+def test_a_word_is_cut_alike_where_it_is_counted_and_where_it_is_weighed(gist_model: GistModel, city: str) -> None:
+    compress = make_compressor("tfidf", [f"{city} {word}" for word in ("nedir", "ne", "uzak", "yakin")], gist_model)
+    assert compress(f"{city} uzak", length(gist_model, "uzak")) == "uzak"
+    assert compress(f"{city} uzak", length(gist_model, city)) != city
+
+
 def test_a_word_that_training_never_saw_weighs_most(gist_model: GistModel) -> None:
     compress = make_compressor("tfidf", INSTRUCTIONS, gist_model)
     assert compress("List the zebras", length(gist_model, "zebras")) == "zebras"

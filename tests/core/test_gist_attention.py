@@ -193,6 +193,23 @@ def test_a_family_whose_positions_or_masks_cannot_be_set_is_refused(
         attention.attach_gist_attention(auto.from_config(config), condition="gist", gist_token_id=5, num_gist_tokens=1)
 
 
+def test_a_model_of_images_too_is_refused_when_it_is_attached() -> None:
+    vision = {
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "image_size": 28,
+        "patch_size": 14,
+    }
+    text = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 260, "head_dim": 8}
+    config = transformers.Gemma3Config(
+        text_config=text | {"hidden_size": 32}, vision_config=vision | {"hidden_size": 32}
+    )
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    with pytest.raises(ValueError, match=r"gemma3 is more than a language model .* save its language model by itself"):
+        attention.attach_gist_attention(model, condition="gist", gist_token_id=5, num_gist_tokens=1)
+
+
 def test_local_layers_that_count_slots_by_themselves_are_refused() -> None:
     config = transformers.GPTNeoConfig(
         hidden_size=32, num_heads=4, attention_types=[[["global", "local"], 1]], num_layers=2

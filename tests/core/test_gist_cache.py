@@ -14,7 +14,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, SuppressTokensLogitsProcessor
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    SuppressTokensLogitsProcessor,
+    TemperatureLogitsWarper,
+)
 
 from gist_core.cache import GistCache, compress, generate, load_cache, save_cache
 from gist_core.cache.gist_cache import Keeps
@@ -450,6 +456,11 @@ def test_rows_may_stand_in_anything_that_holds_them_in_order() -> None:
         ({"guidance_scale": 1.5}, "guidance_scale cannot be served"),
         ({"negative_prompt_ids": torch.ones(1, 3, dtype=torch.long)}, "negative_prompt_ids cannot be served"),
         ({"token_healing": True}, "token_healing cannot be served"),
+        ({"cache_implementation": "paged"}, "cache_implementation='paged' cannot be served"),
+        (
+            {"logits_processor": TemperatureLogitsWarper(2.0)},
+            "logits_processor is a TemperatureLogitsWarper; give a list",
+        ),
     ],
 )
 def test_options_that_cannot_be_served_are_refused_by_name(options: dict[str, Any], message: str) -> None:
@@ -629,6 +640,11 @@ def test_what_cannot_be_repeated_or_joined_is_refused() -> None:
         ValueError, match=r"torch\.float32 and torch\.bfloat16 cannot be one batch; bring them to one `dtype`"
     ):
         GistCache.concatenate([cache, cache.to(dtype=torch.bfloat16)])
+    elsewhere = replace(cache, keys=tuple(keys.to("meta") for keys in cache.keys))
+    with pytest.raises(
+        ValueError, match="caches on cpu and meta cannot be one batch; bring them to one `device` first"
+    ):
+        GistCache.concatenate([cache, elsewhere])
     assert len(GistCache.concatenate(cache.select([row]) for row in (1, 0))) == 2
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -71,6 +72,13 @@ def test_more_runs_than_prefect_hands_out_at_once_are_refused() -> None:
     assert done.returncode == 2
     assert "200" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_worker_outside_of_a_clone_is_refused_before_it_takes_a_stage(tmp_path: Path) -> None:
+    done = at("http://127.0.0.1:1/api", "worker", "cpu", "--root", str(tmp_path))
+    assert done.returncode == 2
+    assert f"{tmp_path} is no clone of the project; start the worker in one" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_worker_for_a_pool_that_does_not_exist_is_refused_with_the_nearest_that_do(server: Server) -> None:

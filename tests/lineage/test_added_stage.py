@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from gist_core.lineage.audit import every_number
 from gist_core.lineage.why import Tracer
 from tests.lineage import project
 
@@ -34,3 +35,6 @@ def test_the_stage_of_the_docs_runs_and_its_numbers_have_a_pedigree(toy: Path) -
     pedigree = Tracer(toy).why("reports/lengths.json:gist-1")
     assert {"lengths", "generate@gist-1", "train@gist-1", "sources"} <= set(pedigree.origins)
     assert not pedigree.problems
+    audited = [number for number in every_number(toy) if number.name.startswith("reports/lengths.json")]
+    assert len(audited) == len(project.RUNS)
+    assert not [problem for number in audited for problem in number.problems]

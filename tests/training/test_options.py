@@ -164,7 +164,7 @@ def test_the_layers_of_a_decoder_that_stands_inside_another_module_can_be_frozen
 @pytest.mark.parametrize("family", ["llama", "t5"])
 def test_frozen_layers_that_leave_nothing_to_train_are_refused(tmp_path: Path, family: str) -> None:
     write_base_and_rows(tmp_path, family)
-    with pytest.raises(ValueError, match="frozen_layers 99 leaves no layer to train"):
+    with pytest.raises(ValueError, match="frozen_layers is 99, but must leave a layer to train"):
         run_job(with_run(job(tmp_path, "frozen"), frozen_layers=99))
 
 
@@ -310,6 +310,46 @@ def test_a_model_that_is_trained_further_does_not_pass_for_that_of_its_folder(
     assert gist_model.fingerprint != of_folder
     with pytest.raises(ValueError, match="the cache was made by another model"):
         generate(gist_model, cache, ["b, a"], max_new_tokens=2)
+
+
+def test_a_folder_with_checkpoints_of_another_training_is_refused(folder: Path, tmp_path: Path) -> None:
+    first, second = tiny_gist_model("llama", "gist", 1), tiny_gist_model("llama", "neg_control", 1)
+    examples = examples_of(first, folder / "train.parquet")
+    train(first, examples, ONE_STEP, work_dir=tmp_path, use_cpu=True)
+    untouched = second.fingerprint
+    for gist_model, settings, rows, differing in (
+        (second, ONE_STEP, examples, "condition"),
+        (first, replace(ONE_STEP, learning_rate=1e-4, steps=2), examples, "steps, learning_rate"),
+        (first, ONE_STEP, examples[1:], "rows"),
+    ):
+        with pytest.raises(ValueError, match=f"checkpoints of another training, which differs in {differing};"):
+            train(gist_model, rows, settings, work_dir=tmp_path, use_cpu=True)
+    assert second.fingerprint == untouched
+
+
+def test_what_one_training_froze_the_next_one_trains(folder: Path, tmp_path: Path) -> None:
+    gist_model = tiny_gist_model("llama", "gist", 1)
+    examples = examples_of(gist_model, folder / "train.parquet")
+    for name, frozen in (("frozen", replace(ONE_STEP, freeze_embeddings=True, frozen_layers=2)), ("whole", ONE_STEP)):
+        before = {key: value.clone() for key, value in gist_model.model.state_dict().items()}
+        train(gist_model, examples, frozen, work_dir=tmp_path / name, use_cpu=True)
+        moved = {key for key, value in gist_model.model.state_dict().items() if not torch.equal(value, before[key])}
+        assert any(".layers.2." in key for key in moved)
+        assert (
+            any(".layers.0." in key for key in moved)
+            == any("embed_tokens" in key for key in moved)
+            == (name == "whole")
+        )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"), [({"batching": "pakced"}, "batching is 'pakced'"), ({"frozen_layers": -1}, "is -1")]
+)
+def test_settings_that_mean_nothing_are_refused(folder: Path, tmp_path: Path, wrong: dict, message: str) -> None:
+    gist_model = tiny_gist_model("llama", "gist", 1)
+    examples = examples_of(gist_model, folder / "train.parquet")
+    with pytest.raises(ValueError, match=message):
+        train(gist_model, examples, replace(ONE_STEP, **wrong), work_dir=tmp_path, use_cpu=True)
 
 
 def test_a_model_that_was_trained_in_bf16_computes_in_float32_again(folder: Path, plain: Job, tmp_path: Path) -> None:

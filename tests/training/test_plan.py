@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
+    GPT2Config,
     LlamaConfig,
     PretrainedConfig,
     T5Config,
@@ -257,6 +259,13 @@ def test_lora_with_zero_3_which_is_refused_is_never_proposed(lora_rank: int | No
     proposed = alternatives(LLAMA, setup, 60)
     assert proposed
     assert not [override for override in proposed if ("zero3" in override and lora_rank) or "lora_rank" in override]
+
+
+def test_lora_counts_what_peft_adapts_of_a_gpt_2() -> None:
+    config = GPT2Config(n_embd=32, n_layer=2, n_head=4, vocab_size=50)
+    adapted = get_peft_model(AutoModelForCausalLM.from_config(config), LoraConfig(r=4, target_modules="all-linear"))
+    counted = count_parameters(config, freeze_embeddings=False, lora_rank=4)
+    assert counted.trained == adapted.get_nb_trainable_parameters()[0]
 
 
 def test_lora_counts_its_matrices_only() -> None:
