@@ -69,6 +69,14 @@ def test_a_tokenizer_without_an_end_of_text_is_refused() -> None:
         add_gist_token(tiny_model("llama"), tokenizer)
 
 
+def test_an_encoder_decoder_without_a_start_of_the_answer_is_refused() -> None:
+    model, tokenizer = tiny_model("t5"), byte_tokenizer()
+    add_gist_token(model, tokenizer)
+    model.config.decoder_start_token_id = None
+    with pytest.raises(ValueError, match="no decoder_start_token_id, with which every answer starts; set it"):
+        GistModel(model, tokenizer, GistSettings("gist", 1))
+
+
 def test_a_folder_is_taken_as_it_is_or_with_the_hash_that_it_must_have(tmp_path: Path) -> None:
     tiny_model("llama").save_pretrained(tmp_path)
 

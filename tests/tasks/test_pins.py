@@ -61,6 +61,14 @@ def test_other_content_under_the_same_name_is_another_parameter(
     assert composed(root).data.content is None
 
 
+@pytest.mark.parametrize("broken", ["data: oops\nmodel: oops\n", "data:\n  rows: oops\n  content: 1\n"])
+def test_pins_are_not_looked_for_in_a_section_that_is_none(root: Path, broken: str) -> None:
+    (root / "params.yaml").write_text(broken, encoding="utf-8")
+    own = composed(root, "data=own", "data.rows.file=rows.csv", "model=own", "model.name=mine", "model.location=model")
+    assert own.data.content is None
+    assert {path.name for path in root.iterdir()} == {"conf", "params.yaml"}
+
+
 def test_the_folder_of_a_model_is_pinned_and_a_pin_that_is_given_stays(root: Path) -> None:
     (root / "model").mkdir()
     (root / "model/weights").write_bytes(b"123")
