@@ -103,7 +103,7 @@ def train(
 
     Raises:
         ValueError: no rows, batch sizes that do not divide, a loss or weights that are not finite, no disk space for
-            checkpoints, work in `work_dir` by another number of processes, or settings that do not go together or with this
+            checkpoints, a `work_dir` of another training or number of processes, or settings that do not go together or with this
             model (dev_loss without development rows, LoRA under ZeRO-3, compiling or freezing layers that it does not have).
     """
     if settings.batching not in get_args(Batching):
