@@ -195,9 +195,8 @@ def fetch_file(root: Path, path: str, md5: str) -> None:
     if target.is_file() and md5_of_bytes(target.read_bytes()) == md5:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = (
-        root / paths.WORK / f"{md5}.{os.getpid()}"
-    )  # not beside it: a kill would leave it among a stage's inputs
+    # Not beside the target: a kill would leave it among a stage's inputs.
+    temporary = root / paths.WORK / f"{md5}.{os.getpid()}"
     temporary.parent.mkdir(exist_ok=True)
     with Repo(str(root)) as repo:
         remote = repo.cloud.get_remote_odb()

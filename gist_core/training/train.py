@@ -138,6 +138,11 @@ def train(
         decoder_start_token_id=config.decoder_start_token_id if gist_model.is_encoder_decoder else None,
         width_multiple=FLEX_BLOCK if config._attn_implementation == "flex_attention" else 1,
     )
+    work_dir.mkdir(parents=True, exist_ok=True)
+    checkpoint, cut_short = last_complete_checkpoint(work_dir)
+    about = _about(gist_model, settings, examples, teacher, processes)
+    if checkpoint is not None:
+        _refuse_another_training(work_dir, about)
     if settings.torch_compile:
         compile_layers(gist_model.model)
     gist_model.model.requires_grad_(True)  # whatever an earlier training of this model froze
@@ -148,8 +153,6 @@ def train(
         _freeze_first_layers(gist_model.model, settings.frozen_layers)
     gist_model.forget_origin()
     gist_model.model.train()
-    work_dir.mkdir(parents=True, exist_ok=True)
-    checkpoint, cut_short = last_complete_checkpoint(work_dir)
     if checkpoint is None:
         at_once = min(kept(settings.select) + 1, -(-settings.steps // settings.save_every))
         check_disk(work_dir, at_once * _checkpoint_bytes(gist_model.model, deepspeed))
@@ -178,9 +181,7 @@ def train(
     trainer.add_callback(Progress(tokens_per_step, progress_file))
     if cut_short:
         logger.warning("skipped and removed checkpoints without a completeness marker: %s", ", ".join(cut_short))
-    about = _about(gist_model, settings, examples, teacher, processes)
     if checkpoint is not None:
-        _refuse_another_training(work_dir, about)
         logger.warning("resuming from %s", checkpoint)
     elif trainer.is_world_process_zero():  # only before the first checkpoint; later other processes read it
         (work_dir / ABOUT_FILE).write_text(json.dumps(about), encoding="utf-8")

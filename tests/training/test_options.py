@@ -325,6 +325,7 @@ def test_a_folder_with_checkpoints_of_another_training_is_refused(folder: Path, 
         with pytest.raises(ValueError, match=f"checkpoints of another training, which differs in {differing};"):
             train(gist_model, rows, settings, work_dir=tmp_path, use_cpu=True)
     assert second.fingerprint == untouched
+    assert not second.model.training
 
 
 def test_what_one_training_froze_the_next_one_trains(folder: Path, tmp_path: Path) -> None:
