@@ -44,6 +44,7 @@ from gist_core.lineage.hashing import sha256_of_json
 POLL_SECONDS = 2.0
 UNDER_WAY = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING)
 CANCEL_SECONDS = 60.0  # for a worker to end what it runs; a lost one never answers
+WITHDRAWN = "a run of the pipeline that waited for this was cancelled"
 WORKER_GRACE_SECONDS = 90.0  # for stages to end (grace_s), and flow runs to tell the server that they were stopped
 
 
@@ -102,6 +103,9 @@ class PoolSubmit:
             "timeout_s": self._plan.timeouts_s[name],
         }
         run = self._wait(_send(f"stage/{stage.resource}", name, parameters))
+        while _was_withdrawn(run) and not self._cancelled.is_set():
+            get_run_logger().info("%s: another run that waited for it was cancelled, and it too; sent out again", name)
+            run = self._wait(_send(f"stage/{stage.resource}", name, parameters))
         state = run.state
         if state is None or not state.is_completed():
             raise StageFailed(name, *_failure(name, state))
@@ -121,7 +125,7 @@ class PoolSubmit:
                 try:
                     run = client.read_flow_run(run.id)
                     if self._cancelled.is_set() and give_up == math.inf:
-                        client.set_flow_run_state(run.id, Cancelling(message="the pipeline was cancelled"))
+                        client.set_flow_run_state(run.id, Cancelling(message=WITHDRAWN))
                         give_up = time.monotonic() + CANCEL_SECONDS
                 except (OSError, TransportError, PrefectHTTPStatusError) as error:
                     logger.warning("the Prefect server does not answer (%s); asking again", error)
@@ -176,6 +180,14 @@ def _send(deployment: str, name: str, parameters: dict[str, Any]) -> FlowRun:
     )
     assert isinstance(sent, FlowRun)
     return sent
+
+
+def _was_withdrawn(run: FlowRun) -> bool:
+    """Whether a run of the pipeline had this flow run cancelled. What somebody cancels by hand is not sent out again."""
+    if run.state is None or not run.state.is_cancelled():
+        return False
+    with get_client(sync_client=True) as client:
+        return any(state.message == WITHDRAWN for state in client.read_flow_run_states(run.id))
 
 
 def _failure(name: str, state: State[Any] | None) -> tuple[FailureKind, str]:

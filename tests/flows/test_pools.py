@@ -294,6 +294,29 @@ def test_what_a_killed_run_had_sent_out_is_waited_for_and_not_sent_out_again(sit
     assert "end" in trained, "it was not stopped either"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_of_two_runs_that_wait_for_a_stage_one_may_be_cancelled(site: Site, tmp_path: Path) -> None:
+    git(tmp_path, "clone", "-q", str(site.project.root), "other")
+    site.order("train@a", "hang")
+    site.command("deploy")
+    site.worker(site.clones[0], "cpu")
+    site.worker(site.clones[1], "gpu")
+    one = site.start("run", "train@a", "--dispatch", "pools")
+    wait_until(lambda: (site.events / "train@a.child").exists(), 600)
+    (running,) = re.findall(r"^(\w{8})  Running", site.command("status").stdout, re.MULTILINE)
+    other = site.start("run", "train@a", "--dispatch", "pools", "--root", str(tmp_path / "other"))
+    assert other.stdout is not None
+    assert any("train@a: another run sent it out as" in line for line in other.stdout)
+    site.relax("train@a")
+    site.command("cancel", running)
+    one.communicate(timeout=600)
+    assert one.returncode == 1
+    said, _ = other.communicate(timeout=600)
+    assert other.returncode == 0, said + site.logs()
+    assert ["end" in run for run in site.ran("train@a")] == [False, True]
+
+
 SEND = """
 from datetime import UTC, datetime, timedelta
 from functools import partial
