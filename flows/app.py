@@ -97,13 +97,10 @@ def worker(
     root: Root = Path("."),
 ) -> None:
     """Start a worker for each of POOLS that runs its stages in this clone. Ctrl-C ends them and what they run."""
-    if not all((root / name).exists() for name in ("dvc.yaml", "flows/worker.py")):
-        raise ValueError(
-            f"{root.resolve()} is no clone of the project; start the worker in one, or name it with --root"
-        )
+    _require_clone(root)
     configure_prefect(root.resolve())
     require_server("a worker")
-    from flows.dispatch import run_workers
+    from flows.services import run_workers
 
     raise typer.Exit(run_workers(pools, root.resolve(), limit))
 
@@ -115,12 +112,12 @@ def serve(
 ) -> None:
     """Serve the pipeline from this process, without pools or workers: runs started in Prefect's UI or by `cron` run
     here, one at a time. Ctrl-C ends it."""
+    _require_clone(root)
     configure_prefect(root.resolve())
     require_server("serving the pipeline")
-    from flows.deploy import SERVED
-    from flows.flow import pipeline
+    from flows.services import serve_pipeline
 
-    pipeline.serve(name=SERVED, cron=cron, limit=1, parameters={"root": str(root.resolve())})
+    raise typer.Exit(serve_pipeline(root.resolve(), cron))
 
 
 @app.command()
@@ -131,8 +128,9 @@ def status(
     """Show the latest runs and how far their stages are."""
     configure_prefect(root.resolve())
     require_server_if_set("looking at runs")
-    from flows.runs import describe_runs
+    from flows.runs import describe_runs, give_up_killed_runs
 
+    give_up_killed_runs(root.resolve())
     for line in describe_runs(limit):
         typer.echo(line)
 
@@ -147,9 +145,15 @@ def cancel(
     """Cancel a run: its stages are stopped with everything they started, what was finished stays."""
     configure_prefect(root.resolve())
     require_server_if_set("cancelling a run")
-    from flows.runs import cancel_run
+    from flows.runs import cancel_run, give_up_killed_runs
 
+    give_up_killed_runs(root.resolve())
     typer.echo(cancel_run(run))
+
+
+def _require_clone(root: Path) -> None:
+    if not all((root / name).exists() for name in ("dvc.yaml", "flows/worker.py")):
+        raise ValueError(f"{root.resolve()} is no clone of the project; start this in one, or name it with --root")
 
 
 def _pairs(option: str, values: list[str] | None) -> dict[str, str]:

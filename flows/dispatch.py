@@ -4,15 +4,9 @@ through the DVC remote."""
 
 import json
 import math
-import os
-import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from httpx import TransportError
@@ -33,10 +27,9 @@ from prefect.states import Cancelling, Completed, State
 
 from flows.clone import fetch_file, require_clean, uncached
 from flows.failures import BACKOFF_SECONDS, FailureKind, StageFailed, explain, retries_left
-from flows.graph import read_graph, unknown
+from flows.graph import read_graph
 from flows.lockfile import lock_entry, put_entries
 from flows.parameters import Plan
-from flows.processes import exit_terminated, group_of
 from flows.stages import UP_TO_DATE, StageResult, dvc_command, stage_environment
 from flows.worker import HANDED_BACK
 from gist_core.lineage.hashing import sha256_of_json
@@ -45,7 +38,6 @@ POLL_SECONDS = 2.0
 UNDER_WAY = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING)
 CANCEL_SECONDS = 60.0  # for a worker to end what it runs; a lost one never answers
 WITHDRAWN = "a run of the pipeline that waited for this was cancelled"
-WORKER_GRACE_SECONDS = 90.0  # for stages to end (grace_s), and flow runs to tell the server that they were stopped
 
 
 class PoolSubmit:
@@ -224,40 +216,3 @@ def _require_deployments(resources: set[str]) -> None:
                 missing.append(f"stage/{resource}")
     if missing:
         raise ValueError(f"there is no deployment {', '.join(missing)} on the server; `gist flow deploy` makes them")
-
-
-def _require_pools(pools: Sequence[str]) -> None:
-    with get_client(sync_client=True) as client:
-        known = [pool.name for pool in client.read_work_pools()]
-    if not known:
-        raise ValueError("there are no work pools on the server; `gist flow deploy` makes those of prefect.yaml")
-    problems = [unknown("work pool", pool, known) for pool in pools if pool not in known]
-    if problems:
-        raise ValueError("; ".join(problems))
-
-
-def run_workers(pools: Sequence[str], root: Path, limit: int | None) -> int:
-    """Runs a Prefect process worker for each pool until one of them ends or this process is told to (Ctrl-C, TERM). Their
-    flow runs work in the clone at `root`. All workers then end, with everything they started; Prefect is told if time
-    allows, and their stages are sent out again. Returns the exit code of the worker that ended.
-
-    Raises:
-        ValueError: a pool does not exist; Prefect would make an empty one and wait there for ever.
-    """
-    _require_pools(pools)
-    env = dict(os.environ, GIST_CLONE=str(root))
-    env["PYTHONPATH"] = os.pathsep.join([str(root), *filter(None, [env.get("PYTHONPATH")])])
-    options = ["--limit", str(limit)] if limit else []
-    signal.signal(signal.SIGTERM, exit_terminated)
-    # A shell makes its background jobs ignore SIGINT, and the workers would inherit that; but SIGINT is what ends them.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    with ExitStack() as ends:
-        workers = []
-        for pool in pools:
-            command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
-            workers.append(
-                ends.enter_context(group_of([*command, *options], cwd=root, env=env, grace_s=WORKER_GRACE_SECONDS))
-            )
-        while all(worker.poll() is None for worker in workers):
-            time.sleep(1.0)
-        return next(worker.returncode for worker in workers if worker.returncode is not None)

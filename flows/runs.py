@@ -1,7 +1,8 @@
 """Looking at flow runs, and cancelling one, through Prefect's API."""
 
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
@@ -17,10 +18,29 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.states import Cancelling
+from prefect.settings import get_current_settings
+from prefect.states import Cancelling, Crashed
+
+from tasks.only_run import is_running
 
 OURS = FlowFilter(name=FlowFilterName(any_=["pipeline", "nightly"]))
 NOT_FINAL = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.PAUSED]
+START_SECONDS = 60.0  # for a run to take the lock of its clone
+
+
+def give_up_killed_runs(root: Path) -> None:
+    """Calls those runs crashed that were killed, if there is no server of the user's, where a lack of heartbeats shows it
+    (prefect.yaml). The runs that a temporary server knows are those of the clone at `root`, where one runs at a time: while
+    none does, those that have not ended were killed.
+    """
+    if get_current_settings().api.url is not None or is_running(root):
+        return
+    with get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(
+            flow_filter=OURS, flow_run_filter=_in_state(StateType.RUNNING, StateType.CANCELLING)
+        ):
+            if run.start_time and datetime.now(UTC) - run.start_time > timedelta(seconds=START_SECONDS):
+                client.set_flow_run_state(run.id, Crashed(message="its process was killed"), force=True)
 
 
 def describe_runs(limit: int) -> list[str]:
@@ -33,6 +53,12 @@ def describe_runs(limit: int) -> list[str]:
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
         )
         return [_describe(client, run) for run in runs] or ["no runs yet"]
+
+
+def _in_state(*kinds: StateType) -> FlowRunFilter:
+    return FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[*kinds])), expected_start_time=_due()
+    )
 
 
 def _due() -> FlowRunFilterExpectedStartTime:
@@ -61,12 +87,7 @@ def cancel_run(which: str) -> str:
         ValueError: no unfinished run, or more than one, matches `which`.
     """
     with get_client(sync_client=True) as client:
-        active = client.read_flow_runs(
-            flow_filter=OURS,
-            flow_run_filter=FlowRunFilter(
-                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=NOT_FINAL)), expected_start_time=_due()
-            ),
-        )
+        active = client.read_flow_runs(flow_filter=OURS, flow_run_filter=_in_state(*NOT_FINAL))
         found = [run for run in active if str(run.id).startswith(which.lower()) or run.name == which]
         if len(found) != 1:
             names = ", ".join(f"{str(run.id)[:8]} ({run.name})" for run in found or active) or "none"

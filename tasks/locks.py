@@ -40,6 +40,15 @@ def held(folder: Path, name: str, busy: str) -> Iterator[None]:
         lock.release()
 
 
+def is_held(folder: Path, name: str) -> bool:
+    """Whether a process holds `folder/name.lock`."""
+    try:
+        with FileLock(folder / f"{name}.lock", timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
 def _describe(holder_file: Path) -> str:
     """The id, command and start time of the process that holds the lock, if they can be found out."""
     try:

@@ -1,16 +1,22 @@
 """Mends the files that DVC writes in place, after DVC was killed.
 
 If DVC is killed while it writes one (SIGKILL, out of memory, power), it leaves half a file and refuses every later command.
-What dead processes left in whole files, it clears up itself.
+What dead processes left in whole files, it clears up itself, unless another process has the number of a dead one by now, as
+can be after a reboot.
 """
 
 import json
 import logging
+import os
 from pathlib import Path
+from typing import Any
 
+import psutil
 import yaml
 
 logger = logging.getLogger(__name__)
+
+CLOCK_TOLERANCE_S = 5.0  # between the clock of files and that of processes
 
 
 def mend(root: Path) -> None:
@@ -20,21 +26,24 @@ def mend(root: Path) -> None:
 
 
 def mend_rwlock(root: Path) -> bool:
-    """Removes `.dvc/tmp/rwlock` of the DVC project at `root`, the list of who reads and writes what, if it is broken.
-    Returns whether it was.
+    """Mends `.dvc/tmp/rwlock` of the DVC project at `root`, the list of who reads and writes what, if it is broken or names
+    processes that cannot have written in it. Returns whether it did.
 
     It checks again under the lock that DVC holds while it writes, so a file that is just being written is left alone.
     """
     path = root / ".dvc/tmp/rwlock"
-    if _is_json(path):
+    if _mended(path) is None:
         return False
     from dvc.lock import make_lock
 
     with make_lock(str(path) + ".lock", tmp_dir=str(path.parent), wait=True):
-        if _is_json(path):
+        mended = _mended(path)
+        if mended is None:
             return False
-        path.unlink()
-    logger.warning("%s was broken by a DVC that was killed while it wrote it: removed", path)
+        temporary = path.with_suffix(".mended")
+        temporary.write_text(json.dumps(mended), encoding="utf-8")
+        os.replace(temporary, path)
+    logger.warning("%s was left by a DVC that was killed: mended", path)
     return True
 
 
@@ -58,14 +67,34 @@ def mend_lock(root: Path) -> bool:
     return True
 
 
-def _is_json(path: Path) -> bool:
+def _mended(path: Path) -> dict[str, Any] | None:
+    """What an rwlock file should hold; None if it need not change."""
     try:
-        json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
+        written = path.stat().st_mtime
     except FileNotFoundError:
-        return True
+        return None
     except ValueError:
+        return {}
+    mended = {
+        "read": {
+            file: [reader for reader in readers if not _started_after(reader["pid"], written)]
+            for file, readers in content.get("read", {}).items()
+        },
+        "write": {
+            file: writer
+            for file, writer in content.get("write", {}).items()
+            if not _started_after(writer["pid"], written)
+        },
+    }
+    return mended if mended != {"read": {}, "write": {}} | content else None
+
+
+def _started_after(pid: int, time: float) -> bool:
+    try:
+        return psutil.Process(pid).create_time() > time + CLOCK_TOLERANCE_S
+    except psutil.Error:
         return False
-    return True
 
 
 def _is_lock(path: Path) -> bool:

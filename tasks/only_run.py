@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tasks import paths
-from tasks.locks import WAIT_SECONDS, held
+from tasks.locks import WAIT_SECONDS, held, is_held
 
 # How a worker's stages share a clone (flows/clone.py): each holds USERS; STATE says which state they brought it to.
 USERS, STATE = paths.WORK / "dispatch/users.lock", paths.WORK / "dispatch/state"
@@ -33,6 +33,11 @@ def only_run(root: Path) -> Iterator[None]:
             yield
         finally:
             (root / STATE).unlink(missing_ok=True)  # what is here now is this run's; no worker may discard it
+
+
+def is_running(root: Path) -> bool:
+    """Whether a run of the pipeline is going on in the clone at `root`."""
+    return is_held(root / paths.WORK, "pipeline")
 
 
 def _wait_for_workers(root: Path) -> None:

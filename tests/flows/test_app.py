@@ -77,7 +77,7 @@ def test_more_runs_than_prefect_hands_out_at_once_are_refused() -> None:
 def test_a_worker_outside_of_a_clone_is_refused_before_it_takes_a_stage(tmp_path: Path) -> None:
     done = at("http://127.0.0.1:1/api", "worker", "cpu", "--root", str(tmp_path))
     assert done.returncode == 2
-    assert f"{tmp_path} is no clone of the project; start the worker in one" in done.stderr
+    assert f"{tmp_path} is no clone of the project; start this in one, or name it with --root" in done.stderr
     assert not list(tmp_path.iterdir())
 
 

@@ -294,3 +294,23 @@ def test_one_machine_needs_no_server_set_up_by_hand(project: Project) -> None:
     assert "3 made" in run.stdout
     assert "\r" not in run.stdout + run.stderr, "no progress bars without a terminal"
     assert not processes_in(project.root)
+
+
+@pytest.mark.slow
+def test_without_a_server_a_run_that_was_killed_is_called_crashed(project: Project) -> None:
+    at_once = "import flows.runs, flows.app; flows.runs.START_SECONDS = 0.0; flows.app.main(['status'])"
+    env = environment(HOME="/nonexistent")
+
+    def status() -> str:
+        return subprocess.run(
+            [sys.executable, "-c", at_once], cwd=project.root, env=env, capture_output=True, text=True, check=True
+        ).stdout
+
+    project.order("fetch", "hang")
+    run = subprocess.Popen([sys.executable, "-m", "flows", "run", "fetch"], cwd=project.root, env=env)
+    wait_until(lambda: project.events("fetch"), 120)
+    assert "  Running  " in status()
+    run.kill()
+    run.wait()
+    wait_until(lambda: not processes_in(project.root), 8)
+    assert "  Crashed  " in status()

@@ -429,6 +429,26 @@ def test_a_worker_in_the_background_of_a_script_ends_when_it_is_told_to(site: Si
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM], ids=lambda end: end.name)
+def test_what_serve_runs_ends_with_it_however_that_ends(site: Site, end: signal.Signals) -> None:
+    site.order("train@a", "hang")
+    served = site.start("serve")
+    assert served.stdout is not None
+    assert any("Your flow 'pipeline' is being served" in line for line in served.stdout)
+    run = site.deployment_run("pipeline/here", "--param", 'targets=["train@a"]')
+    wait_until(lambda: (site.events / "train@a.child").exists(), 300)
+    served.send_signal(end)
+    wait_until(lambda: not site.processes(), 120)
+    served.communicate(timeout=120)
+    run.kill()
+    run.communicate()
+    site.relax("train@a")
+    again = site.command("run", "train@a")
+    assert "3 up to date, 1 made" in again.stdout + again.stderr
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_server_may_go_away_and_come_back_during_a_stage(site: Site) -> None:
     """Of a run of a deployment that runs one at a time: the next run is not kept out by the place of the first."""

@@ -1,11 +1,14 @@
 """A DVC that was killed while it wrote a file must not stop the next one."""
 
+import json
+import os
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from dvc.lock import make_lock
 
@@ -35,6 +38,26 @@ def test_what_dvc_refuses_is_removed_and_dvc_goes_on(root: Path, left: str) -> N
     again = dvc(root, "repro")
     assert again.returncode == 0, again.stderr
     assert not mend_rwlock(root), "a whole file stays"
+
+
+def test_what_stands_in_the_name_of_a_younger_process_is_removed_and_what_else_stays(root: Path) -> None:
+    path = root / ".dvc/tmp/rwlock"
+    dead = {"pid": os.getpid(), "cmd": "dvc repro"}  # whose number this process has got
+    alive = {"pid": 1, "cmd": "dvc repro other"}
+    given, other = str(root / "given"), str(root / "other")
+    path.write_text(
+        json.dumps({"read": {given: [dead], other: [alive, dead]}, "write": {str(root / "one"): dead}}),
+        encoding="utf-8",
+    )
+    assert not mend_rwlock(root), "this process may have written it"
+    assert "is busy" in dvc(root, "repro").stderr
+    before = psutil.Process().create_time() - 6
+    os.utime(path, (before, before))
+    assert mend_rwlock(root)
+    assert json.loads(path.read_text()) == {"read": {given: [], other: [alive]}, "write": {}}
+    again = dvc(root, "repro")
+    assert again.returncode == 0, again.stderr
+    assert not mend_rwlock(root)
 
 
 def test_a_file_that_is_just_being_written_is_left_alone(root: Path) -> None:
