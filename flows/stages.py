@@ -24,7 +24,8 @@ from flows.processes import Outcome, run_in_group
 from tasks.mend import mend
 
 HELD_POLL_SECONDS = 15.0
-MADE, UP_TO_DATE, RESTORED = "made", "up to date", "restored from the run cache"
+MADE, UP_TO_DATE = "made", "up to date"
+RESTORED, PULLED = "restored from the run cache", "pulled from the DVC remote"
 # Hints of DVC for a person who typed the command; among the lines of a dozen stages they are noise.
 _HINT = re.compile(
     r"To track the changes with git|\s*git add |To enable auto staging|\s*dvc config core.autostage|Use `dvc push`"
@@ -45,7 +46,7 @@ class StageRun:
 
 @dataclass(frozen=True)
 class StageResult:
-    """How a stage ended well: `how` is made, up to date, or restored from the run cache."""
+    """How a stage ended well: `how` is one of the four words above."""
 
     name: str
     how: str
@@ -77,8 +78,8 @@ def reproduce(stage: StageNode, run: StageRun, cancelled: threading.Event) -> St
     """
     arguments = ["repro", "--single-item", stage.name]
     if run.force:
-        arguments += ["--force", "--no-run-cache"]  # older DVC took the outs of a forced stage from the run cache
-    if run.pull:
+        arguments.append("--force")
+    elif run.pull:  # for a forced stage DVC would fetch the whole run cache, and use none of it
         arguments.append("--pull")
 
     with progress_shown(run.root, stage.name):
@@ -134,6 +135,10 @@ def _how(tail: Sequence[str]) -> str:
         return UP_TO_DATE
     if any("is cached - skipping run, checking out outputs" in line for line in tail):
         return RESTORED
+    if any(line.startswith("Pulling data for stage") for line in tail) and not any(
+        line.startswith("Unable to pull data") for line in tail
+    ):
+        return PULLED
     return MADE
 
 

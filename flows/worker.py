@@ -47,7 +47,7 @@ def run_stage(
             node = stages[stage]
             receive(here, stages, stage, entries)
             _pull(here, [name for name in node.upstream if name in entries], cancelled)
-            run = StageRun(here, force=force, pull=not force, push=True, timeout_s=timeout_s)
+            run = StageRun(here, force=force, pull=True, push=True, timeout_s=timeout_s)
             future = stage_task(node, cancelled, results).submit(run)
             future.wait()
             if not future.state.is_completed():

@@ -252,6 +252,20 @@ def test_a_forced_stage_whose_push_fails_is_made_once_and_its_push_tried_again(
     assert list(remote.rglob("*")), "nothing was pushed"
 
 
+@pytest.mark.slow
+def test_what_was_only_pulled_is_not_called_made(project: Project, server: Server) -> None:
+    project.dvc("remote", "add", "--default", "store", str(project.root.parent / "remote"))
+    code, said = finish(flow(project, server, "weights", "--push"))
+    assert code == 0, said
+    assert "1 made" in said
+    shutil.rmtree(project.root / ".dvc/cache")
+    (project.root / "out/weights.json").unlink()
+    code, said = finish(flow(project, server, "weights", "--pull"))
+    assert code == 0, said
+    assert "1 pulled from the DVC remote" in said
+    assert len(project.events("weights")) == 1
+
+
 def configurable(project: Project) -> None:
     """Gives the project the conf/ and params.yaml of the real one, so that `--set` can be used, beside its own runs."""
     root = Path(__file__).resolve().parents[2]
