@@ -3,6 +3,7 @@
 import json
 import re
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -105,6 +106,26 @@ def test_retry_after_holds_up_every_worker(store: Path) -> None:
     first, again = server.times[:4], server.times[4:]
     assert len(again) == 4
     assert min(again) - max(first) >= 0.9
+
+
+def test_a_later_and_longer_retry_after_holds_up_those_that_wait_already(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gist_core.scoring.judge.live._FIRST_WAIT_S", 0.01)
+
+    def answer(material: dict[str, str], number: int) -> Any:
+        if number > 1:
+            return choose("A")
+        if material["instruction"] == "task 0":
+            return Fail(429, {"Retry-After": "0.6"})
+        time.sleep(0.3)
+        return Fail(429, {"Retry-After": "1.5"})
+
+    with ScriptedServer(answer) as server:
+        judge(server, store, make_pairs(2), concurrency=2)
+    first, again = server.times[:2], server.times[2:]
+    assert len(again) == 2
+    assert min(again) - max(first) >= 1.5
 
 
 @pytest.mark.parametrize(

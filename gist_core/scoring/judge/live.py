@@ -127,7 +127,8 @@ class _Live:
     async def _ask(self, client: openai.AsyncOpenAI, request: JudgeRequest) -> None:
         error, reached = "no attempt", True
         for number in range(self.settings.max_attempts):
-            await self._wait(self.not_before - time.monotonic())
+            while self.stop is None and (held := self.not_before - time.monotonic()) > 0:
+                await self._wait(held)  # meanwhile another call may be told to wait for longer
             while self.budget.must_wait(request) and self.stop is None:
                 await self._wait(_POLL_S)
             if self.stop is not None:
