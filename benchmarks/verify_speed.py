@@ -19,6 +19,7 @@ from pathlib import Path
 
 import yaml
 
+from gist_core.lineage.environment import environment
 from gist_core.lineage.hashing import Artifact, digest_path
 from gist_core.lineage.statement import write_statement
 from gist_core.lineage.store import FolderStore
@@ -94,7 +95,7 @@ def _state(root: Path, artifact: Artifact) -> None:
         written={},
         facts={},
         source={"commit": None, "dirty": False, "dirty_diff_sha256": None, "changed_files": {}},
-        environment={},
+        environment=environment(root, {}),
         not_reproducible=None,
     )
     own = digest_path(root / STATEMENT)

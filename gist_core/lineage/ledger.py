@@ -35,14 +35,16 @@ class Statement:
             _ = digest["sha256"] + digest["md5"]
         _ = "".join((*self.outputs, *self.inputs))
         for notes in self.annotations.values():
-            _ = notes["size"]
+            _ = (notes["size"], notes["row_ids_sha256"] + "" if "rows" in notes else "")
         for kind in ("deps", "outs"):
             for entry in self.declared[kind].values():
                 _ = (entry["digest"]["md5"] + "", entry["size"], entry["nfiles"], entry["isexec"])
         _ = self.declared["params"].items()
         _ = (self.source["commit"], self.source["dirty"], self.source["changed_files"].items(), self.parameters.items())
         _ = (self.stage + self.command, self.facts.items(), self.not_reproducible)
-        _ = (self.environment.get("python"), self.environment.get("packages"))
+        around = self.environment
+        _ = around["python"] + around["hardware"]["cpu"] + "".join(gpu["name"] for gpu in around["hardware"]["gpus"])
+        _ = (len(around["packages"]), around["lock_file"] and around["lock_file"]["digest"]["sha256"] + "")
 
     @property
     def _definition(self) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gist_core.lineage.hashing import Artifact, FileDigest, digest_path, dir_hash, sha256_of_path
-from gist_core.lineage.ledger import Ledger
+from gist_core.lineage.ledger import Ledger, Statement
 from gist_core.lineage.lockfile import form_problems, parse_lock
 from gist_core.lineage.runlog import LOG, Stopwatch, append_run, log_problems, runs_of
 from gist_core.lineage.source import source_state
@@ -39,6 +39,17 @@ def test_the_digests_of_statements_are_those_that_dvc_takes(built: Path) -> None
         assert {path: entry.md5 for path, entry in stage.deps.items()} == {
             path: entry["digest"]["md5"] for path, entry in stated["deps"].items()
         }
+
+
+@pytest.mark.parametrize(
+    "key", ["hardware", "cpu", "gpus", "packages", "lock_file", "row_ids_sha256", "size", "sha256"]
+)
+def test_what_lacks_anything_that_is_read_is_no_statement(built: Path, key: str) -> None:
+    text = (built / "data/statements/generate@gist-1.json").read_text()
+    assert Statement.parse(text).stage == "generate@gist-1"
+    content = json.loads(text, object_hook=lambda node: {name: value for name, value in node.items() if name != key})
+    with pytest.raises(ValueError, match=f"it is not a statement of this pipeline .*{key}"):
+        Statement.parse(json.dumps(content))
 
 
 def test_a_statement_names_rows_commit_parameters_and_environment(built: Path) -> None:
