@@ -1,6 +1,7 @@
 """The tables on cost: compute, time, memory and storage under the three caching strategies, beside the paper's."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from gist_core.report import paper
 from gist_core.report.inputs import Json, ReportInputs
@@ -37,56 +38,52 @@ def efficiency_tables(inputs: ReportInputs) -> list[Table]:
     tables = [
         _table(run, size, batch, summary)
         for run, summary in inputs.benchmark.items()
-        for size, batch in summary.get("batch_sizes", {}).items()
+        for size, batch in summary["batch_sizes"].items()
     ]
     if not tables:
         return [_empty()]
     first = tables[0]
     rows = [*first.rows, *_paper_rows()]
     source = f"{first.source}; the paper's rows: {paper.EFFICIENCY_SOURCE}"
-    return [Table(**{**vars(first), "rows": rows, "source": source}), *tables[1:]]
+    return [replace(first, rows=rows, source=source), *tables[1:]]
 
 
 def _table(run: str, size: str, batch: Json, summary: Json) -> Table:
     relative, strategies = batch["relative"], batch["strategies"]
     rows: list[TableRow] = []
     for key, label, form in QUANTITIES:
-        saved = relative.get("gist_vs_none", {}).get(key) or {}
-        over_instruction = relative.get("gist_vs_instruction", {}).get(key) or {}
+        saved = relative["gist_vs_none"][key] or {}
+        over_instruction = relative["gist_vs_instruction"][key] or {}
         rows.append(
             row(
                 label,
-                *(form(strategies.get(strategy, {}).get(key)) for strategy in ("none", "instruction", "gist")),
+                *(form(strategies[strategy][key]) for strategy in ("none", "instruction", "gist")),
                 _percent(saved),
                 Cell(interval(saved.get("ci95_paper_pct"), _digits(saved)) or MISSING),
                 _percent(over_instruction),
             )
         )
-    tokens = batch.get("tokens", {})
     lengths = ", ".join(
-        f"{label} {number(tokens[key] / int(size))}"
+        f"{label} {number(batch['tokens'][key] / int(size))}"
         for key, label in (
             ("prompt_tokens", "prompt"),
             ("instruction_tokens", "instruction"),
             ("input_tokens", "input"),
         )
-        if tokens.get(key) is not None
     )
     notes = [
-        f"Means over {_count(batch['n'], int(size))}, up to {batch['repeats']} repeats each"
-        + (f"; mean length in tokens: {lengths}." if lengths else "."),
+        f"Means over {_count(batch['n'], int(size))}, up to {batch['repeats']} repeats each; mean length in tokens: {lengths}.",
+        f"Measured on: {summary['device']}.",
     ]
-    if summary.get("device"):
-        notes.append(f"Measured on: {summary['device']}.")
-    if batch.get("n_unpaired"):
+    if batch["n_unpaired"]:
         notes.append(f"{batch['n_unpaired']} batches were not measured under every strategy and are left out.")
     if batch["n"] < ENOUGH_BATCHES:
         notes.append(
             f"A bootstrap over fewer than {ENOUGH_BATCHES} batches is too narrow: the intervals are wider than they are shown."
         )
-    if batch.get("formula_vs_counted_max_pct") is not None:
+    if batch["formula_vs_counted_max_pct"] is not None:
         notes.append(f"Formula and count differ by at most {number(batch['formula_vs_counted_max_pct'], 2)} %.")
-    if strategies.get("none", {}).get("device_ms") is None:
+    if strategies["none"]["device_ms"] is None:
         notes.append("Device time and peak memory are measured on an accelerator only; this run had none.")
     return Table(
         id=f"efficiency-{run}-{size}",

@@ -18,8 +18,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from gist_core.data.rows import VALIDATION_SPLITS
 from gist_core.report import paper
-from gist_core.report.inputs import SPLITS, ReportInputs
+from gist_core.report.inputs import ReportInputs
 from gist_core.report.material import compression_factors
 
 # Stand-in colour -> CSS variable of the page.
@@ -84,13 +85,12 @@ def rouge_figure(inputs: ReportInputs) -> Figure | None:
         panels = figure.subplots(1, len(splits), sharex=True, sharey=True, squeeze=False)[0]
         for axes, split in zip(panels, splits, strict=True):
             for y, run in enumerate(runs):
-                entry = inputs.metrics[split].get("rouge_l", {}).get(run)
-                if entry:
-                    ends = entry["ci95_pct"] or []
-                    axes.plot(ends, [y] * len(ends), color=colour(inputs, run), linewidth=2.4, solid_capstyle="butt")
-                    axes.plot(entry["mean_pct"], y, "o", color=colour(inputs, run), markersize=6)
+                entry = inputs.metrics[split]["rouge_l"][run]
+                ends = entry["ci95_pct"] or []
+                axes.plot(ends, [y] * len(ends), color=colour(inputs, run), linewidth=2.4, solid_capstyle="butt")
+                axes.plot(entry["mean_pct"], y, "o", color=colour(inputs, run), markersize=6)
                 for published in paper.paper_runs(run):
-                    value = published.rouge_l_pct[SPLITS.index(split)]
+                    value = published.rouge_l_pct[VALIDATION_SPLITS.index(split)]
                     axes.plot(value, y + _offset(published.model), _marker(published.model), **_hollow())
             axes.set_title(split.capitalize(), loc="left")
             axes.set_xlabel("ROUGE-L F, %")
@@ -115,12 +115,7 @@ def rouge_figure(inputs: ReportInputs) -> Figure | None:
         source="reports/metrics.json; the paper, table 1",
         alt="ROUGE-L F in % by run, one panel per split: "
         + "; ".join(
-            f"{split}: "
-            + ", ".join(
-                f"{run} {inputs.metrics[split]['rouge_l'][run]['mean_pct']:.1f}"
-                for run in runs
-                if run in inputs.metrics[split].get("rouge_l", {})
-            )
+            f"{split}: " + ", ".join(f"{run} {inputs.metrics[split]['rouge_l'][run]['mean_pct']:.1f}" for run in runs)
             for split in splits
         ),
     )
@@ -153,9 +148,9 @@ def curve_figure(inputs: ReportInputs) -> Figure | None:
 
 def lengths_figure(inputs: ReportInputs) -> Figure | None:
     """Words per instruction, input and output of every split: median, 95th and 99th percentile, maximum (log scale)."""
-    splits: dict[str, Any] = inputs.facts.get("splits", {})
+    splits: dict[str, Any] = inputs.facts["splits"]
     fields = ("instruction", "input", "output")
-    known = [split for split, facts in splits.items() if any(facts.get("words", {}).values())]
+    known = [split for split, facts in splits.items() if any(facts["words"].values())]
     if not known:
         return None
 

@@ -10,7 +10,6 @@ from gist_core.data.json_lines import read_json_lines
 from gist_core.data.rows import VALIDATION_SPLITS, Row, read_rows
 from gist_core.lineage.ledger import Statement
 
-SPLITS = VALIDATION_SPLITS
 Json = dict[str, Any]
 
 
@@ -66,7 +65,7 @@ class ReportInputs:
     @property
     def splits(self) -> list[str]:
         """The validation splits that were scored, in their usual order."""
-        return [split for split in SPLITS if split in self.metrics]
+        return [split for split in VALIDATION_SPLITS if split in self.metrics]
 
     @property
     def dev_losses(self) -> dict[str, float]:
@@ -82,12 +81,12 @@ class ReportInputs:
     @property
     def data_label(self) -> str:
         """What the data is, in the words of the data stage."""
-        return str(self.facts.get("label") or self.params["data"]["kind"])
+        return str(self.facts["label"])
 
     @property
     def is_papers_data(self) -> bool:
         """Whether the splits were proved to be the paper's."""
-        return bool(self.facts.get("is_papers_data"))
+        return bool(self.facts["is_papers_data"])
 
 
 def load_inputs(
@@ -120,7 +119,11 @@ def load_inputs(
     return ReportInputs(
         params=params,
         facts=_json(data / "facts.json"),
-        rows={split: read_rows(data / f"{split}.parquet") for split in SPLITS if (data / f"{split}.parquet").is_file()},
+        rows={
+            split: read_rows(data / f"{split}.parquet")
+            for split in VALIDATION_SPLITS
+            if (data / f"{split}.parquet").is_file()
+        },
         metrics=_json(metrics),
         judge={run: _json(path) for run, path in _present(judge, judged_runs)},
         human_eval=_json(human_eval) if human_eval.is_file() else None,
@@ -141,7 +144,7 @@ def _generations(folder: Path) -> dict[str, dict[str, Json]]:
     return {
         path.stem: {line["row_id"]: line for _, line in read_json_lines(path)}
         for path in sorted(folder.glob("*.jsonl"))
-        if path.stem in SPLITS
+        if path.stem in VALIDATION_SPLITS
     }
 
 

@@ -5,9 +5,9 @@ from collections import Counter
 from dataclasses import dataclass
 from statistics import mean, median
 
-from gist_core.data.rows import Row
+from gist_core.data.rows import VALIDATION_SPLITS, Row
 from gist_core.report import paper
-from gist_core.report.inputs import SPLITS, Json, ReportInputs
+from gist_core.report.inputs import Json, ReportInputs
 from gist_core.report.table import MISSING, Table, TableRow, number, row
 
 SAMPLES_PER_SPLIT = 5
@@ -60,7 +60,7 @@ def setup(inputs: ReportInputs) -> list[tuple[str, str]]:
         facts.append(("Tokens of the rows trained on", counts))
     if inputs.hardware:
         facts.append(("Machine of the training", _hardware(inputs.hardware)))
-    devices = sorted({str(d) for s in inputs.benchmark.values() if (d := s.get("device"))})
+    devices = sorted({summary["device"] for summary in inputs.benchmark.values()})
     if devices:
         facts.append(("Machine of the benchmark", "; ".join(devices)))
     return facts + [("Note", note) for note in inputs.notes]
@@ -109,19 +109,19 @@ def run_table(inputs: ReportInputs) -> Table:
 
 def data_table(inputs: ReportInputs) -> Table:
     """The facts of the splits, as the data stage wrote them, beside the paper's."""
-    rows = [_data_row(split, facts) for split, facts in inputs.facts.get("splits", {}).items()]
-    published = inputs.facts.get("paper", {})
+    rows = [_data_row(split, facts) for split, facts in inputs.facts["splits"].items()]
+    published = inputs.facts["paper"]
     if published:
         rows.append(row("The paper, Alpaca+", kind="group"))
         rows += [
             _data_row(split, {fact: values.get(split) for fact, values in published.items()}, kind="paper")
             for split in published["rows"]
         ]
-    dropped = inputs.facts.get("dropped", {})
-    notes = [f"Left out: {number(entry['rows'], 0)} rows, {entry['meaning']}." for entry in dropped.values()]
+    dropped = inputs.facts["dropped"].values()
+    notes = [f"Left out: {number(entry['rows'], 0)} rows, {entry['meaning']}." for entry in dropped]
     overlap = [
         f"{pair} {number(shared['shared_instructions'], 0)}"
-        for pair, shared in inputs.facts.get("overlap", {}).items()
+        for pair, shared in inputs.facts["overlap"].items()
         if shared["shared_instructions"]
     ]
     notes.append(f"Instructions in common: {'; '.join(overlap) or 'none'}.")
@@ -157,9 +157,9 @@ def compression_factors(inputs: ReportInputs, run: str) -> dict[str, list[float]
         split: [
             line["num_instruction_tokens"] / kept
             for line in inputs.generations[run].get(split, {}).values()
-            if (kept := line.get("num_kept_tokens", line.get("num_gist_tokens")))
+            if (kept := line.get("num_kept_tokens", line["num_gist_tokens"]))
         ]
-        for split in SPLITS
+        for split in VALIDATION_SPLITS
     }
 
 
@@ -226,7 +226,7 @@ def samples(inputs: ReportInputs, split: str) -> list[Sample]:
                 Answer(
                     run,
                     None if line is None else line["prediction"],
-                    line is not None and line.get("finish_reason") == "length",
+                    line is not None and line["finish_reason"] == "length",
                 )
                 for run in inputs.runs
                 for line in [inputs.generations[run].get(split, {}).get(row_.row_id)]
@@ -237,10 +237,10 @@ def samples(inputs: ReportInputs, split: str) -> list[Sample]:
 
 
 def _hardware(machine: Json) -> str:
-    """The machine in words, whatever the statement recorded of it."""
-    gpus = Counter(gpu.get("name", "GPU") for gpu in machine.get("gpus") or [])
+    gpus = Counter(gpu["name"] for gpu in machine["gpus"])
     parts = [f"{count} x {name}" for name, count in sorted(gpus.items())] or ["no GPU"]
-    parts += [str(machine["cpu"])] if machine.get("cpu") else []
-    parts += [f"{machine['logical_cpus']} logical CPUs"] if machine.get("logical_cpus") else []
-    parts += [f"{number(machine['memory_gib'], 0)} GiB memory"] if machine.get("memory_gib") else []
+    parts.append(machine["cpu"])
+    if machine["logical_cpus"] is not None:
+        parts.append(f"{machine['logical_cpus']} logical CPUs")
+    parts.append(f"{number(machine['memory_gib'], 0)} GiB memory")
     return ", ".join(parts)

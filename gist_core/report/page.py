@@ -6,8 +6,9 @@ from functools import cached_property
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from gist_core.data.rows import VALIDATION_SPLITS
 from gist_core.report import efficiency, figures, material, paper, protocol, quality
-from gist_core.report.inputs import SPLITS, ReportInputs
+from gist_core.report.inputs import ReportInputs
 from gist_core.report.table import Cell, Table, estimate
 
 _BACKTICKS = re.compile(r"`+")
@@ -39,9 +40,9 @@ class Page:
         published = next(p.normalised_pct for p in paper.RUNS if p.normalised_pct)
         values = []
         for split in self.inputs.splits:
-            entry = self.inputs.metrics[split].get("normalised", {}).get(run, {}).get("rouge_l", {})
-            reference = published[SPLITS.index(split)] if run == "gist-1" else None
-            values.append((split.capitalize(), estimate(entry.get("pct"), entry.get("ci95_pct")), reference))
+            entry = self.inputs.metrics[split]["normalised"][run]["rouge_l"]
+            reference = published[VALIDATION_SPLITS.index(split)] if run == "gist-1" else None
+            values.append((split.capitalize(), estimate(entry["pct"], entry["ci95_pct"]), reference))
         return Headline(run, values)
 
     @property
@@ -82,7 +83,7 @@ class Page:
 
     @cached_property
     def samples(self) -> dict[str, list[material.Sample]]:
-        return {split: drawn for split in SPLITS if (drawn := material.samples(self.inputs, split))}
+        return {split: drawn for split in VALIDATION_SPLITS if (drawn := material.samples(self.inputs, split))}
 
     @property
     def definitions(self) -> list[tuple[str, str]]:
@@ -95,14 +96,15 @@ class Page:
     @property
     def missing(self) -> list[str]:
         """What this report lacks, in words."""
-        absent = [f"no scores on the {split} split" for split in SPLITS if split not in self.inputs.metrics]
+        absent = [f"no scores on the {split} split" for split in VALIDATION_SPLITS if split not in self.inputs.metrics]
         absent += [
             f"{run} has no training curve" for run in self.inputs.trained_runs if not self.inputs.curves.get(run)
         ]
         absent += [f"{run} has no answers" for run in self.inputs.runs if not self.inputs.generations[run]]
         absent += ["no run was judged"] if not self.inputs.judge else []
         absent += ["no benchmark of the caching strategies"] if not self.inputs.benchmark else []
-        given = ((self.inputs.human_eval or {}).get("num_answers") or {}).get("given")
+        human_eval = self.inputs.human_eval
+        given = human_eval is not None and human_eval["num_answers"]["given"]
         absent += ["no answers of people have been imported"] if not given else []
         return absent
 

@@ -1,7 +1,8 @@
 """The tables on quality: scores, normalised scores, judge and human evaluation, each beside the paper's."""
 
+from gist_core.data.rows import VALIDATION_SPLITS
 from gist_core.report import paper
-from gist_core.report.inputs import SPLITS, Json, ReportInputs
+from gist_core.report.inputs import Json, ReportInputs
 from gist_core.report.table import MISSING, Cell, Table, TableRow, estimate, number, row
 
 ENOUGH_ROWS = 20
@@ -26,8 +27,8 @@ def score_table(inputs: ReportInputs) -> Table:
         id="scores",
         caption="ROUGE-L F, exact match with pos_control, and win rate against pos_control, all in %",
         source="reports/metrics.json, reports/judge/; the paper's rows: " + paper.RUNS_SOURCE,
-        groups=[("", 1), *((split.capitalize(), 3) for split in SPLITS)],
-        columns=["Run", *("ROUGE-L", "Exact", "Win") * len(SPLITS)],
+        groups=[("", 1), *((split.capitalize(), 3) for split in VALIDATION_SPLITS)],
+        columns=["Run", *("ROUGE-L", "Exact", "Win") * len(VALIDATION_SPLITS)],
         rows=rows,
         notes=[*notes, *_few_rows(inputs), *_cut_and_empty(inputs), *_unread(inputs), *_missing_splits(inputs)],
     )
@@ -40,7 +41,7 @@ def normalised_table(inputs: ReportInputs) -> Table:
             run,
             *(
                 estimate(entry.get("pct"), entry.get("ci95_pct"))
-                for entry in (_get(inputs.metrics, split, "normalised", run, "rouge_l") for split in SPLITS)
+                for entry in (_get(inputs.metrics, split, "normalised", run, "rouge_l") for split in VALIDATION_SPLITS)
             ),
         )
         for run in inputs.compressed_runs
@@ -56,7 +57,7 @@ def normalised_table(inputs: ReportInputs) -> Table:
         id="normalised",
         caption="Quality kept: where the mean ROUGE-L stands between neg_control (0) and pos_control (100), in %",
         source="reports/metrics.json; the paper's row: computed from its release (rouge.csv)",
-        columns=["Run", *(split.capitalize() for split in SPLITS)],
+        columns=["Run", *(split.capitalize() for split in VALIDATION_SPLITS)],
         rows=rows,
         notes=[
             *notes,
@@ -71,7 +72,7 @@ def seeds_table(inputs: ReportInputs) -> Table | None:
     rows: list[TableRow] = []
     controls: set[str] = set()
     for split in inputs.splits:
-        for group in inputs.metrics[split].get("over_seeds", []):
+        for group in inputs.metrics[split]["over_seeds"]:
             mean, kept = group["rouge_l"], group["normalised"]["rouge_l"]
             controls |= {*group["controls"]}
             rows.append(
@@ -125,7 +126,7 @@ def significance_table(inputs: ReportInputs) -> Table:
     """Paired differences in ROUGE-L between runs."""
     rows: list[TableRow] = []
     for split in inputs.splits:
-        for test in inputs.metrics[split].get("significance", []):
+        for test in inputs.metrics[split]["significance"]:
             rows.append(
                 row(
                     f"{test['a']} minus {test['b']}",
@@ -150,7 +151,7 @@ def judge_table(inputs: ReportInputs) -> Table:
     rows: list[TableRow] = []
     judge = None
     for run in [name for name in inputs.runs if name in inputs.judge]:
-        for split in [s for s in SPLITS if s in inputs.judge[run]]:
+        for split in [s for s in VALIDATION_SPLITS if s in inputs.judge[run]]:
             entry = inputs.judge[run][split]
             if (name := judge_name(entry)) != judge:
                 judge = name
@@ -159,12 +160,12 @@ def judge_table(inputs: ReportInputs) -> Table:
                 row(
                     run,
                     split.capitalize(),
-                    estimate(entry.get("win_rate_pct"), entry.get("ci95_pct")),
-                    number(entry.get("length_controlled_win_rate_pct")),
-                    *(number(entry.get(key), 0) for key in ("wins", "ties", "losses", "identical")),
-                    *(number(entry.get(key), 0) for key in ("refused", "unparsable", "failed")),
-                    number(entry.get("first_position_share_pct")),
-                    number(entry.get("order_agreement_pct")),
+                    estimate(entry["win_rate_pct"], entry["ci95_pct"]),
+                    number(entry["length_controlled_win_rate_pct"]),
+                    *(number(entry[key], 0) for key in ("wins", "ties", "losses", "identical")),
+                    *(number(entry[key], 0) for key in ("refused", "unparsable", "failed")),
+                    number(entry["first_position_share_pct"]),
+                    number(entry["order_agreement_pct"]),
                 )
             )
     notes = [
@@ -178,8 +179,8 @@ def judge_table(inputs: ReportInputs) -> Table:
             0, "The reference rule is not a language model: it compares each answer with the reference by ROUGE-L."
         )
     entries = [entry for splits in inputs.judge.values() for entry in splits.values()]
-    if cost := sum(entry.get("cost_usd") or 0.0 for entry in entries):
-        unpriced = sum(entry.get("calls_unpriced", 0) for entry in entries)
+    if cost := sum(entry["cost_usd"] or 0.0 for entry in entries):
+        unpriced = sum(entry["calls_unpriced"] for entry in entries)
         beside = (
             f" Beside it, {unpriced:,} calls may have been charged for, at a cost that is not known."
             if unpriced
@@ -205,10 +206,10 @@ def judge_table(inputs: ReportInputs) -> Table:
 
 
 def judge_name(entry: Json) -> str:
-    """Provider, model and protocol in words."""
-    if not entry.get("is_language_model", True):
+    """Model and protocol in words."""
+    if not entry["is_language_model"]:
         return "reference rule (no language model)"
-    return ", ".join(str(part) for part in (entry.get("model") or entry.get("provider"), entry.get("protocol")) if part)
+    return f"{entry['model']}, {entry['protocol']}"
 
 
 def human_eval_table(inputs: ReportInputs) -> Table:
@@ -218,17 +219,16 @@ def human_eval_table(inputs: ReportInputs) -> Table:
     if results is None:
         notes = ["The human evaluation has not run."]
     else:
-        win = results.get("win_rate", {})
-        kappa = _get(results, "agreement", "cohen_kappa_linear")
-        given, expected = (results.get("num_answers", {}).get(key, 0) for key in ("given", "expected"))
+        win, kappa = results["win_rate"], results["agreement"]["cohen_kappa_linear"]
+        given, expected = results["num_answers"]["given"], results["num_answers"]["expected"]
         rows.append(
             row(
-                str(results.get("run", MISSING)),
-                number(_get(results, "items").get("drawn"), 0),
+                results["run"],
+                number(results["items"]["drawn"], 0),
                 f"{number(given, 0)} of {number(expected, 0)}",
-                estimate(win.get("win_rate_pct"), win.get("ci95_pct")),
-                " / ".join(number(win.get(key), 0) for key in ("wins", "ties", "losses", "unknown")),
-                estimate(kappa.get("value"), kappa.get("ci95"), 2),
+                estimate(win["win_rate_pct"], win["ci95_pct"]),
+                " / ".join(number(win[key], 0) for key in ("wins", "ties", "losses", "unknown")),
+                estimate(kappa["value"], kappa["ci95"], 2),
                 number(_get(results, "judge", "cohen_kappa_linear").get("value"), 2),
             )
         )
@@ -239,7 +239,7 @@ def human_eval_table(inputs: ReportInputs) -> Table:
                 "No answers have been imported yet: the annotation package is ready in data/human_eval/, and "
                 "`gist human-eval import FILES...` takes the answers.",
             )
-        elif not results.get("complete"):
+        elif not results["complete"]:
             notes.insert(0, "Incomplete: the answers that are missing are counted, not guessed.")
     rows += [
         row(
@@ -266,7 +266,7 @@ def human_eval_table(inputs: ReportInputs) -> Table:
 
 def _own_scores(inputs: ReportInputs, run: str) -> TableRow:
     cells: list[Cell | str] = [run]
-    for split in SPLITS:
+    for split in VALIDATION_SPLITS:
         metrics = inputs.metrics.get(split, {})
         for kind in ("rouge_l", "exact_match"):
             entry = _get(metrics, kind, run)
@@ -281,7 +281,7 @@ def _own_scores(inputs: ReportInputs, run: str) -> TableRow:
 
 def _paper_scores(run: paper.PaperRun) -> TableRow:
     cells = [run.run]
-    for index in range(len(SPLITS)):
+    for index in range(len(VALIDATION_SPLITS)):
         control = run.run == "pos_control"
         cells.append(number(run.rouge_l_pct[index]))
         cells.append("(100)" if control else number(run.exact_match_pct[index] if run.exact_match_pct else None))
@@ -300,13 +300,13 @@ def _cut_and_empty(inputs: ReportInputs) -> list[str]:
             ("Answers cut at the limit of new tokens", "cut_predictions"),
             ("Empty answers", "empty_predictions"),
         )
-        if any((counts := inputs.metrics[split].get(key, {})).values())
+        if any((counts := inputs.metrics[split][key]).values())
     ]
 
 
 def _unread(inputs: ReportInputs) -> list[str]:
     """Splits with references that ROUGE reads less than half of."""
-    counts = {split.capitalize(): inputs.metrics[split].get("unread_references", 0) for split in inputs.splits}
+    counts = {split.capitalize(): inputs.metrics[split]["unread_references"] for split in inputs.splits}
     found = ", ".join(f"{split} {count}" for split, count in counts.items() if count)
     return [
         f"References that ROUGE reads less than half of, since it knows the letters a to z and digits alone: {found}. "
@@ -324,12 +324,12 @@ def _few_rows(inputs: ReportInputs) -> list[str]:
 
 
 def _missing_splits(inputs: ReportInputs) -> list[str]:
-    missing = [split for split in SPLITS if split not in inputs.metrics]
+    missing = [split for split in VALIDATION_SPLITS if split not in inputs.metrics]
     return [f"Not generated in this run: {', '.join(missing)}."] if missing else []
 
 
 def _is_language_model(splits: Json) -> bool:
-    return all(entry.get("is_language_model", True) for entry in splits.values() if isinstance(entry, dict))
+    return all(entry["is_language_model"] for entry in splits.values())
 
 
 def _get(node: object, *keys: str) -> Json:

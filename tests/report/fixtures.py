@@ -50,6 +50,7 @@ def write_inputs(root: Path, *, is_papers_data: bool = False, rows_per_split: in
         write_rows(data / f"{split}.parquet", values)
     label = "the paper's data" if is_papers_data else "not the paper's data: the embedded sample"
     facts = {"is_papers_data": is_papers_data, "label": label, "splits": {s: _facts(v) for s, v in rows.items()}}
+    facts |= {"dropped": {}, "overlap": {}}
     _write(data / "facts.json", facts | {"paper": {"rows": {"train": 130321}, "without_input_pct": {"train": 59.0}}})
     for run in RUNS:
         for split in ("seen", "unseen", "human"):
@@ -62,7 +63,7 @@ def write_inputs(root: Path, *, is_papers_data: bool = False, rows_per_split: in
         _write(root / f"reports/judge/{run}.json", {s: _verdicts(rng) for s in ("seen", "unseen", "human")})
     _write(root / "reports/human_eval.json", HUMAN_EVAL)
     _write(root / "reports/benchmark/gist-1.json", _benchmark(rng))
-    environment = {"hardware": {"cpu": "Example 9000", "memory_gib": 8, "gpus": []}}
+    environment = {"hardware": {"cpu": "Example 9000", "logical_cpus": None, "memory_gib": 8, "gpus": []}}
     statement = {"predicate": {"buildDefinition": {"internalParameters": {"environment": environment}}}}
     _write(root / "data/statements/train@pos_control.json", statement)
     return {
@@ -166,6 +167,10 @@ def _metrics(rng: random.Random, n: int) -> dict[str, Any]:
             }
             for b in ("pos_control", "neg_control")
         ],
+        "over_seeds": [],
+        "cut_predictions": dict.fromkeys(RUNS, 0),
+        "empty_predictions": dict.fromkeys(RUNS, 0),
+        "unread_references": 0,
     }
 
 
@@ -186,7 +191,7 @@ def _verdicts(rng: random.Random) -> dict[str, Any]:
         "order_agreement_pct": 100.0,
         "length_controlled_win_rate_pct": 44.1,
         "provider": "reference_rule",
-        "model": None,
+        "model": "reference_rule",
         "protocol": "strict",
         "resamples": 500,
         "seed": 3,
