@@ -148,9 +148,7 @@ def _setup(params: "Params", is_encoder_decoder: bool) -> "Setup":
     from gist_core.training.engine import machines
 
     train, engine = params.train, params.engine
-    processes = 1 if engine.zero_stage is None else engine.processes
-    if engine.zero_stage is not None and engine.hostfile is not None:
-        processes = sum(machines(engine.hostfile).values())
+    processes = engine.processes if engine.hostfile is None else sum(machines(engine.hostfile).values())
     ranks = [run.lora_rank for run in params.runs.values()]
     return Setup(
         steps=train.steps,

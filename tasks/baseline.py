@@ -9,10 +9,9 @@ from functools import cache
 
 from tasks import paths
 from tasks.generate import answer_splits
+from tasks.sections import POS_CONTROL
 from tasks.stage import Stage, stage_main
 from tasks.trained import load_model
-
-ANSWERED_BY = "pos_control"
 
 
 def run(stage: Stage) -> None:
@@ -20,7 +19,7 @@ def run(stage: Stage) -> None:
     from gist_core.data.rows import read_rows
 
     baseline = stage.params.baselines[stage.run_name]
-    gist_model = load_model(stage, ANSWERED_BY, "generate")
+    gist_model = load_model(stage, POS_CONTROL, "generate")
     train = read_rows(stage.dep(paths.ALPACA_PLUS / "train.parquet"))
     compressor = make_compressor(baseline.compressor, list(dict.fromkeys(row.instruction for row in train)), gist_model)
 

@@ -4,7 +4,8 @@ import ast
 from collections.abc import Collection
 from pathlib import Path
 
-# Code that runs every stage, checks its parameters and reports on it. It changes no result, nor does what it imports.
+# Code that runs every stage, checks its parameters and reports on it. It changes no result, nor does what it imports,
+# except that some outs hold digests by gist_core/lineage/hashing.py, so what that computes must never change.
 NO_RESULT = (
     "gist_core/lineage/",
     "gist_core/out_of_memory.py",

@@ -10,14 +10,13 @@ from gist_core.scoring.human_eval.files import write_package
 from gist_core.scoring.human_eval.package import Pair, draw_package
 from gist_core.scoring.predictions import read_predictions, rows_answered_by_all
 from tasks import paths
+from tasks.sections import POS_CONTROL
 from tasks.stage import Stage, stage_main
-
-AGAINST = "pos_control"
 
 
 def run(stage: Stage) -> None:
     params = stage.params.human_eval
-    files = {name: stage.dep(paths.GENERATIONS / name) / "human.jsonl" for name in (params.run, AGAINST)}
+    files = {name: stage.dep(paths.GENERATIONS / name) / "human.jsonl" for name in (params.run, POS_CONTROL)}
     if not all(file.exists() for file in files.values()):
         raise ValueError(
             "people compare the answers to human, which the runs have not answered; add human to generate.splits, or "
@@ -27,11 +26,17 @@ def run(stage: Stage) -> None:
     rows = rows_answered_by_all(read_rows(stage.dep(paths.ALPACA_PLUS / "human.parquet")), answers, "human")
     package = draw_package(
         [
-            Pair(row.row_id, row.instruction, row.input, answers[params.run][row.row_id], answers[AGAINST][row.row_id])
+            Pair(
+                row.row_id,
+                row.instruction,
+                row.input,
+                answers[params.run][row.row_id],
+                answers[POS_CONTROL][row.row_id],
+            )
             for row in rows
         ],
         run=params.run,
-        against=AGAINST,
+        against=POS_CONTROL,
         num_items=params.items,
         annotators=[f"annotator-{number}" for number in range(1, params.annotators + 1)],
         seed=params.seed,

@@ -25,10 +25,9 @@ from gist_core.scoring.judge.verdict import Judge, Verdict, verdict_record
 from gist_core.scoring.predictions import answered_splits, read_predictions, rows_answered_by_all
 from tasks import paths
 from tasks.parent import told_by_term
-from tasks.sections import JudgeParams
+from tasks.sections import POS_CONTROL, JudgeParams
 from tasks.stage import Stage, stage_main
 
-OTHER = "pos_control"
 STORE = paths.WORK / "judge" / "calls.sqlite"
 EXPERIMENTS = Path(".dvc/tmp/exps")
 
@@ -48,7 +47,7 @@ def run(stage: Stage) -> None:
             with (folder / f"{split}.jsonl").open("w", encoding="utf-8") as file:
                 for verdict in rows:
                     record = verdict_record(
-                        verdict, judge, options.protocol, run=stage.run_name, other=OTHER, split=split
+                        verdict, judge, options.protocol, run=stage.run_name, other=POS_CONTROL, split=split
                     )
                     file.write(json.dumps(record) + "\n")
     with stage.out(paths.JUDGE_METRICS / f"{stage.run_name}.json") as target:
@@ -68,7 +67,7 @@ def pairs_by_split(locate: Callable[[Path], Path], run_name: str) -> dict[str, l
     Raises:
         ValueError: no split was answered by both, or their rows differ.
     """
-    folders = {name: locate(paths.GENERATIONS / name) for name in (run_name, OTHER)}
+    folders = {name: locate(paths.GENERATIONS / name) for name in (run_name, POS_CONTROL)}
     pairs = {}
     for split in answered_splits(folders):
         answers = {name: read_predictions(folder / f"{split}.jsonl") for name, folder in folders.items()}
@@ -80,7 +79,7 @@ def pairs_by_split(locate: Callable[[Path], Path], run_name: str) -> dict[str, l
                 row.input,
                 row.output,
                 answers[run_name][row.row_id],
-                answers[OTHER][row.row_id],
+                answers[POS_CONTROL][row.row_id],
             )
             for row in rows
         ]

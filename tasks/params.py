@@ -156,7 +156,7 @@ class Params(Section):
         if self.train.select == "dev_loss" and not self.data.num_dev:
             yield "train.select: dev_loss needs rows held out of train: +data.num_dev=200, say"
         # With a hostfile, the slots of the machines determine the number of processes.
-        processes = self.engine.processes if self.engine.zero_stage and not self.engine.hostfile else 1
+        processes = 1 if self.engine.hostfile else self.engine.processes
         try:
             accumulation_steps(self.train.batch_size, self.train.micro_batch_size, processes)
         except ValueError as error:

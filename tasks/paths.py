@@ -3,8 +3,6 @@ dependencies and outs; `Stage.dep` and `Stage.out` refuse any path that it does 
 
 from pathlib import Path
 
-from gist_core.data.rows import VALIDATION_SPLITS
-
 SOURCES = Path("data/sources")
 ALPACA_PLUS = Path("data/alpaca_plus")
 BASE_MODEL = Path("data/base_model")
@@ -27,4 +25,3 @@ REPORT_HTML = Path("reports/report.html")
 REPORT_MD = Path("reports/report.md")
 
 WORK = Path(".work")
-SPLITS = VALIDATION_SPLITS

@@ -23,15 +23,13 @@ from gist_core.scoring.predictions import (
 from gist_core.scoring.rouge import mostly_read, score_pairs
 from gist_core.scoring.summary import summarise_split
 from tasks import paths
-from tasks.sections import RunParams
+from tasks.sections import POS_CONTROL, RunParams
 from tasks.stage import Stage, stage_main
-
-POSITIVE = "pos_control"
 
 
 def run(stage: Stage) -> None:
     options = stage.params.rouge
-    runs = [POSITIVE, *(name for name in (*stage.params.runs, *stage.params.baselines) if name != POSITIVE)]
+    runs = [POS_CONTROL, *(name for name in (*stage.params.runs, *stage.params.baselines) if name != POS_CONTROL)]
     summaries: dict[str, Any] = {}
     tables: list[pd.DataFrame] = []
     facts: dict[str, Any] = {}
@@ -47,7 +45,8 @@ def run(stage: Stage) -> None:
         )
         scores = {name: scored[i * len(rows) : (i + 1) * len(rows)] for i, name in enumerate(runs)}
         matches = {
-            name: [exactly_equal(a, b) for a, b in zip(answers[name], answers[POSITIVE], strict=True)] for name in runs
+            name: [exactly_equal(a, b) for a, b in zip(answers[name], answers[POS_CONTROL], strict=True)]
+            for name in runs
         }
         for name in runs:
             table = pd.DataFrame(scores[name])

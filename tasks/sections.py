@@ -11,6 +11,7 @@ from gist_core.compressors import compressor_names
 from gist_core.scoring.judge.settings import check_address
 
 Condition = Literal["gist", "pos_control", "neg_control"]
+POS_CONTROL = "pos_control"  # the run that all others are compared with
 Split = Literal["seen", "unseen", "human"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]  # a dot would split the keys that DVC reads

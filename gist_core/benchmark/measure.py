@@ -96,12 +96,13 @@ class ForwardPass:
 
     def __init__(self, gist_model: GistModel, batch: Sequence[Prompt], strategy: Strategy) -> None:
         self.gist_model = gist_model
-        self.inputs = [prompt.input for prompt in batch]
-        self.instructions = [prompt.instruction for prompt in batch]
+        instructions = [prompt.instruction for prompt in batch]
+        self.heads = gist_model.encode_instructions(instructions)
+        self.tails = gist_model.encode_inputs([prompt.input for prompt in batch])
         self.cache: GistCache | None = None
         if strategy != "none":
             # On the device only during its own pass: one strategy's peak memory must not include another's cache.
-            self.cache = compress(gist_model, self.instructions, keep=strategy).to("cpu")
+            self.cache = compress(gist_model, instructions, keep=strategy).to("cpu")
         self.facts = self._facts()
 
     @torch.inference_mode()
@@ -138,7 +139,7 @@ class ForwardPass:
         model = self.gist_model.model
         start: dict[str, Any]
         if self.gist_model.is_encoder_decoder:
-            decoder_start = torch.full((len(self.inputs), 1), model.config.decoder_start_token_id)
+            decoder_start = torch.full((len(self.tails), 1), model.config.decoder_start_token_id)
             start = {"decoder_input_ids": decoder_start.to(model.device)}
         else:
             start = {"logits_to_keep": 1, "use_cache": True}
@@ -147,11 +148,11 @@ class ForwardPass:
             # Found here, where no time is measured: a pass from a cache does not look for the gist tokens either.
             start |= self._bounds(batch.input_ids)
             return lambda: model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **start)
-        cache, rows = self.cache.to(model.device), self.gist_model.encode_inputs(self.inputs)
+        cache = self.cache.to(model.device)
         if self.gist_model.is_encoder_decoder:
-            encode = encoder_pass(self.gist_model, cache, rows)
+            encode = encoder_pass(self.gist_model, cache, self.tails)
             return lambda: model(**encode(), **start)
-        arguments = continuation(self.gist_model, cache, rows)
+        arguments = continuation(self.gist_model, cache, self.tails)
         return lambda: model(**arguments, **start)
 
     def _bounds(self, input_ids: torch.Tensor) -> dict[str, torch.Tensor | None]:
@@ -166,15 +167,12 @@ class ForwardPass:
         return {"first_visible": decoder_bounds(condition, span, queries).first}
 
     def _full_prompts(self) -> Any:
-        encode = self.gist_model
-        heads, tails = encode.encode_instructions(self.instructions), encode.encode_inputs(self.inputs)
-        rows = [head + tail for head, tail in zip(heads, tails, strict=True)]
-        return encode.pad(rows, "right" if encode.is_encoder_decoder else "left")
+        rows = [head + tail for head, tail in zip(self.heads, self.tails, strict=True)]
+        return self.gist_model.pad(rows, "right" if self.gist_model.is_encoder_decoder else "left")
 
     def _facts(self) -> dict[str, Any]:
         model = self.gist_model
-        heads = [*map(len, model.encode_instructions(self.instructions))]
-        tails = [*map(len, model.encode_inputs(self.inputs))]
+        heads, tails = [*map(len, self.heads)], [*map(len, self.tails)]
         size = len(heads)
         if self.cache is None:
             new, cached = max(a + b for a, b in zip(heads, tails, strict=True)), 0
@@ -196,7 +194,7 @@ class ForwardPass:
         except ValueError:
             return None
         if isinstance(shape, DecoderShape):
-            flops = decoder_flops(shape, new, cached, logits_to_keep=1, batch_size=len(self.inputs))
+            flops = decoder_flops(shape, new, cached, logits_to_keep=1, batch_size=len(self.tails))
         else:
-            flops = encoder_decoder_flops(shape, new, cached, batch_size=len(self.inputs))
+            flops = encoder_decoder_flops(shape, new, cached, batch_size=len(self.tails))
         return flops / 1e9

@@ -1,12 +1,12 @@
 """Croissant 1.0 metadata (https://docs.mlcommons.org/croissant/docs/croissant-spec.html) of the built splits, so that
 other tools find files, columns, licences and hashes without this project."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from gist_core.data.rows import COLUMNS
 from gist_core.data.upstream import UPSTREAM
+from gist_core.lineage.hashing import sha256_of_path
 
 # The specification's own context; written out because a reader without a network cannot fetch one.
 _CONTEXT = {
@@ -133,5 +133,5 @@ def record_set(split: str) -> dict[str, Any]:
 
 
 def _file_object(path: Path, rows: int) -> dict[str, Any]:
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    sha256 = sha256_of_path(path)
     return file_object(path.stem, f"{rows:,} rows of the split {path.stem}", path.stat().st_size, sha256)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import requests
 
 ATTEMPTS = 5
+FIRST_WAIT_S = 1.0
 TIMEOUT_S = 30.0
 BLOCK_BYTES = 1 << 16
 RETRY_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -33,15 +34,14 @@ def download(
     blob_id: str,
     size: int | None = None,
     attempts: int = ATTEMPTS,
-    first_wait_s: float = 1.0,
     timeout_s: float = TIMEOUT_S,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Makes `target` the file whose git blob id is `blob_id`.
 
     Bytes are kept in `target` + ".part", even if this fails or is killed; the next call goes on from there. A broken
-    connection, a time-out and a status of RETRY_STATUS are tried again, after a wait that starts at `first_wait_s`
-    (seconds) and doubles, or that Retry-After gives (at most 60 s in either case).
+    connection, a time-out and a status of RETRY_STATUS are tried again, after a wait that starts at
+    FIRST_WAIT_S and doubles, or that Retry-After gives (at most 60 s in either case).
 
     size: bytes, where known. timeout_s: seconds without a byte.
 
@@ -74,7 +74,7 @@ def download(
             except _TryAgain as error:
                 problem = str(error)
                 if attempt + 1 < attempts:
-                    sleep(min(60.0, error.wait_s if error.wait_s is not None else first_wait_s * 2**attempt))
+                    sleep(min(60.0, error.wait_s if error.wait_s is not None else FIRST_WAIT_S * 2**attempt))
     except OSError as error:
         raise ValueError(f"{error.filename or part} cannot be written: {error.strerror or error}") from None
     kept = part.stat().st_size if part.exists() else 0

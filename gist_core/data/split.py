@@ -40,8 +40,8 @@ def split_by_the_papers_rules(
     *,
     num_self_instruct: int,
     num_alpaca: int,
-    num_seen: int = 1000,
-    num_unseen: int = 1000,
+    num_seen: int,
+    num_unseen: int,
     unseen_needs_input: bool = True,
 ) -> Splits:
     """Splits rows as the release does.

@@ -31,8 +31,10 @@ def answer_split(
     """
     heads = gist_model.encode_instructions([prompt.instruction for prompt in prompts])
     tails = gist_model.encode_inputs([prompt.input for prompt in prompts])
-    lengths = [len(head) + len(tail) + max_new_tokens for head, tail in zip(heads, tails, strict=True)]
-    gist_model.refuse_longer(lengths, [f"row {prompt.row_id}" for prompt in prompts])
+    lengths = {prompt.row_id: (len(head), len(tail)) for prompt, head, tail in zip(prompts, heads, tails, strict=True)}
+    gist_model.refuse_longer(
+        [head + tail + max_new_tokens for head, tail in lengths.values()], [f"row {row_id}" for row_id in lengths]
+    )
     done = _read_progress(progress_file)
     todo = sorted(
         (prompt for prompt in prompts if prompt.row_id not in done),
@@ -44,7 +46,7 @@ def answer_split(
     ):
         for start in range(0, len(todo), batch_size):
             batch = todo[start : start + batch_size]
-            for answer in _answer_batch(gist_model, batch, max_new_tokens):
+            for answer in _answer_batch(gist_model, batch, lengths, max_new_tokens):
                 done[answer["row_id"]] = answer
                 file.write(json.dumps(answer, ensure_ascii=False) + "\n")
             file.flush()
@@ -53,7 +55,10 @@ def answer_split(
         yield done[prompt.row_id]
 
 
-def _answer_batch(gist_model: GistModel, batch: Sequence[Prompt], max_new_tokens: int) -> Iterator[dict[str, Any]]:
+def _answer_batch(
+    gist_model: GistModel, batch: Sequence[Prompt], lengths: dict[str, tuple[int, int]], max_new_tokens: int
+) -> Iterator[dict[str, Any]]:
+    """lengths: tokens of the instruction, with its gist tokens, and of the input, by row id."""
     instructions, inputs = [q.instruction for q in batch], [q.input for q in batch]
     if gist_model.settings.condition == "gist":
         cache = compress(gist_model, instructions, batch_size=len(batch))
@@ -64,16 +69,16 @@ def _answer_batch(gist_model: GistModel, batch: Sequence[Prompt], max_new_tokens
         tokens = gist_model.generate_masked(
             instructions, inputs, batch_size=len(batch), max_new_tokens=max_new_tokens, do_sample=False
         )
-    heads, tails = gist_model.encode_instructions(instructions), gist_model.encode_inputs(inputs)
     k = gist_model.settings.num_gist_tokens
-    for prompt, head, tail, text, ids in zip(batch, heads, tails, gist_model.decode(tokens), tokens, strict=True):
+    for prompt, text, ids in zip(batch, gist_model.decode(tokens), tokens, strict=True):
+        head, tail = lengths[prompt.row_id]
         finish_reason, length = finish(ids, gist_model.tokenizer.eos_token_id)
         yield {
             "row_id": prompt.row_id,
             "prediction": text,
             "finish_reason": finish_reason,
-            "num_instruction_tokens": len(head) - k - gist_model.num_prefix_tokens,
-            "num_input_tokens": len(tail),
+            "num_instruction_tokens": head - k - gist_model.num_prefix_tokens,
+            "num_input_tokens": tail,
             "num_gist_tokens": k,
             "num_output_tokens": length,
         }

@@ -92,6 +92,12 @@ def _demand(root: Path, *arguments: str) -> str:
     return output
 
 
+def commit_time(root: Path, commit: str) -> float | None:
+    """When a commit was made, in seconds since the epoch; None if it is not in the repository at `root`."""
+    made = git(root, "show", "-s", "--format=%ct", commit)
+    return float(made) if made else None
+
+
 def git(root: Path, *arguments: str) -> str | None:
     """Output of a read-only git command in `root`; None if it fails or there is no git."""
     try:

@@ -15,7 +15,7 @@ from gist_core.lineage.lockfile import LOCK, LockedStage
 from gist_core.lineage.reader import Reader
 from gist_core.lineage.rowdiff import differing_rows
 from gist_core.lineage.runlog import LOG, log_problems
-from gist_core.lineage.source import git
+from gist_core.lineage.source import commit_time
 from gist_core.lineage.statement import FOLDER
 from gist_core.lineage.store import ObjectStore
 from gist_core.lineage.verification import Verification
@@ -215,11 +215,7 @@ def _check_store(
 
 def _check_log(root: Path, ledger: Ledger, result: Verification) -> None:
     commits = {str(s.source["commit"]) for s in ledger.statements.values() if s.source["commit"]}
-    times = {}
-    for commit in commits:
-        made = git(root, "show", "-s", "--format=%ct", commit)
-        if made:
-            times[commit] = float(made)
+    times = {commit: time for commit in commits if (time := commit_time(root, commit)) is not None}
     try:
         for stage, problem in log_problems(root, times):
             result.find("run log", LOG.as_posix(), f"{stage}: {problem}" if stage else problem)

@@ -5,8 +5,7 @@ numpy give the same result to the bit. Two samples of the same rows are always r
 drawn for both), so what they share cancels, and the interval is that of a paired experiment.
 
 Sources: percentile bootstrap, Efron and Tibshirani (1993), chapters 13 and 16; approximate randomisation for paired
-scores, Noreen (1989), as used for text generation by Riezler and Maxwell (2005). Wilson's intervals of proportions are
-statsmodels' `proportion_confint`, where they are needed.
+scores, Noreen (1989), as used for text generation by Riezler and Maxwell (2005).
 """
 
 from collections.abc import Iterator, Sequence
@@ -152,6 +151,14 @@ def paired_difference(a: Values, b: Values, *, resamples: int = 1000, seed: int 
         flips = generator.integers(0, 2, size=(min(block, resamples - start), n)) * 2 - 1
         extreme += int((np.abs(flips @ differences) >= observed).sum())
     return PairedDifference(estimate.mean, estimate.ci95, (1 + extreme) / (1 + resamples))
+
+
+def wilson_interval(successes: float, n: int) -> Interval:
+    """Wilson's 95 % interval of a proportion, as fractions. successes: of `n`; a tie may count one half."""
+    from statsmodels.stats.proportion import proportion_confint  # here, because it takes a second to import
+
+    low, high = proportion_confint(successes, n, method="wilson")
+    return float(low), float(high)
 
 
 def _ratio(numerators: NDArray[np.float64], denominators: NDArray[np.float64], n: int) -> RatioEstimate:

@@ -13,6 +13,7 @@ from gist_core.scoring.statistics import (
     bootstrap_mean,
     normalised_score,
     paired_difference,
+    wilson_interval,
 )
 
 DIGITS = 4  # decimals of a percentage in a report; more would be noise, fewer would show in a difference
@@ -126,11 +127,9 @@ def _interval(ends: Interval | None) -> list[float] | None:
 
 
 def _share(matches: Sequence[bool]) -> dict[str, Any]:
-    from statsmodels.stats.proportion import proportion_confint
-
     n = len(matches)
     return {
         "mean_pct": rounded(100 * sum(matches) / n),
-        "ci95_pct": interval_pct(proportion_confint(sum(matches), n, method="wilson")),
+        "ci95_pct": interval_pct(wilson_interval(sum(matches), n)),
         "n": n,
     }

@@ -13,7 +13,7 @@ from gist_core.lineage.hashing import sha256_of_path
 from gist_core.lineage.intact import whole_ledger
 from gist_core.lineage.ledger import Statement
 from gist_core.lineage.runlog import run_times
-from gist_core.lineage.source import git
+from gist_core.lineage.source import commit_time
 from gist_core.lineage.statement import FOLDER
 
 SPEC = "https://openlineage.io/spec/2-0-2/OpenLineage.json"
@@ -65,8 +65,8 @@ def _of_stage(root: Path, statement: Statement) -> list[dict[str, Any]]:
 
 
 def _times_of_commit(root: Path, statement: Statement) -> tuple[str, str]:
-    made = git(root, "show", "-s", "--format=%ct", str(statement.source["commit"]))
-    time = datetime.fromtimestamp(int(made), UTC).isoformat() if made else EPOCH
+    made = commit_time(root, str(statement.source["commit"]))
+    time = EPOCH if made is None else datetime.fromtimestamp(made, UTC).isoformat()
     return time, time
 
 

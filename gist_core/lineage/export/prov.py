@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from gist_core.lineage.hashing import sha256_of_path
 from gist_core.lineage.intact import whole_ledger
+from gist_core.lineage.ledger import Statement
 from gist_core.lineage.runlog import run_times
 from gist_core.lineage.statement import FOLDER
 
@@ -37,7 +38,7 @@ def document(root: Path) -> str:
     return json.dumps({"prefix": PREFIXES, "agent": agent, **found}, indent=1, sort_keys=True) + "\n"
 
 
-def _activity(root: Path, name: str, statement: Any) -> dict[str, Any]:
+def _activity(root: Path, name: str, statement: Statement) -> dict[str, Any]:
     times = run_times(root, sha256_of_path(root / FOLDER / f"{name}.json"))
     return ({"prov:startTime": times[0], "prov:endTime": times[1]} if times else {}) | {
         "prov:label": name,

@@ -25,7 +25,7 @@ from gist_core.scoring.human_eval.agreement import (
 from gist_core.scoring.human_eval.answers import Answers
 from gist_core.scoring.human_eval.judge import JudgeRatings
 from gist_core.scoring.human_eval.package import Package, Winner
-from gist_core.scoring.statistics import drawn_rows, percentile_interval
+from gist_core.scoring.statistics import drawn_rows, percentile_interval, wilson_interval
 
 CATEGORIES = (-1.0, 0.0, 1.0)
 _RATING: dict[Winner, float] = {"run": 1.0, "tie": 0.0, "against": -1.0, "unknown": np.nan}
@@ -120,10 +120,8 @@ def _win_rate(ratings: Ratings, counts: dict[str, int], draws: NDArray[np.int64]
     rated = ~np.isnan(ratings)
     per_item = np.nansum(ratings, axis=0)[rated.any(axis=0)] / rated.sum(axis=0)[rated.any(axis=0)]
     if len(np.unique(per_item)) == 1:
-        from statsmodels.stats.proportion import proportion_confint
-
         items = len(per_item)
-        low, high = proportion_confint(rate["win_rate_pct"] / 100 * items, items, method="wilson")
+        low, high = wilson_interval(rate["win_rate_pct"] / 100 * items, items)
         rate |= {"ci95_pct": [100 * low, 100 * high], "interval": "wilson"}
     return rate | counts | {"n": n}
 

@@ -28,6 +28,10 @@ class Pair:
         """Equal answers are a tie without asking anyone."""
         return exactly_equal(self.answer_a, self.answer_b)
 
+    def shown(self, order: Order) -> tuple[str, str]:
+        """The answers in the order in which a judge sees them."""
+        return (self.answer_a, self.answer_b) if order == "ab" else (self.answer_b, self.answer_a)
+
 
 def orders(pair: Pair, protocol: Protocol, seed: int) -> tuple[Order, ...]:
     """The orders to show: one that is drawn by row id and seed (paper), or both (strict).

@@ -22,12 +22,11 @@ def judge_by_reference(pair: Pair, protocol: Protocol, seed: int) -> Verdict:
         return identical_verdict(pair)
     calls = []
     for order in orders(pair, protocol, seed):
-        first, second = (pair.answer_a, pair.answer_b) if order == "ab" else (pair.answer_b, pair.answer_a)
         if not has_words(pair.reference):
             calls.append(Call(order, "failed", error="the reference has no words that ROUGE could compare"))
             continue
         # Equal scores of answers of different length may differ in the last bit, which is no reason to prefer one.
-        one, other = (round(rouge_l_pct(pair.reference, answer), 9) for answer in (first, second))
+        one, other = (round(rouge_l_pct(pair.reference, answer), 9) for answer in pair.shown(order))
         reason = f"ROUGE-L against the reference: A {one:.4f}, B {other:.4f}"
         calls.append(Call(order, "ok", "A" if one > other else "B" if other > one else "tie", reason))
     return verdict_of(pair, calls)

@@ -52,7 +52,7 @@ def make_request(pair: Pair, order: Order, protocol: Protocol, settings: OpenAIS
 
     The strict protocol asks for a JSON schema, the paper's asks in words only.
     """
-    first, second = (pair.answer_a, pair.answer_b) if order == "ab" else (pair.answer_b, pair.answer_a)
+    first, second = pair.shown(order)
     material = {"instruction": pair.instruction, "input": pair.input, "answer_a": first, "answer_b": second}
     body: dict[str, Any] = {
         "model": settings.model,

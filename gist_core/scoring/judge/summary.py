@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gist_core.scoring.judge.pair import Protocol
 from gist_core.scoring.judge.verdict import Judge, Verdict
-from gist_core.scoring.statistics import Interval, bootstrap_mean
+from gist_core.scoring.statistics import Interval, bootstrap_mean, wilson_interval
 from gist_core.scoring.summary import interval_pct, rounded
 
 
@@ -97,9 +97,7 @@ def _interval(scores: list[float], *, resamples: int, seed: int) -> tuple[Interv
     if not scores:
         return None, None
     if len(set(scores)) == 1:
-        from statsmodels.stats.proportion import proportion_confint
-
-        return proportion_confint(sum(scores), len(scores), method="wilson"), "wilson"
+        return wilson_interval(sum(scores), len(scores)), "wilson"
     return bootstrap_mean(scores, resamples=resamples, seed=seed).ci95, "bootstrap"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gist_core.data.rows import VALIDATION_SPLITS
 from tasks import paths
 from tasks.stage import Stage
 
@@ -75,7 +76,7 @@ def generate(stage: Stage) -> None:
     model = hashlib.sha256(weights).hexdigest()
     with stage.out(paths.GENERATIONS / str(stage.run_name)) as folder:
         folder.mkdir()
-        for split in paths.SPLITS:
+        for split in VALIDATION_SPLITS:
             rows = pq.read_table(stage.dep(paths.ALPACA_PLUS / f"{split}.parquet")).to_pylist()
             with (folder / f"{split}.jsonl").open("w") as lines:
                 for row in rows:
@@ -87,8 +88,8 @@ def generate(stage: Stage) -> None:
 
 def rouge(stage: Stage) -> None:
     scores: list[dict[str, Any]] = []
-    metrics: dict[str, Any] = {split: {"significance": []} for split in paths.SPLITS}
-    for split in paths.SPLITS:
+    metrics: dict[str, Any] = {split: {"significance": []} for split in VALIDATION_SPLITS}
+    for split in VALIDATION_SPLITS:
         rows = pq.read_table(stage.dep(paths.ALPACA_PLUS / f"{split}.parquet")).to_pylist()
         references = {row["row_id"]: row["output"] for row in rows}
         for run in stage.params.runs:
@@ -127,7 +128,7 @@ def judge(stage: Stage) -> None:
     summary = {}
     with stage.out(paths.VERDICTS / str(stage.run_name)) as folder:
         folder.mkdir()
-        for split in paths.SPLITS:
+        for split in VALIDATION_SPLITS:
             lines = {}
             for run in (str(stage.run_name), "pos_control"):
                 text = (stage.dep(paths.GENERATIONS / run) / f"{split}.jsonl").read_text()
@@ -158,7 +159,7 @@ def benchmark(stage: Stage) -> None:
 
 def report(stage: Stage) -> None:
     metrics = json.loads(stage.dep(paths.METRICS).read_text())
-    lines = [f"- {split}: {metrics[split]['rouge_l']['gist-1']['mean_pct']:.1f}" for split in paths.SPLITS]
+    lines = [f"- {split}: {metrics[split]['rouge_l']['gist-1']['mean_pct']:.1f}" for split in VALIDATION_SPLITS]
     with stage.out(paths.REPORT_MD) as file:
         file.write_text("\n".join(lines) + "\n")
     with stage.out(paths.REPORT_HTML) as file:
