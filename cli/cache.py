@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gist_core.out_of_memory import enough_memory
+from tasks import paths
 
 if TYPE_CHECKING:
     from gist_core.models.gist_model import GistModel
 
 ModelOption = Annotated[Path, typer.Option("--model", help="Folder of a trained gist model")]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ...; default: a CUDA GPU if there is one")]
-DEFAULT_MODEL = Path("data/models/gist-1")
+DEFAULT_MODEL = paths.MODELS / "gist-1"
 
 
 def compress(

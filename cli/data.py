@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tasks import paths
+
 if TYPE_CHECKING:
     from gist_core.data.describe import Table
 
@@ -17,7 +19,7 @@ app = typer.Typer(no_args_is_help=True, help="Look at the data: facts, lengths, 
 
 @app.command()
 def describe(
-    folder: Annotated[Path, typer.Option(help="The built data")] = Path("data/alpaca_plus"),
+    folder: Annotated[Path, typer.Option(help="The built data")] = paths.ALPACA_PLUS,
     tokenizer: Annotated[
         Path | None, typer.Option(help="A model folder, e.g. data/base_model: adds lengths in its tokens")
     ] = None,

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from tasks import paths
+
 app = typer.Typer(no_args_is_help=True, help="Human evaluation: import the annotators' answers, show the results.")
 
 Folder = Annotated[Path, typer.Option("--package", help="The package that the stage human_package wrote")]
@@ -14,15 +16,12 @@ Verdicts = Annotated[
     Path | None, typer.Option(help="The judge's verdicts (JSON Lines); default: those of the run, if there")
 ]
 
-_PACKAGE = Path("data/human_eval")
-_ANNOTATIONS = Path("data/annotations")
-
 
 @app.command("import")
 def import_files(
     files: Annotated[list[Path], typer.Argument(help="Exports of the page, CSV files, Label Studio exports; any mix")],
-    package_folder: Folder = _PACKAGE,
-    annotations: Annotations = _ANNOTATIONS,
+    package_folder: Folder = paths.HUMAN_EVAL,
+    annotations: Annotations = paths.ANNOTATIONS,
     replace: Annotated[bool, typer.Option(help="Let answers that differ from stored ones replace them")] = False,
 ) -> None:
     """Check answer files against the package and keep them under data/annotations.
@@ -47,8 +46,8 @@ def import_files(
 
 @app.command()
 def results(
-    package_folder: Folder = _PACKAGE,
-    annotations: Annotations = _ANNOTATIONS,
+    package_folder: Folder = paths.HUMAN_EVAL,
+    annotations: Annotations = paths.ANNOTATIONS,
     verdicts: Verdicts = None,
     resamples: Annotated[int, typer.Option(min=1, help="Of the bootstrap over items")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the bootstrap")] = 0,
@@ -62,7 +61,7 @@ def results(
     from gist_core.scoring.human_eval.store import load_answers
 
     package = read_package(package_folder)
-    found = verdicts or Path("data/verdicts") / package.run / "human.jsonl"
+    found = verdicts or paths.VERDICTS / package.run / "human.jsonl"
     judge = read_judge_ratings(found) if verdicts or found.exists() else None
     figures = evaluate(package, load_answers(package, annotations), judge=judge, resamples=resamples, seed=seed)
     for line in _summary(figures):

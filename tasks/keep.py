@@ -13,10 +13,11 @@ from pathlib import Path
 
 from gist_core.lineage.hashing import NOT_COUNTED, md5_of_bytes
 from gist_core.lineage.lockfile import LOCK, parse_lock
+from tasks import paths
 
 RESULTS = Path("docs/results")
 PARAMS = Path("params.yaml")
-KEPT = (PARAMS, LOCK, Path("reports"), Path("data/statements"))
+KEPT = (PARAMS, LOCK, Path("reports"), paths.STATEMENTS)
 LEFT_OUT = (*NOT_COUNTED, "log.lock")
 
 
