@@ -50,7 +50,7 @@ def results(
     annotations: Annotations = paths.ANNOTATIONS,
     verdicts: Verdicts = None,
     resamples: Annotated[int, typer.Option(min=1, help="Of the bootstrap over items")] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap")] = 0,
     output: Annotated[Path | None, typer.Option(help="Also write all figures to this JSON file")] = None,
 ) -> None:
     """Show win rates and agreement from the answers imported so far; with the same resamples and seed
@@ -60,6 +60,8 @@ def results(
     from gist_core.scoring.human_eval.results import evaluate
     from gist_core.scoring.human_eval.store import load_answers
 
+    if not annotations.is_dir():
+        raise ValueError(f"{annotations} does not exist; name the folder with the imported answers by --annotations")
     package = read_package(package_folder)
     found = verdicts or paths.VERDICTS / package.run / "human.jsonl"
     judge = read_judge_ratings(found) if verdicts or found.exists() else None

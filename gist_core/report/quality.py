@@ -23,6 +23,7 @@ def score_table(inputs: ReportInputs) -> Table:
             "The win rates of our own runs come from the reference rule (the answer closer to the reference by ROUGE-L "
             "wins), which is not a language model; the paper's come from ChatGPT. Do not compare the two."
         )
+    notes += _silent(inputs)
     return Table(
         id="scores",
         caption="ROUGE-L F, exact match with pos_control, and win rate against pos_control, all in %",
@@ -180,6 +181,7 @@ def judge_table(inputs: ReportInputs) -> Table:
         )
     entries = [entry for splits in inputs.judge.values() for entry in splits.values()]
     if cost := sum(entry["cost_usd"] or 0.0 for entry in entries):
+        dollars = number(cost, 2) if cost >= 0.005 else "less than 0.01"
         unpriced = sum(entry["calls_unpriced"] for entry in entries)
         beside = (
             f" Beside it, {unpriced:,} calls may have been charged for, at a cost that is not known."
@@ -187,7 +189,7 @@ def judge_table(inputs: ReportInputs) -> Table:
             else ""
         )
         notes.append(
-            f"The answers cost {number(cost, 2)} USD by the provider's token counts; what runs or splits share counts for each "
+            f"The answers cost {dollars} USD by the provider's token counts; what runs or splits share counts for each "
             f"of them.{beside}"
         )
     missing = [run for run in inputs.runs if run != "pos_control" and run not in inputs.judge]
@@ -233,6 +235,8 @@ def human_eval_table(inputs: ReportInputs) -> Table:
             )
         )
         notes = ["Tie = 1/2; “I don't know” counts in no rate. Intervals are over items."]
+        if given and results["win_rate"]["items_rated"] < ENOUGH_ROWS:
+            notes.append(f"A bootstrap over fewer than {ENOUGH_ROWS} items is too narrow.")
         if not given:
             notes.insert(
                 0,
@@ -311,6 +315,21 @@ def _unread(inputs: ReportInputs) -> list[str]:
     return [
         f"References that ROUGE reads less than half of, since it knows the letters a to z and digits alone: {found}. "
         "Its scores say little about them."
+    ] * bool(found)
+
+
+def _silent(inputs: ReportInputs) -> list[str]:
+    """Runs and splits for which the judge gave no verdict on more than a tenth of the pairs that it was asked about."""
+    found = []
+    for run, splits in inputs.judge.items():
+        for split, entry in splits.items():
+            asked = entry["n"] - entry["identical"]
+            without = entry["refused"] + entry["unparsable"] + entry["failed"]
+            if without > asked / 10:
+                found.append(f"{run} on {split.capitalize()} ({without} of {asked})")
+    return [
+        f"Win rates without the pairs on which the judge was asked and gave no verdict: {', '.join(found)}. Identical "
+        "answers, which count as ties, weigh the more, and pull the rate towards 50."
     ] * bool(found)
 
 

@@ -241,7 +241,7 @@ def test_rows_of_empty_cells_are_skipped_and_counted(tmp_path, drawn):
         ("[" * 100_000, "not valid JSON: .*recursion"),
         ('[{"id": 7, "data": {}, "annotations": [3]}]', "task 7: an annotation is 3, not an object"),
         ("package,assigned_to,item,choice\r\np,a,i,C\r\n", "row 2: the choice is 'C'"),
-        ("package,assigned_to,item,choice\r\np,a,i\r\n", "row 2 has 3 cells"),
+        ("package,assigned_to,item,choice\r\np,a,i,A,\r\n", "row 2 has 5 cells"),
         ('package,assigned_to,item,choice\r\np,a,i,"A\r\n', "not a CSV file"),
     ],
 )
@@ -290,6 +290,38 @@ def test_a_fuller_file_continues_an_earlier_import_and_a_contradiction_needs_rep
     assert load_answers(drawn, annotations)[ONE] == full | {drawn.row_ids[0]: "B"}
 
 
+def test_an_import_that_cannot_write_a_file_changes_none(tmp_path, drawn):
+    annotations = tmp_path / "annotations"
+    files = [write_page_export(tmp_path / f"{name}.json", drawn, name, {drawn.row_ids[0]: "A"}) for name in (ONE, TWO)]
+    import_answers(drawn, files, annotations)
+    stored = {path: path.read_bytes() for path in annotations.rglob("*") if path.is_file()}
+    more = [write_page_export(tmp_path / f"{name}.json", drawn, name, choices_for(drawn)) for name in (ONE, TWO)]
+    (annotations / drawn.id / f"{TWO}.tmp").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        import_answers(drawn, more, annotations)
+    assert {path: path.read_bytes() for path in annotations.rglob("*") if path.is_file()} == stored
+
+
+def test_contradictions_are_named_but_not_by_the_hundred(tmp_path, drawn):
+    annotations = tmp_path / "annotations"
+    choices = choices_for(drawn)
+    import_answers(drawn, [write_page_export(tmp_path / "a.json", drawn, ONE, choices)], annotations)
+    others = {row_id: "B" if choice == "A" else "A" for row_id, choice in choices.items()}
+    with pytest.raises(ValueError, match="30 answer") as error:
+        import_answers(drawn, [write_page_export(tmp_path / "b.json", drawn, ONE, others)], annotations)
+    assert "  and 10 more" in str(error.value)
+    assert len(str(error.value).splitlines()) == 23
+
+
+def test_cells_that_a_row_lacks_at_its_end_are_empty(tmp_path, drawn):
+    path = write_filled_csv(tmp_path / "sheet.csv", drawn, ONE, {drawn.row_ids[0]: "A"})
+    heading, *rows = path.read_bytes().decode("utf-8-sig").split("\r\n")
+    assert heading.endswith('"choice"')
+    path.write_text("\r\n".join([heading, *(row.removesuffix(',""') for row in rows)]), encoding="utf-8", newline="")
+    [imported] = import_answers(drawn, [path], tmp_path / "annotations")
+    assert (imported.new, imported.missing) == (1, 29)
+
+
 def test_answers_to_another_package_stay_apart_and_are_counted(tmp_path, drawn):
     other = package(seed=1)
     export = write_page_export(tmp_path / "o.json", other, ONE, choices_for(other))
@@ -326,8 +358,10 @@ def test_answers_to_a_package_with_fewer_items_and_annotators_count_for_the_larg
             for row_id in set(choices) & set(small.row_ids):
                 assert large.unblind(name, row_id, "A") == small.unblind(name, row_id, "A")
 
-    # The other way round they are another package's.
-    assert load_answers(small, annotations) == {ONE: first}
+    # The other way round they are another package's; what was replaced does not come back.
+    assert load_answers(small, annotations) == {
+        ONE: {row: choice for row, choice in first.items() if row not in changed}
+    }
     assert other_packages(small, annotations) == {large.id: 41}
 
 

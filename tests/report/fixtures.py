@@ -94,6 +94,7 @@ HUMAN_EVAL: dict[str, Any] = {
         "losses": 9,
         "unknown": 0,
         "n": 20,
+        "items_rated": 11,
     },
     "agreement": {"cohen_kappa_linear": {"value": 0.31, "ci95": [0.05, 0.55]}},
     "judge": {"cohen_kappa_linear": {"value": 0.22, "ci95": [0.0, 0.4]}},

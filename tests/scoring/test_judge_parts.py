@@ -63,6 +63,8 @@ def test_the_choice_is_found(content: str, choice: str) -> None:
         '{"choice": "A"',
         '{"choice": "A"} or rather {"choice": "B"}',
         '{"outer": {"choice": "A"}}',
+        '{"choice": "A", "reason": "x", "choice": "B"}',
+        '{"reason": "I weighed {"choice": "B"} first but", "choice": "A"}',
         "<html>{choice: A}</html>",
         '{"a":' * 100_000,
         '{"choice": ' + "1" * 5_000 + "}",
@@ -256,6 +258,19 @@ def test_nothing_judged_gives_no_figure_rather_than_a_zero() -> None:
     assert summary["win_rate_pct"] is None
     assert summary["ci95_pct"] is None
     assert summary["length_controlled_win_rate_pct"] is None
+
+
+def test_a_judge_that_gave_no_verdict_has_no_win_rate_whatever_was_identical() -> None:
+    same, silent = verdict("tie", status="identical"), verdict(None, status="unparsable")
+    only_identical, none, some = (
+        summarise_verdicts(verdicts, JUDGE, "strict", resamples=10, seed=0)
+        for verdicts in ([same] * 3, [same, same, silent], [same, silent, verdict("a")])
+    )
+    assert only_identical["win_rate_pct"] == 50
+    assert (none["identical"], none["unparsable"]) == (2, 1)
+    for figure in ("win_rate_pct", "ci95_pct", "length_controlled_win_rate_pct"):
+        assert none[figure] is None
+    assert some["win_rate_pct"] == 75
 
 
 def test_the_length_controlled_rate_takes_away_what_length_alone_wins() -> None:

@@ -303,6 +303,19 @@ def test_what_no_retry_can_mend_stops_the_run_at_once(store: Path, failure: Fail
         assert sum(server.asked.values()) <= 7
 
 
+@pytest.mark.parametrize("failure", [Fail(429), Fail(500), Fail(503)])
+def test_a_server_that_is_only_busy_at_the_start_may_be_asked_again_later(
+    store: Path, monkeypatch: pytest.MonkeyPatch, failure: Fail
+) -> None:
+    monkeypatch.setattr("gist_core.scoring.judge.live._FIRST_WAIT_S", 0.01)
+    with (
+        ScriptedServer(lambda m, n: failure) as server,
+        pytest.raises(ConnectionError, match=r"first 5 calls .*; run the same command again later") as raised,
+    ):
+        judge(server, store, make_pairs(50), max_attempts=2)
+    assert "JSON" not in str(raised.value)
+
+
 def test_calls_are_not_sent_on_to_another_server(store: Path) -> None:
     with ScriptedServer() as other:
         moved = Fail(307, {"Location": f"{other.base_url}/chat/completions"})
@@ -371,8 +384,8 @@ def test_a_server_that_answers_nothing_is_an_error_and_no_result(
         with pytest.raises((ValueError, ConnectionError), match=said) as error:
             judge(down, store, pairs, **changes)
         assert "judge.base_url" in str(error.value) or "judge.protocol" in str(error.value)
-        unheard = isinstance(trouble, str | Hang | Reset) and count > 5
-        assert isinstance(error.value, ConnectionError) == unheard, "which is tried again, later"
+        passing = isinstance(trouble, str | Hang | Reset | Fail) and count > 5
+        assert isinstance(error.value, ConnectionError) == passing, "which is tried again, later"
         # Five calls of two attempts each are enough, and those under way with them end.
         assert sum(down.asked.values()) <= 2 * (5 + 4)
 

@@ -46,7 +46,7 @@ def test_a_kill_within_a_character_costs_that_row_alone(tmp_path: Path, monkeypa
     asked = []
     answer_batch = decode._answer_batch
     monkeypatch.setattr(
-        decode, "_answer_batch", lambda model, batch, tokens: asked.extend(batch) or answer_batch(model, batch, tokens)
+        decode, "_answer_batch", lambda model, batch, *more: asked.extend(batch) or answer_batch(model, batch, *more)
     )
     assert answers() == whole
     assert [question.row_id for question in asked] == ["05", "06"]

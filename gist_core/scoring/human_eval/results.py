@@ -119,11 +119,11 @@ def _win_rate(ratings: Ratings, counts: dict[str, int], draws: NDArray[np.int64]
     rate = _interval(_win_rate_pct, ratings, draws, "win_rate_pct") | {"interval": "bootstrap"}
     rated = ~np.isnan(ratings)
     per_item = np.nansum(ratings, axis=0)[rated.any(axis=0)] / rated.sum(axis=0)[rated.any(axis=0)]
+    items = len(per_item)
     if len(np.unique(per_item)) == 1:
-        items = len(per_item)
         low, high = wilson_interval(rate["win_rate_pct"] / 100 * items, items)
         rate |= {"ci95_pct": [100 * low, 100 * high], "interval": "wilson"}
-    return rate | counts | {"n": n}
+    return rate | counts | {"n": n, "items_rated": items}
 
 
 def _one_annotator(package: Package, answers: Answers, name: str, draws: NDArray[np.int64]) -> dict[str, Any]:

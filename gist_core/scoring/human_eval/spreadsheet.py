@@ -36,13 +36,14 @@ def write_csv(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
 def read_csv(content: bytes, *, needed: Sequence[str] = ()) -> list[dict[str, str]]:
     """The rows by column name, guards removed. "", "None" and "NA" are texts like any other. Comma, semicolon and tab
     are understood as delimiters, whichever the heading uses: spreadsheets choose by language. A blank line is a row of
-    empty cells, so that rows have the same numbers as in a spreadsheet.
+    empty cells, so that rows have the same numbers as in a spreadsheet, and so are cells that a row lacks at its end:
+    some spreadsheets do not write empty ones there.
 
     needed: columns that must be present.
 
     Raises:
-        ValueError: the content is not UTF-8, the heading lacks a column or names one twice, or rows have more or fewer
-            cells than the heading.
+        ValueError: the content is not UTF-8, the heading lacks a column or names one twice, or rows have more cells than the
+            heading.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -65,7 +66,7 @@ def read_csv(content: bytes, *, needed: Sequence[str] = ()) -> list[dict[str, st
     # Spreadsheets leave nameless columns after the last one; nobody reads those.
     if repeated := [name for name, count in Counter(columns).items() if name and count > 1]:
         raise ValueError(f"has more than one column {', '.join(map(repr, repeated))}; leave one of each")
-    filled = [row if any(row) else [""] * len(columns) for row in rows[1:]]
+    filled = [row + [""] * (len(columns) - len(row)) for row in rows[1:]]
     uneven = [f"row {number} has {len(row)}" for number, row in enumerate(filled, 2) if len(row) != len(columns)]
     if uneven:
         more = f" and {len(uneven) - MAX_ROWS_NAMED} more" if len(uneven) > MAX_ROWS_NAMED else ""

@@ -7,11 +7,12 @@ stay in their own folder and are never mixed in."""
 import json
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from gist_core.data.json_lines import read_json_lines
-from gist_core.scoring.human_eval.answers import Answers, Entry, check_answers, read_answer_files
+from gist_core.scoring.human_eval.answers import MAX_PROBLEMS_SHOWN, Answers, Entry, check_answers, read_answer_files
 from gist_core.scoring.human_eval.package import CHOICES, Choice, Package
 
 
@@ -33,7 +34,8 @@ def import_answers(
     """Checks the files and adds their answers to the stored ones; nothing is written unless every file is right.
 
     An answer that is stored with the same choice is left alone, so a later and fuller file of the same annotator can be
-    imported after an earlier one. An answer that differs from the stored one is refused, naming both, unless `replace`.
+    imported after an earlier one. An answer that differs from the stored one is refused, naming both, unless `replace`,
+    which also takes it out of the answers to smaller packages that this one begins with.
 
     Raises:
         ValueError: a file is wrong (answers.py), or contradicts a stored answer.
@@ -47,21 +49,28 @@ def import_answers(
         if stored.get(annotator, {}).get(row_id, choice) != choice
     ]
     if changed and not replace:
+        more = [f"  and {len(changed) - MAX_PROBLEMS_SHOWN} more"] * (len(changed) > MAX_PROBLEMS_SHOWN)
         raise ValueError(
-            f"{len(changed)} answer(s) differ from those imported before:\n" + "\n".join(changed) + "\n"
-            "import with --replace to take the new ones"
+            f"{len(changed)} answer(s) differ from those imported before:\n"
+            + "\n".join([*changed[:MAX_PROBLEMS_SHOWN], *more])
+            + "\nimport with --replace to take the new ones"
         )
     report = []
+    written: dict[Path, str] = {}
     for annotator in package.annotators:
         if annotator not in new:
             continue
         before, now = stored.get(annotator, {}), new[annotator]
         merged = before | now
-        _write(package, annotator, merged, annotations / package.id / f"{annotator}.jsonl")
-        replaced = sum(before.get(row_id, choice) != choice for row_id, choice in now.items())
-        known = sum(row_id in before for row_id in now) - replaced
+        written[annotations / package.id / f"{annotator}.jsonl"] = _lines(package, annotator, merged)
+        replaced = {row_id for row_id, choice in now.items() if before.get(row_id, choice) != choice}
+        for smaller in _stored_ids(package, annotations) if replaced else []:
+            if smaller != package.id and (file := annotations / smaller / f"{annotator}.jsonl").is_file():
+                written[file] = _without(file, replaced)
+        known = sum(row_id in before for row_id in now) - len(replaced)
         missing = len(package.pairs) - len(merged)
-        report.append(Imported(annotator, len(now) - known - replaced, known, replaced, missing))
+        report.append(Imported(annotator, len(now) - known - len(replaced), known, len(replaced), missing))
+    _write_all(written)
     return report
 
 
@@ -113,7 +122,12 @@ def _read(file: Path) -> list[Entry]:
     return entries
 
 
-def _write(package: Package, annotator: str, choices: dict[str, Choice], target: Path) -> None:
+def _without(file: Path, row_ids: set[str]) -> str:
+    """The lines of a file of stored answers but those to these items."""
+    return "".join(json.dumps(value) + "\n" for _, value in read_json_lines(file) if value["row_id"] not in row_ids)
+
+
+def _lines(package: Package, annotator: str, choices: dict[str, Choice]) -> str:
     lines = []
     for row_id in package.row_ids:
         if row_id not in choices:
@@ -130,7 +144,16 @@ def _write(package: Package, annotator: str, choices: dict[str, Choice], target:
             "b": b,
         }
         lines.append(json.dumps(line) + "\n")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_suffix(".tmp")
-    temporary.write_text("".join(lines), encoding="utf-8")
-    os.replace(temporary, target)
+    return "".join(lines)
+
+
+def _write_all(contents: dict[Path, str]) -> None:
+    """Writes all files or, if one of them cannot be written, none."""
+    with ExitStack() as undo:
+        temporary = {target: target.with_suffix(".tmp") for target in contents}
+        for target, content in contents.items():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            undo.callback(temporary[target].unlink, missing_ok=True)
+            temporary[target].write_text(content, encoding="utf-8")
+        for target in contents:
+            os.replace(temporary[target], target)

@@ -125,7 +125,7 @@ class _Live:
             progress.update()
 
     async def _ask(self, client: openai.AsyncOpenAI, request: JudgeRequest) -> None:
-        error, reached = "no attempt", True
+        error, reached, passing = "no attempt", True, False
         for number in range(self.settings.max_attempts):
             while self.stop is None and (held := self.not_before - time.monotonic()) > 0:
                 await self._wait(held)  # meanwhile another call may be told to wait for longer
@@ -141,7 +141,7 @@ class _Live:
             except ValueError as limit:
                 self.store.forget_attempt(attempt)
                 return self._halt(str(limit))
-            cost, reached, outcome = None, True, LOST
+            cost, reached, passing, outcome = None, True, True, LOST
             try:
                 cost = await self._call(client, request)
                 outcome = "200"
@@ -164,14 +164,16 @@ class _Live:
                 reached = False
                 error = f"{failed} {failed.__cause__ or ''}".strip()
             except _NotACompletion as failed:
-                outcome, error = "200", str(failed)
+                outcome, error, passing = "200", str(failed), False
             finally:
                 self.budget.settle(attempt, cost, billed=outcome in BILLED)
                 self.store.end_attempt(attempt, outcome)
             # After a `Retry-After` too: a value of 0 would otherwise use up all attempts at once.
             if number + 1 < self.settings.max_attempts:
                 await self._wait(_backoff_s(request.key, number))
-        self._fail(request.key, f"{error} (after {self.settings.max_attempts} attempts)", reached=reached)
+        self._fail(
+            request.key, f"{error} (after {self.settings.max_attempts} attempts)", reached=reached, passing=passing
+        )
         return None
 
     async def _begin(self, key: str) -> int | None:
@@ -222,13 +224,14 @@ class _Live:
         elif is_passing(failed):
             return False
         else:
-            self._fail(key, error, reached=True)
+            self._fail(key, error, reached=True, passing=False)
         return True
 
-    def _fail(self, key: str, error: str, *, reached: bool) -> None:
+    def _fail(self, key: str, error: str, *, reached: bool, passing: bool) -> None:
         """Notes a call that ended without an answer, and stops the run if the rest would end so too.
 
         reached: whether the server said anything to it. A server that has answered may still go down later.
+        passing: whether it may answer the same call later.
         """
         self.failures[key] = error
         self.unreached = 0 if reached else self.unreached + 1
@@ -241,9 +244,15 @@ class _Live:
                 f"judge.timeout_s = {self.settings.timeout_s:g}, and run the same command again"
             )
         elif not self.answered and not self.answered_before and len(self.failures) >= _HOPELESS_AFTER:
+            self.is_down |= passing and self.stop is None
+            remedy = (
+                "run the same command again later, and look at judge.base_url if nothing changes"
+                if passing
+                else "a server without JSON schemas needs judge.protocol=paper"
+            )
             self._halt(
                 f"the first {len(self.failures)} calls were all refused by {where} or failed there, so the rest would "
-                f"be too; a server without JSON schemas needs judge.protocol=paper: {error}"
+                f"be too; {remedy}: {error}"
             )
 
     def _hold_all(self, wait_s: float) -> None:

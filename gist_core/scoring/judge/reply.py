@@ -1,6 +1,7 @@
 """What a judge's raw answer says. Pure functions, so that stored answers can be parsed again without a new call."""
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ CallStatus = Literal["ok", "refused", "unparsable", "failed"]
 Choice = Literal["A", "B", "tie"]
 
 _CHOICES: dict[str, Choice] = {"a": "A", "b": "B", "tie": "tie"}
+_A_CHOICE = re.compile(r'"choice"\s*:')
 _MAX_STARTS = 200  # opening braces that are tried; a judge's answer has one
 
 
@@ -35,12 +37,15 @@ def parse_completion(body: dict[str, Any]) -> Reply:
 def parse_content(content: object) -> Reply:
     """Finds the choice, in a JSON object that is the whole text or stands inside prose or a code fence.
 
-    Objects with different choices, a choice other than A, B or tie, and no object at all are unparsable: a guess would
-    turn a judge's failure into a result.
+    Different choices, a choice other than A, B or tie, one in a broken object, and no object at all are unparsable: a
+    guess would turn a judge's failure into a result.
     """
     if not isinstance(content, str):
         return Reply("unparsable")
-    found = [record for record in _objects(content) if "choice" in record]
+    objects, rest = _objects(content)
+    if _A_CHOICE.search(rest):
+        return Reply("unparsable")
+    found = [record for record in objects if "choice" in record]
     choices = {_CHOICES.get((_text(record["choice"]) or "").strip().lower()) for record in found}
     if len(choices) != 1 or None in choices:
         return Reply("unparsable")
@@ -52,18 +57,29 @@ def _text(value: object) -> str | None:
     return value.encode(errors="replace").decode() if isinstance(value, str) else None
 
 
-def _objects(text: str) -> list[dict[str, Any]]:
-    """The JSON objects in a text, without those inside another object."""
+def _objects(text: str) -> tuple[list[dict[str, Any]], str]:
+    """The JSON objects in a text, without those inside another object, and the text around them."""
     # Models write raw line breaks inside strings. Numbers do not matter here, and as floats they may have any length.
-    decoder = json.JSONDecoder(strict=False, parse_int=float)
-    objects, position = [], 0
+    decoder = json.JSONDecoder(strict=False, parse_int=float, object_pairs_hook=_record)
+    objects, rest, end, position = [], "", 0, 0
     for _ in range(_MAX_STARTS):
         position = text.find("{", position)
         if position < 0:
             break
         try:
-            record, position = decoder.raw_decode(text, position)
-            objects.append(record)
+            record, after = decoder.raw_decode(text, position)
         except (ValueError, RecursionError):
             position += 1
-    return objects
+            continue
+        objects.append(record)
+        rest += text[end:position]
+        end = position = after
+    return objects, rest + text[end:]
+
+
+def _record(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; one with two choices has none."""
+    record = dict(pairs)
+    if sum(name == "choice" for name, _ in pairs) > 1:
+        record["choice"] = None
+    return record

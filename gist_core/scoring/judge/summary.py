@@ -19,7 +19,8 @@ def summarise_verdicts(
     """Summary of one split, as `reports/judge/RUN.json` holds it.
 
     The win rate is over the judged rows (ok and identical), and a tie counts 1/2; refused, unparsable and failed rows are
-    counted separately and are only in `n`. `ties` are the judge's own; `identical` answers are ties without a call.
+    counted separately and are only in `n`. `ties` are the judge's own; `identical` answers are ties without a call. If a
+    judge was asked and gave no verdict at all, there is no win rate: identical answers alone would make it 50.
     asked_twice: requests that the provider may have charged for more than once (an answer was lost or came too late).
     cost_usd: the sum of the known costs. calls_unpriced: further calls that may have been charged for, at an unknown cost.
     All three count a request that several rows share once, because it was asked once.
@@ -28,7 +29,9 @@ def summarise_verdicts(
     """
     counts = Counter(verdict.status for verdict in verdicts)
     winners = Counter(verdict.winner for verdict in verdicts if verdict.status == "ok")
-    scores = [verdict.score for verdict in verdicts if verdict.score is not None]
+    was_silent = not counts["ok"] and counts["identical"] < len(verdicts)
+    judged = [] if was_silent else [verdict for verdict in verdicts if verdict.score is not None]
+    scores = [verdict.score for verdict in judged if verdict.score is not None]
     interval, kind = _interval(scores, resamples=resamples, seed=seed)
     requests = {call.key: call for verdict in verdicts for call in verdict.calls if call.key is not None}.values()
     costs = [call.cost_usd for call in requests if call.cost_usd is not None]
@@ -49,7 +52,7 @@ def summarise_verdicts(
         "asked_twice": sum((call.times_billed or 0) > 1 for call in requests),
         "first_position_share_pct": _first_position_share(verdicts),
         "order_agreement_pct": _order_agreement(verdicts),
-        "length_controlled_win_rate_pct": length_controlled_win_rate_pct(verdicts),
+        "length_controlled_win_rate_pct": length_controlled_win_rate_pct(judged),
         "provider": judge.provider,
         "model": _models(verdicts) or judge.model,
         "protocol": protocol,
