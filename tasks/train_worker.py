@@ -89,7 +89,6 @@ def _run_job(job: Job) -> None:
     if job.engine.zero_stage is not None:
         init_processes(use_cpu=use_cpu)
         deepspeed = deepspeed_config(job.engine.zero_stage, offload=job.engine.offload, bf16=settings.bf16)
-    torch.manual_seed(params.seed)
     # Float32, or small updates would be lost; in bf16, DeepSpeed has a float32 copy of its own for the optimizer.
     with sharded_loading(deepspeed):
         in_bf16 = deepspeed is not None and settings.bf16

@@ -21,21 +21,27 @@ from gist_core.training.head import TrainingHead, only_labelled
 @dataclass(frozen=True)
 class Teacher:
     """A trained pos_control model. weight: of the KL divergence in the loss; the cross-entropy gets the rest. bf16: compute
-    in bfloat16 where autocast does, like the student."""
+    in bfloat16 where autocast does, like the student.
+
+    Raises:
+        ValueError: it is no pos_control model, or is in training mode.
+    """
 
     gist_model: GistModel
     weight: float
     bf16: bool = False
 
+    def __post_init__(self) -> None:
+        if (condition := self.gist_model.settings.condition) != "pos_control":
+            raise ValueError(
+                f"the teacher {self.gist_model.folder or ''} was trained as {condition}; distillation needs the model that "
+                "sees the instruction, a run with condition: pos_control"
+            )
+        self.gist_model.require_eval()
+
     @classmethod
     def load(cls, folder: Path, *, weight: float, device: str, bf16: bool) -> "Teacher":
-        """Raises ValueError if the folder holds no pos_control model."""
         gist_model = GistModel.from_pretrained(folder, device=device)
-        if gist_model.settings.condition != "pos_control":
-            raise ValueError(
-                f"the teacher {folder} was trained as {gist_model.settings.condition}; distillation needs the model "
-                "that sees the instruction, a run with condition: pos_control"
-            )
         gist_model.model.requires_grad_(False)
         return cls(gist_model, weight, bf16)
 

@@ -63,12 +63,16 @@ def make_examples(
     A row longer than the limits is left out whole, not cut: a cut could remove the gist tokens or the answer's end.
 
     Returns: the examples, and the row ids that were left out.
+
+    Raises:
+        ValueError: a row is not four texts (a mapping is none), or what `encode_instructions` and `encode_inputs` refuse.
     """
     prefix = prefix_of(tokenizer, is_encoder_decoder=is_encoder_decoder)
     examples: list[Example] = []
     too_long: list[Example] = []
     rows = iter(rows)
     while some := list(islice(rows, ROWS_AT_ONCE)):
+        _refuse_other_than_texts(some, len(examples) + len(too_long))
         row_ids, instructions, inputs, outputs = zip(*some, strict=True)
         ks = [_drawn(row_id, seed, drawn_gist_tokens) if drawn_gist_tokens else num_gist_tokens for row_id in row_ids]
         heads = encode_instructions(tokenizer, instructions, ks, prefix)
@@ -78,6 +82,15 @@ def make_examples(
             example = Example(row_id, head + tail, answer, len(head) - k, len(head))
             (examples if _fits(example, limits) else too_long).append(example)
     return examples, [example.row_id for example in too_long]
+
+
+def _refuse_other_than_texts(rows: Sequence[object], before: int) -> None:
+    for number, row in enumerate(rows, before + 1):
+        if not isinstance(row, tuple | list) or len(row) != 4 or not all(isinstance(text, str) for text in row):
+            raise ValueError(
+                f"row {number} is {row!r:.200}; give each row as four texts (row_id, instruction, input, output), with an "
+                'input of "" where there is none'
+            )
 
 
 def _drawn(row_id: str, seed: int, choices: Sequence[int]) -> int:

@@ -11,6 +11,7 @@ import logging
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -26,6 +27,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from gist_core.models.answers import whole_number
 from gist_core.models.attention import FLEX_BLOCK
 from gist_core.models.gist_model import GistModel
 from gist_core.training.checkpoints import MarkComplete, Select, checkpoint_bytes, kept, last_complete_checkpoint
@@ -37,12 +39,13 @@ from gist_core.training.engine import accumulation_steps, world_size
 from gist_core.training.examples import Batching, Example, plan_micro_batches
 from gist_core.training.failures import check_disk
 from gist_core.training.head import only_labelled
-from gist_core.training.lora import add_lora
+from gist_core.training.lora import lora
 from gist_core.training.progress import Progress
 from gist_core.training.trainer import GistTrainer
 
 logger = logging.getLogger(__name__)
 
+LrSchedule = Literal["cosine", "linear", "constant"]
 ABOUT_FILE = "training.json"  # in the work folder: what its checkpoints are of
 
 
@@ -58,13 +61,16 @@ class TrainSettings:
     lora_rank: train LoRA matrices of this rank on frozen weights; None trains the weights.
     frozen_layers: leave this many of a decoder's first layers as they are.
     torch_compile: compile each layer of a decoder, and the loss.
+
+    Raises:
+        ValueError: a value is out of its range, or a name is none of those known.
     """
 
     steps: int
     batch_size: int
     micro_batch_size: int
     learning_rate: float
-    lr_schedule: Literal["cosine", "linear", "constant"]
+    lr_schedule: LrSchedule
     warmup_ratio: float
     weight_decay: float
     freeze_embeddings: bool
@@ -79,20 +85,34 @@ class TrainSettings:
     frozen_layers: int = 0
     torch_compile: bool = False
 
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "micro_batch_size", "row_capacity", "save_every", "log_every"):
+            whole_number(getattr(self, name), name)
+        if self.lora_rank is not None:
+            whole_number(self.lora_rank, "lora_rank")
+        for name, known in (("batching", Batching), ("lr_schedule", LrSchedule), ("select", Select)):
+            if (value := getattr(self, name)) not in get_args(known):
+                raise ValueError(f"{name} is {value!r}; it is one of {', '.join(get_args(known))}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate is {self.learning_rate}; it must be above 0")
+        if not 0 <= self.warmup_ratio <= 1:
+            raise ValueError(f"warmup_ratio is {self.warmup_ratio}; it is a share of the steps, from 0 to 1")
+
 
 def train(
     gist_model: GistModel,
     examples: Sequence[Example],
     settings: TrainSettings,
     *,
-    work_dir: Path,
+    work_dir: str | Path,
     dev_examples: Sequence[Example] = (),
     teacher: Teacher | None = None,
     deepspeed: dict[str, Any] | None = None,
     use_cpu: bool = False,
     progress_file: Path | None = None,
 ) -> GistTrainer:
-    """Trains `gist_model` in place, resuming from the last whole checkpoint in `work_dir`.
+    """Trains `gist_model` in place, resuming from the last whole checkpoint in `work_dir`. A training is resumed with the same
+    arguments as it began with, and so with the weights that it began with.
 
     dev_examples: held-out rows; their loss is in the curve at every checkpoint.
     teacher: a pos_control model to distil from (gist_core/training/distill.py).
@@ -102,18 +122,15 @@ def train(
     Returns: the trainer, whose `save_model(folder)` writes the weights (gathered, under ZeRO-3; LoRA merged).
 
     Raises:
-        ValueError: no rows, batch sizes that do not divide, a loss or weights that are not finite, no disk space for
-            checkpoints, a `work_dir` of another training or number of processes, or settings that do not go together or with this
-            model (dev_loss without development rows, LoRA under ZeRO-3, compiling or freezing layers that it does not have).
+        ValueError: no rows, rows with another number of gist tokens than the model's or longer than its context, batch sizes
+            that do not divide, weights of half precision (without DeepSpeed), a loss or weights that are not finite, no disk
+            space for checkpoints, a `work_dir` of another training or number of processes, or settings that do not go together
+            or with this model (dev_loss without development rows, LoRA under ZeRO-3, compiling or freezing layers that it does
+            not have).
     """
-    if settings.batching not in get_args(Batching):
-        raise ValueError(f"train.batching is {settings.batching!r}; it is one of {', '.join(get_args(Batching))}")
-    if settings.select == "dev_loss" and not dev_examples:
-        raise ValueError("train.select is dev_loss, but there are no development rows; hold some out with data.num_dev")
-    if settings.lora_rank is not None and deepspeed is not None and deepspeed["zero_optimization"]["stage"] == 3:
-        raise ValueError(
-            "lora_rank needs whole weights to merge into; take engine=zero2, where LoRA's states are small"
-        )
+    work_dir = Path(work_dir)
+    _refuse_rows_of_another_model(gist_model, [*examples, *dev_examples])
+    _refuse_what_does_not_go_together(gist_model, settings, deepspeed, with_dev=bool(dev_examples))
     processes = world_size()
     accumulated = accumulation_steps(settings.batch_size, settings.micro_batch_size, processes)
     per_step = accumulated * processes
@@ -140,7 +157,7 @@ def train(
     )
     work_dir.mkdir(parents=True, exist_ok=True)
     checkpoint, cut_short = last_complete_checkpoint(work_dir)
-    about = _about(gist_model, settings, examples, teacher, processes)
+    about = _about(gist_model, settings, examples, teacher, processes, sharded=deepspeed is not None)
     if checkpoint is not None:
         _refuse_another_training(work_dir, about)
     if settings.torch_compile:
@@ -148,47 +165,48 @@ def train(
     gist_model.model.requires_grad_(True)  # whatever an earlier training of this model froze
     if settings.freeze_embeddings:
         gist_model.model.get_input_embeddings().requires_grad_(False)
-    adapted = add_lora(gist_model.model, settings.lora_rank) if settings.lora_rank is not None else None
-    if settings.frozen_layers:
-        _freeze_first_layers(gist_model.model, settings.frozen_layers)
-    gist_model.forget_origin()
-    gist_model.model.train()
-    if checkpoint is None:
-        at_once = min(kept(settings.select) + 1, -(-settings.steps // settings.save_every))
-        check_disk(work_dir, at_once * _checkpoint_bytes(gist_model.model, deepspeed))
-    dev_order = sorted(dev_examples, key=lambda example: example.num_tokens)
-    size = settings.micro_batch_size
-    trainer = GistTrainer(
-        model=gist_model.model,
-        args=_arguments(settings, work_dir, accumulated, deepspeed, use_cpu, with_dev=bool(dev_examples)),
-        train_dataset=[[examples[i] for i in batch] for batch in plan],
-        eval_dataset=[dev_order[i : i + size] for i in range(0, len(dev_order), size)] or None,
-        data_collator=lambda items: _collate(collator, teacher, items),
-        gist_token_id=gist_model.gist_token_id,
-        teacher=teacher,
-        autocast=settings.bf16 and deepspeed is None,
-        compiled=settings.torch_compile,
-        callbacks=[
-            EvaluateCheckpoints(),
-            WriteCurve(work_dir / "curve.jsonl", work_dir / "speed.jsonl", tokens_per_step),
-            MarkComplete(),
-            StopOnBadLoss(),
-            ReturnFreedMemory(),
-        ],
-    )
-    trainer.remove_callback(PrinterCallback)
-    trainer.remove_callback(ProgressCallback)
-    trainer.add_callback(Progress(tokens_per_step, progress_file))
-    if cut_short:
-        logger.warning("skipped and removed checkpoints without a completeness marker: %s", ", ".join(cut_short))
-    if checkpoint is not None:
-        logger.warning("resuming from %s", checkpoint)
-    elif trainer.is_world_process_zero():  # only before the first checkpoint; later other processes read it
-        (work_dir / ABOUT_FILE).write_text(json.dumps(about), encoding="utf-8")
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if adapted is not None:
-        adapted.merge_and_unload()
-    gist_model.model.eval()
+    with ExitStack() as training:
+        training.callback(gist_model.model.eval)
+        if settings.lora_rank is not None:
+            torch.manual_seed(settings.seed)  # for LoRA's first matrices; Trainer seeds what comes later
+            training.enter_context(lora(gist_model.model, settings.lora_rank))
+        if settings.frozen_layers:
+            _freeze_first_layers(gist_model.model, settings.frozen_layers)
+        gist_model.forget_origin()
+        gist_model.model.train()
+        if checkpoint is None:
+            at_once = min(kept(settings.select) + 1, -(-settings.steps // settings.save_every))
+            check_disk(work_dir, at_once * _checkpoint_bytes(gist_model.model, deepspeed))
+        dev_order = sorted(dev_examples, key=lambda example: example.num_tokens)
+        size = settings.micro_batch_size
+        trainer = GistTrainer(
+            model=gist_model.model,
+            args=_arguments(settings, work_dir, accumulated, deepspeed, use_cpu, with_dev=bool(dev_examples)),
+            train_dataset=[[examples[i] for i in batch] for batch in plan],
+            eval_dataset=[dev_order[i : i + size] for i in range(0, len(dev_order), size)] or None,
+            data_collator=lambda items: _collate(collator, teacher, items),
+            gist_token_id=gist_model.gist_token_id,
+            teacher=teacher,
+            autocast=settings.bf16 and deepspeed is None,
+            compiled=settings.torch_compile,
+            callbacks=[
+                EvaluateCheckpoints(),
+                WriteCurve(work_dir / "curve.jsonl", work_dir / "speed.jsonl", tokens_per_step),
+                MarkComplete(),
+                StopOnBadLoss(),
+                ReturnFreedMemory(),
+            ],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(Progress(tokens_per_step, progress_file))
+        if cut_short:
+            logger.warning("skipped and removed checkpoints without a completeness marker: %s", ", ".join(cut_short))
+        if checkpoint is not None:
+            logger.warning("resuming from %s", checkpoint)
+        elif trainer.is_world_process_zero():  # only before the first checkpoint; later other processes read it
+            (work_dir / ABOUT_FILE).write_text(json.dumps(about), encoding="utf-8")
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return trainer
 
 
@@ -310,17 +328,59 @@ def _freeze_first_layers(model: PreTrainedModel, count: int) -> None:
         layer.requires_grad_(False)
 
 
+def _refuse_rows_of_another_model(gist_model: GistModel, examples: Sequence[Example]) -> None:
+    """Raises ValueError for rows with another number of gist tokens than the model's, or longer than its context."""
+    settings = gist_model.settings
+    ks = {settings.num_gist_tokens, *settings.drawn_gist_tokens}
+    for example in examples:
+        if (k := example.gist_end - example.gist_start) not in ks:
+            raise ValueError(
+                f"row {example.row_id} has {k} gist tokens, and the model is for {', '.join(map(str, sorted(ks)))}; give "
+                "make_examples the numbers that the model's GistSettings has"
+            )
+    gist_model.refuse_longer(
+        [example.num_tokens for example in examples], [f"row {example.row_id}" for example in examples]
+    )
+
+
+def _refuse_what_does_not_go_together(
+    gist_model: GistModel, settings: TrainSettings, deepspeed: dict[str, Any] | None, *, with_dev: bool
+) -> None:
+    if deepspeed is None and (dtype := gist_model.model.dtype) in (torch.bfloat16, torch.float16):
+        raise ValueError(
+            f"the weights are {dtype}, in which small updates are lost; load the model in float32 (bf16=True computes in "
+            "bfloat16 all the same)"
+        )
+    if settings.select == "dev_loss" and not with_dev:
+        raise ValueError("train.select is dev_loss, but there are no development rows; hold some out with data.num_dev")
+    if settings.lora_rank is not None and deepspeed is not None and deepspeed["zero_optimization"]["stage"] == 3:
+        raise ValueError(
+            "lora_rank needs whole weights to merge into; take engine=zero2, where LoRA's states are small"
+        )
+
+
 def _about(
-    gist_model: GistModel, settings: TrainSettings, examples: Sequence[Example], teacher: Teacher | None, processes: int
+    gist_model: GistModel,
+    settings: TrainSettings,
+    examples: Sequence[Example],
+    teacher: Teacher | None,
+    processes: int,
+    *,
+    sharded: bool,
 ) -> dict[str, Any]:
-    """What makes two trainings the same one, as JSON has it."""
-    rows = hashlib.sha256("\n".join(example.row_id for example in examples).encode()).hexdigest()
+    """What makes two trainings the same one, as JSON has it. sharded: weights may be divided among processes, and are then left
+    out; the train stage has the hash of what it starts from in the name of its work folder."""
+    rows = hashlib.sha256()
+    for example in examples:
+        rows.update(repr(example).encode())
     about = {
         "processes": processes,
         **asdict(settings),
         **asdict(gist_model.settings),
+        "rows": rows.hexdigest(),
+        "start": None if sharded else gist_model.fingerprint,
+        "teacher": None if sharded or teacher is None else teacher.gist_model.fingerprint,
         "teacher_weight": None if teacher is None else teacher.weight,
-        "rows": rows,
     }
     return dict(json.loads(json.dumps(about)))
 
@@ -336,6 +396,7 @@ def _refuse_another_training(work_dir: Path, about: dict[str, Any]) -> None:
         raise ValueError(
             f"{work_dir} has checkpoints of another training, which differs in {', '.join(differing)}; give this one a "
             "folder of its own, or remove that one"
+            + ("; to resume it, load the model that it began with anew" if differing == ["start"] else "")
         )
 
 

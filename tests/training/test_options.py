@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -316,16 +317,116 @@ def test_a_folder_with_checkpoints_of_another_training_is_refused(folder: Path, 
     first, second = tiny_gist_model("llama", "gist", 1), tiny_gist_model("llama", "neg_control", 1)
     examples = examples_of(first, folder / "train.parquet")
     train(first, examples, ONE_STEP, work_dir=tmp_path, use_cpu=True)
-    untouched = second.fingerprint
+    untouched, again = second.fingerprint, tiny_gist_model("llama", "gist", 1)
     for gist_model, settings, rows, differing in (
-        (second, ONE_STEP, examples, "condition"),
-        (first, replace(ONE_STEP, learning_rate=1e-4, steps=2), examples, "steps, learning_rate"),
-        (first, ONE_STEP, examples[1:], "rows"),
+        (second, ONE_STEP, examples, "condition, start"),
+        (again, replace(ONE_STEP, learning_rate=1e-4, steps=2), examples, "steps, learning_rate"),
+        (again, ONE_STEP, examples[1:], "rows"),
+        (again, ONE_STEP, [replace(examples[0], answer=examples[1].answer), *examples[1:]], "rows"),
+        (first, ONE_STEP, examples, "start"),
     ):
         with pytest.raises(ValueError, match=f"checkpoints of another training, which differs in {differing};"):
             train(gist_model, rows, settings, work_dir=tmp_path, use_cpu=True)
     assert second.fingerprint == untouched
     assert not second.model.training
+    train(again, examples, ONE_STEP, work_dir=tmp_path, use_cpu=True)
+    assert again.fingerprint == first.fingerprint, "the same training is taken up"
+
+
+def test_a_folder_with_checkpoints_of_another_teacher_is_refused(folder: Path, tmp_path: Path) -> None:
+    one, other = (tiny_gist_model("llama", "pos_control", 1, seed=seed) for seed in (1, 2))
+    examples = examples_of(one, folder / "train.parquet")
+    train(tiny_gist_model("llama"), examples, ONE_STEP, work_dir=tmp_path, use_cpu=True, teacher=Teacher(one, 0.5))
+    with pytest.raises(ValueError, match="which differs in teacher;"):
+        train(
+            tiny_gist_model("llama"), examples, ONE_STEP, work_dir=tmp_path, use_cpu=True, teacher=Teacher(other, 0.5)
+        )
+
+
+def test_a_lora_training_that_ends_by_an_error_leaves_the_model_without_its_matrices(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lora, gist_model = replace(ONE_STEP, lora_rank=2, steps=2), tiny_gist_model("llama")
+    names, examples = [*gist_model.model.state_dict()], examples_of(gist_model, folder / "train.parquet")
+    with monkeypatch.context() as broken:
+        broken.setattr("gist_core.training.train.StopOnBadLoss.on_log", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train(gist_model, examples, lora, work_dir=tmp_path / "broken", use_cpu=True)
+    assert [*gist_model.model.state_dict()] == names
+    assert not gist_model.model.training
+    before = {key: value.clone() for key, value in gist_model.model.state_dict().items()}
+    train(gist_model, examples, lora, work_dir=tmp_path / "again", use_cpu=True)
+    moved = {key for key, value in gist_model.model.state_dict().items() if not torch.equal(value, before[key])}
+    assert moved
+    assert all("_proj" in key for key in moved), "the linear layers alone"
+
+
+def test_the_seed_chooses_where_lora_starts(folder: Path, tmp_path: Path) -> None:
+    made = []
+    for number in range(2):
+        gist_model = tiny_gist_model("llama")
+        torch.manual_seed(number)
+        examples = examples_of(gist_model, folder / "train.parquet")
+        train(gist_model, examples, replace(ONE_STEP, lora_rank=2), work_dir=tmp_path / str(number), use_cpu=True)
+        made.append(gist_model.fingerprint)
+    assert made[0] == made[1]
+
+
+def test_rows_for_another_number_of_gist_tokens_or_beyond_the_context_are_refused(folder: Path, tmp_path: Path) -> None:
+    gist_model = tiny_gist_model("llama", "gist", 1)
+    examples = examples_of(gist_model, folder / "train.parquet")
+    wrong = replace(examples[0], gist_end=examples[0].gist_end + 1)
+    with pytest.raises(ValueError, match=f"row {wrong.row_id} has 2 gist tokens, and the model is for 1"):
+        train(gist_model, [*examples, wrong], ONE_STEP, work_dir=tmp_path, use_cpu=True)
+    long = replace(examples[0], answer=examples[0].answer * 10_000)
+    with pytest.raises(ValueError, match=rf"longer than the .* tokens of this model's context.*row {long.row_id}"):
+        train(gist_model, examples, ONE_STEP, work_dir=tmp_path, use_cpu=True, dev_examples=[long])
+
+
+def test_weights_of_half_precision_are_refused(folder: Path, tmp_path: Path) -> None:
+    gist_model = tiny_gist_model("llama")
+    examples = examples_of(gist_model, folder / "train.parquet")
+    gist_model.model.to(torch.bfloat16)
+    with pytest.raises(ValueError, match=r"the weights are torch.bfloat16.*load the model in float32"):
+        train(gist_model, examples, ONE_STEP, work_dir=tmp_path, use_cpu=True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"steps": 0}, "steps is 0; it must be a whole number from 1"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"micro_batch_size": -1}, "micro_batch_size is -1"),
+        ({"save_every": 0}, "save_every is 0"),
+        ({"lora_rank": 0}, "lora_rank is 0"),
+        ({"batching": "pack"}, "batching is 'pack'; it is one of padded, grouped, packed"),
+        ({"select": "best"}, "select is 'best'; it is one of last, dev_loss"),
+        ({"lr_schedule": "step"}, "lr_schedule is 'step'; it is one of cosine, linear, constant"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan; it must be above 0"),
+        ({"warmup_ratio": 3.0}, "warmup_ratio is 3.0; it is a share of the steps"),
+    ],
+    ids=str,
+)
+def test_settings_out_of_their_range_are_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        replace(ONE_STEP, **changed)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"row_id": "1", "instruction": "a", "input": "", "output": "b"}, ("1", "a", None, "b"), ("1", "a", "b"), "1abc"],
+    ids=str,
+)
+def test_rows_that_are_not_four_texts_are_refused(row: Any) -> None:
+    gist_model = tiny_gist_model("llama")
+    with pytest.raises(ValueError, match=r"row 2 is .*; give each row as four texts"):
+        make_examples(
+            [("0", "a", "", "b"), row],
+            gist_model.tokenizer,
+            num_gist_tokens=1,
+            is_encoder_decoder=False,
+            limits=Limits(),
+        )
 
 
 def test_what_one_training_froze_the_next_one_trains(folder: Path, tmp_path: Path) -> None:
@@ -343,14 +444,11 @@ def test_what_one_training_froze_the_next_one_trains(folder: Path, tmp_path: Pat
         )
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"), [({"batching": "pakced"}, "batching is 'pakced'"), ({"frozen_layers": -1}, "is -1")]
-)
-def test_settings_that_mean_nothing_are_refused(folder: Path, tmp_path: Path, wrong: dict, message: str) -> None:
+def test_layers_that_cannot_be_frozen_are_refused(folder: Path, tmp_path: Path) -> None:
     gist_model = tiny_gist_model("llama", "gist", 1)
     examples = examples_of(gist_model, folder / "train.parquet")
-    with pytest.raises(ValueError, match=message):
-        train(gist_model, examples, replace(ONE_STEP, **wrong), work_dir=tmp_path, use_cpu=True)
+    with pytest.raises(ValueError, match="frozen_layers is -1"):
+        train(gist_model, examples, replace(ONE_STEP, frozen_layers=-1), work_dir=tmp_path, use_cpu=True)
 
 
 def test_a_model_that_was_trained_in_bf16_computes_in_float32_again(folder: Path, plain: Job, tmp_path: Path) -> None:
