@@ -77,8 +77,8 @@ def generate(
     from gist_core import cache as gist_cache
     from gist_core.generation.decode import finish
 
-    gist_model = _load(model, device)
     loaded = gist_cache.load_cache(cache)
+    gist_model = _load(model, device)
     if row is not None:
         loaded = loaded.select([row])
     with enough_memory("lower --batch-size"):

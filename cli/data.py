@@ -59,14 +59,25 @@ def check(
 ) -> None:
     """Read your own file as the pipeline would, and print how it would be split, without writing anything."""
     from gist_core.data.assemble import build_own
-    from gist_core.data.own import read_own
-    from gist_core.data.rows import SPLITS
+    from gist_core.data.own import read_own, refuse_same_name
+    from gist_core.data.rows import SPLITS, VALIDATION_SPLITS
 
     names = {"instruction": instruction, "input": input_column or None, "output": output}
     own = read_own(file, names)
     human = read_own(human_file, names) if human_file is not None else None
-    splits = build_own(own, human, num_seen=num_seen, num_unseen=num_unseen).splits
+    if human_file is not None:
+        refuse_same_name(human_file, [file.name])
+    built = build_own(own, human, num_seen=num_seen, num_unseen=num_unseen)
+    splits = built.splits
     report = {name: len(getattr(splits, name)) for name in SPLITS}
+    for name in VALIDATION_SPLITS:
+        pairs = {(built.instructions[p], built.inputs[p]) for p in getattr(splits, name)}
+        if repeated := report[name] - len(pairs):
+            typer.echo(
+                f"{name}: {repeated} of {report[name]} rows repeat the instruction and input of another, so its intervals will "
+                "be too narrow; leave one of each",
+                err=True,
+            )
     left_out = {"left_out": len(splits.dropped), **Counter(splits.dropped.values())}
     typer.echo(json.dumps({"rows": len(own.records), **report, **left_out}))
     columns = ", ".join(f"{field}: {_hydra_value(name)}" for field, name in names.items())

@@ -9,6 +9,7 @@ A task module defines `run(stage)` and ends with `stage_main("name", run)`. The 
 """
 
 import argparse
+import errno
 import os
 import resource
 import shutil
@@ -57,6 +58,7 @@ RUN_VARIABLES = (
 )
 
 TRY_LATER = 75  # EX_TEMPFAIL of sysexits.h: not a mistake, so the flow tries a stage of net or api again
+CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MADE = "made.md5"  # in a work folder: the MD5 of the statement about its finished work, as dvc.lock will name it
 
 
@@ -175,6 +177,8 @@ class Stage:
             self._remove_recorded_work()
             watch = Stopwatch.start()
             as_they_are = self._parameter_files | self._stamps(*self._declared["deps"])
+            for path in self._declared["deps"]:
+                self.dep(Path(path))  # refuses one that is missing
             inputs = self.inputs
             source = source_state(self.root).as_json()
             variables = {name: os.environ[name] for name in RESULT_VARIABLES if name in os.environ}
@@ -294,8 +298,8 @@ class Stage:
 
 
 def stage_main(name: str, run: Callable[[Stage], None]) -> None:
-    """Entry point of a task module: `python -m tasks.NAME [--run RUN]`. The exit code is 2 for a user's mistake, and
-    TRY_LATER if somebody else's server does not answer."""
+    """Entry point of a task module: `python -m tasks.NAME [--run RUN]`. The exit code is 2 for a user's mistake (a file or
+    folder that cannot be written is one), TRY_LATER if somebody else's server does not answer, and 130 after Ctrl-C."""
     module = sys.modules[run.__module__]
     parser = argparse.ArgumentParser(
         prog=f"python -m tasks.{name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -315,6 +319,15 @@ def stage_main(name: str, run: Callable[[Stage], None]) -> None:
     except ConnectionError as error:
         print(f"tasks.{name}: {error}", file=sys.stderr)
         raise SystemExit(TRY_LATER) from None
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            raise
+        where = error.filename2 or error.filename or "a file"
+        print(f"tasks.{name}: {where} cannot be written: {error.strerror}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print(f"tasks.{name}: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def _declaration(root: Path, name: str) -> dict[str, Any]:

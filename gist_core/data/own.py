@@ -8,8 +8,8 @@ instruction and seed."""
 
 import csv
 import io
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,12 +61,12 @@ def gather_own(
         if path is None:
             continue
         if not path.is_file():
+            problem = "is no file" if path.exists() else "does not exist"
             raise ValueError(
-                f"{path} does not exist; set data.rows.{'file' if role == 'own' else 'human_file'} to your file"
+                f"{path} {problem}; set data.rows.{'file' if role == 'own' else 'human_file'} to your file"
             )
         _suffix(path)
-        if any(path.name == other.name for other in files):
-            raise ValueError(f"{path} has the name of another source file; give it a name of its own")
+        refuse_same_name(path, [other.name for other in files])
         copy_file(path, folder / path.name)
         files.append(describe_file(folder / path.name, role, f"own file {path.name}"))
         if role == "own" and sha256 is not None and files[-1].sha256 != sha256:
@@ -77,6 +77,12 @@ def gather_own(
     return write_manifest(folder, "rows", files)
 
 
+def refuse_same_name(path: Path, others: Iterable[str]) -> None:
+    """Raises ValueError if one of the other files has this file's name: all of them are copied into one folder."""
+    if path.name in others:
+        raise ValueError(f"{path} has the name of another source file; give it a name of its own")
+
+
 def read_own(path: Path, columns: Mapping[str, str | None]) -> Source:
     """Reads rows from a file by its suffix.
 
@@ -84,23 +90,26 @@ def read_own(path: Path, columns: Mapping[str, str | None]) -> Source:
     (in JSON also a missing one) means no input.
 
     Raises:
-        ValueError: the file is of an unknown kind, is not well-formed, lacks a column, or a row breaks a rule of
-            gist_core.data.parse.
+        ValueError: the file is of an unknown kind, is not well-formed, has no rows, lacks a column, or a row breaks a rule of
+            gist_core.data.parse; or one column is to be two fields.
     """
     names = {field: columns[field] for field in FIELDS}
+    if twice := [name for name, count in Counter(names.values()).items() if name is not None and count > 1]:
+        raise ValueError(f"the column {twice[0]!r} is mapped to two fields under data.rows.columns; map one to each")
     if _suffix(path) == ".parquet":
         raw, locate, has = _read_parquet(path, [name for name in names.values() if name is not None])
     else:
         raw, locate = (_read_csv if _suffix(path) == ".csv" else read_json_records)(path)
         has = list(raw[0]) if raw else []
-    if raw:
-        missing = [name for field, name in names.items() if name is not None and name not in has and field != "input"]
-        if missing:
-            raise ValueError(
-                f"{locate(0)}: no field {', '.join(map(repr, missing))}; it has {', '.join(map(repr, has))}. "
-                "Map the names under data.rows.columns"
-            )
-    if raw and names["input"] is not None and not any(names["input"] in record for record in raw):
+    if not raw:
+        raise ValueError(f"{path.name} has no rows")
+    missing = [name for field, name in names.items() if name is not None and name not in has and field != "input"]
+    if missing:
+        raise ValueError(
+            f"{locate(0)}: no field {', '.join(map(repr, missing))}; it has {', '.join(map(repr, has))}. "
+            "Map the names under data.rows.columns"
+        )
+    if names["input"] is not None and not any(names["input"] in record for record in raw):
         raise ValueError(f"{path.name} has no field {names['input']!r}; map it, or set data.rows.columns.input to null")
     records: list[Record] = []
     for record in raw:
@@ -145,23 +154,27 @@ def _read_csv(path: Path) -> tuple[list[Record], Locate]:
     lines: list[int] = []
     records: list[Record] = []
     limit = csv.field_size_limit(MAX_FIELD_CHARACTERS)
+    first = 1
     reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     try:
         header = next(reader, None)
         if header is None:
             raise ValueError(f"{path.name} is empty; its first line must name the columns")
-        if len(set(header)) < len(header):
+        named = [name for name in header if name]  # spreadsheets leave nameless columns after the last one
+        if len(set(named)) < len(named):
             raise ValueError(f"{path.name}, line 1: a column name occurs twice: {', '.join(header)}")
+        if len(header) == 1 and (other := next((sign for sign in ";\t" if sign in header[0]), None)):
+            raise ValueError(f"{path.name}, line 1: the columns are separated by {other!r}; save it with commas")
         first = reader.line_num + 1
         for values in reader:
-            if values and len(values) != len(header):
+            if any(values) and len(values) != len(header):
                 raise ValueError(f"{path.name}, line {first}: {len(values)} values for {len(header)} columns")
-            if values:
+            if any(values):
                 records.append(dict(zip(header, values, strict=True)))
                 lines.append(first)
             first = reader.line_num + 1
     except csv.Error as error:
-        raise ValueError(f"{path.name}, line {reader.line_num}: not valid CSV: {error}") from None
+        raise ValueError(f"{path.name}, the row that begins in line {first}: not valid CSV: {error}") from None
     finally:
         csv.field_size_limit(limit)
     return records, lambda index: f"{path.name}, line {lines[index]}"
@@ -174,6 +187,8 @@ def _read_parquet(path: Path, columns: list[str]) -> tuple[list[Record], Locate,
 
     try:
         names = pq.read_schema(path).names
+        if twice := [name for name, count in Counter(names).items() if count > 1 and name in columns]:
+            raise ValueError(f"{path.name} has more than one column {twice[0]!r}; leave one of them")
         table = pq.read_table(path, columns=[name for name in columns if name in names])
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path.name} cannot be read as Parquet: {error}") from None

@@ -227,6 +227,8 @@ def _read_array(name: str, text: str) -> tuple[list[Record], Locate]:
         records = _loads(text)
     except json.JSONDecodeError as error:
         hint = "; the file ends here, so it looks cut off" if not text[error.pos :].strip() else ""
+        if error.msg == "Extra data":
+            hint = "; if it has one object a line, let its name end in .jsonl"
         raise ValueError(f"{name}, line {error.lineno}: not valid JSON: {error}{hint}") from None
     except RecursionError:
         raise ValueError(f"{name}: not a JSON array of objects: nested too deeply to be read") from None

@@ -185,6 +185,16 @@ def test_check_says_how_a_file_would_be_split(tmp_path: Path) -> None:
     assert "gist params data=own" in result.output
 
 
+def test_check_says_which_rows_of_a_split_are_not_independent(tmp_path: Path) -> None:
+    rows = [{"q": f"Prompt {n}", "a": f"answer {k}"} for n in range(8) for k in range(3)]
+    (tmp_path / "own.json").write_text(json.dumps(rows))
+    arguments = ["check", str(tmp_path / "own.json"), "--instruction", "q", "--input", "", "--output", "a"]
+    result = CliRunner().invoke(app, [*arguments, "--num-unseen", "12"])
+    split = json.loads(result.stdout.splitlines()[0])
+    assert split["human"] == 6
+    assert "human: 4 of 6 rows repeat the instruction and input of another" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "columns"),
     [
@@ -227,7 +237,10 @@ def test_check_splits_rows_without_inputs_and_refuses_a_file_without_validation_
     found = {"rows": 600, "train": 500, "seen": 0, "unseen": 50, "human": 50, "left_out": 0}
     assert json.loads(result.output.splitlines()[0]) == found
 
-    refused = CliRunner().invoke(app, [*arguments, "--human-file", str(tmp_path / "own.json")])
+    same = CliRunner().invoke(app, [*arguments, "--human-file", str(tmp_path / "own.json")])
+    assert "has the name of another source file" in str(same.exception)
+    shutil.copy(tmp_path / "own.json", tmp_path / "human.json")
+    refused = CliRunner().invoke(app, [*arguments, "--human-file", str(tmp_path / "human.json")])
     assert isinstance(refused.exception, ValueError)
     assert "no row is left to train on: 0 rows are seen, 0 unseen" in str(refused.exception)
     assert "left out (pair_in_validation)" in str(refused.exception)

@@ -86,18 +86,42 @@ def test_a_null_input_means_none_but_a_null_output_is_refused(tmp_path: Path) ->
         ("instruction,input,output\na,b\n", "own.csv, line 2: 2 values for 3 columns"),
         ('instruction,input,output\n"a\nb",c,d\nx,y\n', "own.csv, line 4: 2 values for 3 columns"),
         ("instruction,input,input\na,b,c\n", "own.csv, line 1: a column name occurs twice"),
-        ('instruction,input,output\n"a,b,c\n', "own.csv, line 2: not valid CSV"),
+        ('instruction,input,output\n"a,b,c\n', "own.csv, the row that begins in line 2: not valid CSV"),
         (
             'instruction,input,output\n\n"a\nb",c,d\na,<GIST>,c\n',
             "own.csv, line 5, field 'input': holds the literal gist",
         ),
-        (f"instruction,input,output\na,b,{'x' * 1_000_001}\n", "own.csv, line 2: not valid CSV: field larger"),
+        (f"instruction,input,output\na,b,{'x' * 1_000_001}\n", "line 2: not valid CSV: field larger"),
+        ("instruction;input;output\na;b;c\n", "own.csv, line 1: the columns are separated by ';'; save it with commas"),
+        ("instruction,input,output\n,,\n", "own.csv has no rows"),
     ],
 )
 def test_a_bad_csv_is_told_by_line(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "own.csv").write_text(content)
     with pytest.raises(ValueError, match=message):
         read_own(tmp_path / "own.csv", PLAIN)
+
+
+def test_rows_and_columns_that_a_spreadsheet_left_empty_are_no_rows_or_columns(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("instruction,input,output,,\na,b,c,,\n,,,,\n,\nd,e,f,,x\n")
+    records = read_own(tmp_path / "own.csv", PLAIN).records
+    assert [record["output"] for record in records] == ["c", "f"]
+
+
+def test_a_column_for_two_fields_and_a_column_twice_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "own.jsonl", ROWS)
+    with pytest.raises(ValueError, match="the column 'prompt' is mapped to two fields"):
+        read_own(path, {"instruction": "prompt", "input": None, "output": "prompt"})
+    table = pa.table([["a"], ["b"], ["c"], ["d"]], names=["instruction", "input", "output", "output"])
+    pq.write_table(table, tmp_path / "own.parquet")
+    with pytest.raises(ValueError, match=r"own\.parquet has more than one column 'output'"):
+        read_own(tmp_path / "own.parquet", PLAIN)
+
+
+def test_json_lines_in_a_file_called_json_are_told_from_a_broken_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "own.jsonl", ROWS).rename(tmp_path / "own.json")
+    with pytest.raises(ValueError, match=r"Extra data.*; if it has one object a line, let its name end in \.jsonl"):
+        read_own(path, PLAIN)
 
 
 def test_a_csv_with_byte_order_mark_and_crlf_is_read(tmp_path: Path) -> None:
@@ -268,7 +292,7 @@ def test_a_pinned_file_that_changed_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("none.csv", "does not exist"), ("own.xlsx", "a file with rows ends in")]
+    ("name", "message"), [("none.csv", "does not exist"), ("", "is no file"), ("own.xlsx", "a file with rows ends in")]
 )
 def test_a_file_that_is_no_table_is_told(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "own.xlsx").write_bytes(b"x")

@@ -58,6 +58,40 @@ def test_a_mistake_and_a_server_that_is_away_are_one_line_and_two_exit_codes(roo
     assert done.stderr == "tasks.one: so it is\n"
 
 
+@pytest.mark.parametrize(
+    ("what", "code", "said"),
+    [
+        ("raise KeyboardInterrupt", 130, "interrupted"),
+        (
+            "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100)); open('big', 'w').write('x' * 1000)",
+            2,
+            "a file cannot be written: File too large",
+        ),
+    ],
+    ids=["Ctrl-C", "full"],
+)
+def test_an_interrupt_and_a_file_that_cannot_be_written_are_one_line(
+    root: Path, what: str, code: int, said: str
+) -> None:
+    done = run(root, what)
+    assert done.returncode == code
+    assert done.stderr == f"tasks.one: {said}\n"
+
+
+def test_other_errors_of_files_are_shown_whole(root: Path) -> None:
+    done = run(root, "open('missing')")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_a_dependency_that_is_missing_is_named_with_what_makes_it(root: Path) -> None:
+    graph = root / "dvc.yaml"
+    graph.write_text(graph.read_text().replace("deps: [one.py, what]", "deps: [one.py, what, other]"))
+    done = run(root, "pass")
+    assert done.returncode == 2
+    assert done.stderr == "tasks.one: stage one needs other, which is missing; `dvc repro one` makes it\n"
+
+
 def test_code_that_dvc_does_not_watch_is_named_before_the_stage_runs(root: Path) -> None:
     (root / "tasks").mkdir()
     (root / "tasks/one.py").write_text("import tasks.two")
