@@ -348,8 +348,12 @@ def _declaration(root: Path, name: str) -> dict[str, Any]:
             outs = [out.def_path for out in stage.outs]
             return {"deps": deps, "outs": outs, "params": params, "written": written, "resource": resource}
     except DvcException as error:
-        hint = "" if "@" in name else "; a stage that dvc.yaml has for each of many runs needs --run RUN"
-        raise ValueError(f"stage {name} cannot be read from {root / 'dvc.yaml'}: {error}{hint}") from None
+        hint = (
+            "runs, baselines, judged_runs or benchmarked_runs in params.yaml lists the runs that have it"
+            if "@" in name
+            else "a stage that dvc.yaml has for each of many runs needs --run RUN"
+        )
+        raise ValueError(f"stage {name} cannot be read from {root / 'dvc.yaml'}: {error}; {hint}") from None
 
 
 def _peak_memory_mib() -> int:

@@ -15,7 +15,7 @@ from gist_core.data.prompt import GIST_TOKEN, input_part, prompt_hash
 from gist_core.lineage.hashing import sha256_of_json
 from gist_core.masks import CONDITIONS, Condition
 from gist_core.models.answers import answer_in_batches, without_unset
-from gist_core.models.attention import attach_gist_attention
+from gist_core.models.attention import SUPPORTED_IMPLEMENTATIONS, attach_gist_attention
 from gist_core.models.base import LOADING_ERRORS, load_pretrained, usable_device
 from gist_core.models.fingerprint import sha256_of_model, sha256_of_tensors, stamps
 from gist_core.models.tokens import PaddedBatch, as_texts, encode_inputs, encode_instructions, pad_rows, prefix_of
@@ -129,11 +129,16 @@ class GistModel:
         num_gist_tokens: another k than the one in its `gist.json`, for a model that was trained for several.
 
         Raises:
-            ValueError: the device cannot be used; the folder holds no such model, a damaged one, or a link to a folder (which
-                no fingerprint covers), or changed while it was loaded; or the model was trained for other k, or on prompts
-                of another template.
+            ValueError: the device cannot be used, or attn_implementation cannot carry the mask; the folder holds no such
+                model, a damaged one, or a link to a folder (which no fingerprint covers), or changed while it was loaded; or
+                the model was trained for other k, or on prompts of another template.
         """
         folder = Path(folder)
+        if attn_implementation not in (None, *SUPPORTED_IMPLEMENTATIONS):
+            raise ValueError(
+                f"attn_implementation {attn_implementation!r} cannot carry a gist mask; it is one of "
+                f"{', '.join(SUPPORTED_IMPLEMENTATIONS)}"
+            )
         device = usable_device(device)
         before = stamps(folder)
         settings = GistSettings.load(folder)

@@ -1,6 +1,7 @@
 """Gist attention on stock models is exactly the paper's mask, in every family, batch and padding."""
 
 import functools
+from pathlib import Path
 
 import pytest
 import torch
@@ -170,6 +171,11 @@ def test_an_attention_implementation_that_cannot_carry_the_mask_is_refused(famil
     model.config._attn_implementation = implementation
     with pytest.raises(ValueError, match="cannot carry a gist mask"):
         attention.attach_gist_attention(model, condition="gist", gist_token_id=5, num_gist_tokens=1)
+
+
+def test_it_is_refused_before_a_model_is_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'flash_attention_2' cannot carry a gist mask"):
+        GistModel.from_pretrained(tmp_path, attn_implementation="flash_attention_2")
 
 
 @pytest.mark.parametrize(
