@@ -180,6 +180,8 @@ def test_what_the_formula_cannot_count_is_refused():
         shape_of(SimpleNamespace(model_type="gemma3n", intermediate_size=[16, 32], **sizes))
     with pytest.raises(ValueError, match="keys and values of low rank"):
         shape_of(SimpleNamespace(model_type="minicpm3", kv_lora_rank=4, **sizes))
+    with pytest.raises(ValueError, match="no formula for the FLOPs of ctrl"):
+        shape_of(SimpleNamespace(model_type="ctrl", **sizes))
 
 
 needs_release = pytest.mark.skipif(not RELEASE.exists(), reason="needs the released measurements in ../shared/data")
