@@ -22,7 +22,9 @@ def import_files(
     files: Annotated[list[Path], typer.Argument(help="Exports of the page, CSV files, Label Studio exports; any mix")],
     package_folder: Folder = paths.HUMAN_EVAL,
     annotations: Annotations = paths.ANNOTATIONS,
-    replace: Annotated[bool, typer.Option(help="Let answers that differ from stored ones replace them")] = False,
+    replace: Annotated[
+        bool, typer.Option(help="Let answers that differ from stored ones replace them, also in smaller packages")
+    ] = False,
 ) -> None:
     """Check answer files against the package and keep them under data/annotations.
 

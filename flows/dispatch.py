@@ -12,7 +12,8 @@ from typing import Any
 from httpx import TransportError
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas import OrchestrationResult
 from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
@@ -23,7 +24,7 @@ from prefect.client.schemas.objects import FlowRun, StateType, TaskRun
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.futures import PrefectFuture
-from prefect.states import Cancelling, Completed, State
+from prefect.states import Cancelled, Cancelling, Completed, State
 
 from flows.clone import fetch_file, require_clean, uncached
 from flows.failures import BACKOFF_SECONDS, FailureKind, StageFailed, explain, retries_left
@@ -117,7 +118,7 @@ class PoolSubmit:
                 try:
                     run = client.read_flow_run(run.id)
                     if self._cancelled.is_set() and give_up == math.inf:
-                        client.set_flow_run_state(run.id, Cancelling(message=WITHDRAWN))
+                        _withdraw(client, run)
                         give_up = time.monotonic() + CANCEL_SECONDS
                 except (OSError, TransportError, PrefectHTTPStatusError) as error:
                     logger.warning("the Prefect server does not answer (%s); asking again", error)
@@ -172,6 +173,14 @@ def _send(deployment: str, name: str, parameters: dict[str, Any]) -> FlowRun:
     )
     assert isinstance(sent, FlowRun)
     return sent
+
+
+def _withdraw(client: SyncPrefectClient, run: FlowRun) -> None:
+    """Has a flow run cancelled, with a message by which `_was_withdrawn` knows it."""
+    answer: OrchestrationResult[Any] = client.set_flow_run_state(run.id, Cancelling(message=WITHDRAWN))
+    # Where no worker has taken it, there is nothing to end, and Prefect cancels it at once, without the message.
+    if answer.state is not None and answer.state.is_cancelled():
+        client.set_flow_run_state(run.id, Cancelled(message=WITHDRAWN), force=True)
 
 
 def _was_withdrawn(run: FlowRun) -> bool:

@@ -1,5 +1,6 @@
 """Looking at flow runs, and cancelling one, through Prefect's API."""
 
+import os
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +22,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import get_current_settings
 from prefect.states import Cancelling, Crashed
 
+from flows.settings import DATABASE, own_database
 from tasks.only_run import is_running
 
 OURS = FlowFilter(name=FlowFilterName(any_=["pipeline", "nightly"]))
@@ -29,13 +31,15 @@ START_SECONDS = 60.0  # for a run to take the lock of its clone
 
 
 def give_up_killed_runs(root: Path) -> None:
-    """Calls those runs crashed that were killed, if there is no server of the user's, where a lack of heartbeats shows it
-    (prefect.yaml). The runs that a temporary server knows are those of the clone at `root`, where one runs at a time: while
-    none does, those that have not ended were killed.
+    """Calls those runs crashed that were killed, if neither server nor database are the user's. (A server of theirs sees it from
+    the lack of heartbeats, by prefect.yaml.) What is recorded are then the runs of the clone at `root`, where one runs at a time:
+    while none does, those that have not ended were killed.
     """
-    if get_current_settings().api.url is not None or is_running(root):
+    if get_current_settings().api.url is not None or os.environ.get(DATABASE) != own_database(root):
         return
     with get_client(sync_client=True) as client:
+        if is_running(root):
+            return
         for run in client.read_flow_runs(
             flow_filter=OURS, flow_run_filter=_in_state(StateType.RUNNING, StateType.CANCELLING)
         ):

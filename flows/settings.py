@@ -10,6 +10,7 @@ from pathlib import Path
 from tasks import paths
 
 SERVER_START_SECONDS = 90
+DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 
 
 def configure_prefect(root: Path) -> None:
@@ -22,13 +23,18 @@ def configure_prefect(root: Path) -> None:
     home = root / paths.WORK / "prefect"
     if "PREFECT_HOME" not in os.environ and not _writable(Path.home()):
         os.environ["PREFECT_HOME"] = str(home)
-    if "PREFECT_SERVER_DATABASE_CONNECTION_URL" not in os.environ:
+    if DATABASE not in os.environ:
         # The project has its own database: one in the home folder, made by another version of Prefect, would not open.
         try:
             home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ValueError(f"{home} cannot be made: {error.strerror}") from None
-        os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = f"sqlite+aiosqlite:///{home / 'prefect.db'}"
+        os.environ[DATABASE] = own_database(root)
+
+
+def own_database(root: Path) -> str:
+    """The address of the database of the clone at `root`."""
+    return f"sqlite+aiosqlite:///{root / paths.WORK / 'prefect' / 'prefect.db'}"
 
 
 def require_server(what: str, wait_s: float = SERVER_START_SECONDS) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 import psutil
 import yaml
 
+from tasks.parent import is_dvc
+
 logger = logging.getLogger(__name__)
 
 CLOCK_TOLERANCE_S = 5.0  # between the clock of files and that of processes
@@ -26,7 +28,7 @@ def mend(root: Path) -> None:
 
 
 def mend_rwlock(root: Path) -> bool:
-    """Mends `.dvc/tmp/rwlock` of the DVC project at `root`, the list of who reads and writes what, if it is broken or names
+    """Mends `.dvc/tmp/rwlock` of the DVC project at `root`, the list of who reads and writes what, if it is not JSON or names
     processes that cannot have written in it. Returns whether it did.
 
     It checks again under the lock that DVC holds while it writes, so a file that is just being written is left alone.
@@ -43,7 +45,7 @@ def mend_rwlock(root: Path) -> bool:
         temporary = path.with_suffix(".mended")
         temporary.write_text(json.dumps(mended), encoding="utf-8")
         os.replace(temporary, path)
-    logger.warning("%s was left by a DVC that was killed: mended", path)
+    logger.warning("%s was broken, or named a dead DVC whose number another process has by now: mended", path)
     return True
 
 
@@ -68,7 +70,7 @@ def mend_lock(root: Path) -> bool:
 
 
 def _mended(path: Path) -> dict[str, Any] | None:
-    """What an rwlock file should hold; None if it need not change."""
+    """What an rwlock file should hold; None if it need not change, or is of a form that DVC itself will complain of."""
     try:
         content = json.loads(path.read_bytes())
         written = path.stat().st_mtime
@@ -76,23 +78,28 @@ def _mended(path: Path) -> dict[str, Any] | None:
         return None
     except ValueError:
         return {}
-    mended = {
-        "read": {
-            file: [reader for reader in readers if not _started_after(reader["pid"], written)]
-            for file, readers in content.get("read", {}).items()
-        },
-        "write": {
-            file: writer
-            for file, writer in content.get("write", {}).items()
-            if not _started_after(writer["pid"], written)
-        },
-    }
-    return mended if mended != {"read": {}, "write": {}} | content else None
-
-
-def _started_after(pid: int, time: float) -> bool:
     try:
-        return psutil.Process(pid).create_time() > time + CLOCK_TOLERANCE_S
+        kept = {
+            "read": {
+                file: [reader for reader in readers if not _is_another(reader["pid"], written)]
+                for file, readers in content.get("read", {}).items()
+            },
+            "write": {
+                file: writer
+                for file, writer in content.get("write", {}).items()
+                if not _is_another(writer["pid"], written)
+            },
+        }
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+    return kept if kept != {"read": {}, "write": {}} | content else None
+
+
+def _is_another(pid: int, written: float) -> bool:
+    """Whether this process started after the file was written, and is no DVC (for which the clock may have been set)."""
+    try:
+        process = psutil.Process(pid)
+        return process.create_time() > written + CLOCK_TOLERANCE_S and not is_dvc(process.cmdline())
     except psutil.Error:
         return False
 

@@ -58,7 +58,7 @@ RUN_VARIABLES = (
 )
 
 TRY_LATER = 75  # EX_TEMPFAIL of sysexits.h: not a mistake, so the flow tries a stage of net or api again
-CANNOT_WRITE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NOT_USABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MADE = "made.md5"  # in a work folder: the MD5 of the statement about its finished work, as dvc.lock will name it
 
 
@@ -110,7 +110,9 @@ class Stage:
         if not inside:
             raise ValueError(f"stage {self.name} reads {path}, which dvc.yaml does not declare among its deps")
         if not (self.root / path).exists():
-            raise ValueError(f"stage {self.name} needs {path}, which is missing; `dvc repro {self.name}` makes it")
+            raise ValueError(
+                f"stage {self.name} needs {path}, which is missing; `dvc repro {self.name}` makes what a stage makes"
+            )
         return self.root / path
 
     @contextmanager
@@ -298,8 +300,8 @@ class Stage:
 
 
 def stage_main(name: str, run: Callable[[Stage], None]) -> None:
-    """Entry point of a task module: `python -m tasks.NAME [--run RUN]`. The exit code is 2 for a user's mistake (a file or
-    folder that cannot be written is one), TRY_LATER if somebody else's server does not answer, and 130 after Ctrl-C."""
+    """Entry point of a task module: `python -m tasks.NAME [--run RUN]`. The exit code is 2 for a user's mistake (a full disk or
+    a file without permission is one), TRY_LATER if somebody else's server does not answer, and 130 after Ctrl-C."""
     module = sys.modules[run.__module__]
     parser = argparse.ArgumentParser(
         prog=f"python -m tasks.{name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -320,10 +322,10 @@ def stage_main(name: str, run: Callable[[Stage], None]) -> None:
         print(f"tasks.{name}: {error}", file=sys.stderr)
         raise SystemExit(TRY_LATER) from None
     except OSError as error:
-        if error.errno not in CANNOT_WRITE:
+        if error.errno not in NOT_USABLE:
             raise
-        where = error.filename2 or error.filename or "a file"
-        print(f"tasks.{name}: {where} cannot be written: {error.strerror}", file=sys.stderr)
+        where = error.filename2 or error.filename or f"a file of this stage in {Path.cwd()}"
+        print(f"tasks.{name}: {where} cannot be used: {error.strerror}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print(f"tasks.{name}: interrupted", file=sys.stderr)

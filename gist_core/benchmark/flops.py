@@ -17,7 +17,17 @@ PLAIN_MLP = {"apertus", "arcee", "biogpt", "bloom", "codegen", "falcon", "gpt2",
 PLAIN_MLP |= {"gpt_neox_japanese", "gptj", "jais2", "mpt", "nanochat", "nemotron", "opt", "persimmon", "phi"}
 PLAIN_MLP |= {"starcoder2", "xglm"}
 # Families with other products in a layer or around it, by which the formula would be off by 6 to 98 %.
-NO_FORMULA = {"bert", "bert-generation", "ctrl", "diffllama", "electra", "hrm_text", "megatron-bert", "moshi", "roberta"}
+NO_FORMULA = {
+    "bert",
+    "bert-generation",
+    "ctrl",
+    "diffllama",
+    "electra",
+    "hrm_text",
+    "megatron-bert",
+    "moshi",
+    "roberta",
+}
 KV_HEADS = ("num_key_value_heads", "num_kv_heads")
 
 

@@ -100,7 +100,7 @@ def read_own(path: Path, columns: Mapping[str, str | None]) -> Source:
         raw, locate, has = _read_parquet(path, [name for name in names.values() if name is not None])
     else:
         raw, locate = (_read_csv if _suffix(path) == ".csv" else read_json_records)(path)
-        has = list(raw[0]) if raw else []
+        has = [name for name in raw[0] if name] if raw else []
     if not raw:
         raise ValueError(f"{path.name} has no rows")
     missing = [name for field, name in names.items() if name is not None and name not in has and field != "input"]

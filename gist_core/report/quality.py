@@ -235,7 +235,11 @@ def human_eval_table(inputs: ReportInputs) -> Table:
             )
         )
         notes = ["Tie = 1/2; “I don't know” counts in no rate. Intervals are over items."]
-        if given and results["win_rate"]["items_rated"] < ENOUGH_ROWS:
+        if (
+            results["win_rate"]["items_rated"] < ENOUGH_ROWS
+            and results["win_rate"]["interval"] == "bootstrap"
+            and given
+        ):
             notes.append(f"A bootstrap over fewer than {ENOUGH_ROWS} items is too narrow.")
         if not given:
             notes.insert(
@@ -328,8 +332,8 @@ def _silent(inputs: ReportInputs) -> list[str]:
             if without > asked / 10:
                 found.append(f"{run} on {split.capitalize()} ({without} of {asked})")
     return [
-        f"Win rates without the pairs on which the judge was asked and gave no verdict: {', '.join(found)}. Identical "
-        "answers, which count as ties, weigh the more, and pull the rate towards 50."
+        f"The judge gave no verdict on many of the pairs that it was asked about: {', '.join(found)}. A win rate leaves those "
+        "pairs out, so identical answers, which are ties, weigh the more in it."
     ] * bool(found)
 
 

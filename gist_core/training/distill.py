@@ -34,8 +34,8 @@ class Teacher:
     def __post_init__(self) -> None:
         if (condition := self.gist_model.settings.condition) != "pos_control":
             raise ValueError(
-                f"the teacher {self.gist_model.folder or ''} was trained as {condition}; distillation needs the model that "
-                "sees the instruction, a run with condition: pos_control"
+                f"the teacher ({self.gist_model.folder or 'made in memory'}) was trained as {condition}; distillation needs the "
+                "model that sees the instruction, a run with condition: pos_control"
             )
         self.gist_model.require_eval()
 

@@ -55,7 +55,7 @@ def make_examples(
     drawn_gist_tokens: Sequence[int] = (),
     seed: int = 0,
 ) -> tuple[list[Example], list[str]]:
-    """Tokenises rows of (row_id, instruction, input, output).
+    """Tokenises rows of (row_id, instruction, input, output), each a tuple or list of four `str`.
 
     drawn_gist_tokens, seed: numbers of gist tokens, from which each row draws one by the SHA-256 of its id and the seed;
         without them every row has `num_gist_tokens`.

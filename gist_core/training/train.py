@@ -29,6 +29,7 @@ from transformers import (
 
 from gist_core.models.answers import whole_number
 from gist_core.models.attention import FLEX_BLOCK
+from gist_core.models.fingerprint import sha256_of_tensors
 from gist_core.models.gist_model import GistModel
 from gist_core.training.checkpoints import MarkComplete, Select, checkpoint_bytes, kept, last_complete_checkpoint
 from gist_core.training.collate import Collator
@@ -93,8 +94,12 @@ class TrainSettings:
         for name, known in (("batching", Batching), ("lr_schedule", LrSchedule), ("select", Select)):
             if (value := getattr(self, name)) not in get_args(known):
                 raise ValueError(f"{name} is {value!r}; it is one of {', '.join(get_args(known))}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate is {self.learning_rate}; it must be above 0")
+        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
+            raise ValueError(f"learning_rate is {self.learning_rate}; it must be a number above 0")
+        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
+            raise ValueError(f"weight_decay is {self.weight_decay}; it must be a number from 0")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed is {self.seed}; it must be a whole number from 0 and below 2**32")
         if not 0 <= self.warmup_ratio <= 1:
             raise ValueError(f"warmup_ratio is {self.warmup_ratio}; it is a share of the steps, from 0 to 1")
 
@@ -157,7 +162,7 @@ def train(
     )
     work_dir.mkdir(parents=True, exist_ok=True)
     checkpoint, cut_short = last_complete_checkpoint(work_dir)
-    about = _about(gist_model, settings, examples, teacher, processes, sharded=deepspeed is not None)
+    about = _about(gist_model, settings, examples, dev_examples, teacher, processes, deepspeed)
     if checkpoint is not None:
         _refuse_another_training(work_dir, about)
     if settings.torch_compile:
@@ -338,9 +343,13 @@ def _refuse_rows_of_another_model(gist_model: GistModel, examples: Sequence[Exam
                 f"row {example.row_id} has {k} gist tokens, and the model is for {', '.join(map(str, sorted(ks)))}; give "
                 "make_examples the numbers that the model's GistSettings has"
             )
-    gist_model.refuse_longer(
-        [example.num_tokens for example in examples], [f"row {example.row_id}" for example in examples]
-    )
+    if gist_model.max_tokens is not None and (
+        long := [example for example in examples if example.num_tokens > gist_model.max_tokens]
+    ):
+        raise ValueError(
+            f"{len(long)} rows are longer than the model's context, among them {long[0].row_id} ({long[0].num_tokens} tokens); "
+            f"leave them out with make_examples(limits=Limits(total={gist_model.max_tokens}))"
+        )
 
 
 def _refuse_what_does_not_go_together(
@@ -363,26 +372,35 @@ def _about(
     gist_model: GistModel,
     settings: TrainSettings,
     examples: Sequence[Example],
+    dev_examples: Sequence[Example],
     teacher: Teacher | None,
     processes: int,
-    *,
-    sharded: bool,
+    deepspeed: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """What makes two trainings the same one, as JSON has it. sharded: weights may be divided among processes, and are then left
-    out; the train stage has the hash of what it starts from in the name of its work folder."""
-    rows = hashlib.sha256()
-    for example in examples:
-        rows.update(repr(example).encode())
+    """What makes two trainings the same one, as JSON has it.
+
+    Under ZeRO-3 the weights are divided, and what it starts from is left out; the train stage has their hash in the name of its
+    work folder."""
+    zero_stage = None if deepspeed is None else deepspeed["zero_optimization"]["stage"]
     about = {
         "processes": processes,
         **asdict(settings),
         **asdict(gist_model.settings),
-        "rows": rows.hexdigest(),
-        "start": None if sharded else gist_model.fingerprint,
-        "teacher": None if sharded or teacher is None else teacher.gist_model.fingerprint,
+        "zero_stage": zero_stage,
+        "rows": _sha256_of_rows(examples),
+        "dev_rows": _sha256_of_rows(dev_examples),
         "teacher_weight": None if teacher is None else teacher.weight,
+        "teacher": None if teacher is None else teacher.gist_model.fingerprint,
+        "start": None if zero_stage == 3 else sha256_of_tensors(gist_model.model.state_dict()),
     }
     return dict(json.loads(json.dumps(about)))
+
+
+def _sha256_of_rows(examples: Sequence[Example]) -> str:
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(repr(example).encode())
+    return digest.hexdigest()
 
 
 def _refuse_another_training(work_dir: Path, about: dict[str, Any]) -> None:

@@ -296,14 +296,17 @@ def test_what_a_killed_run_had_sent_out_is_waited_for_and_not_sent_out_again(sit
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_of_two_runs_that_wait_for_a_stage_one_may_be_cancelled(site: Site, tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_begun", [True, False], ids=["running", "queued"])
+def test_of_two_runs_that_wait_for_a_stage_one_may_be_cancelled(site: Site, tmp_path: Path, has_begun: bool) -> None:
     git(tmp_path, "clone", "-q", str(site.project.root), "other")
     site.order("train@a", "hang")
     site.command("deploy")
     site.worker(site.clones[0], "cpu")
-    site.worker(site.clones[1], "gpu")
+    if has_begun:
+        site.worker(site.clones[1], "gpu")
     one = site.start("run", "train@a", "--dispatch", "pools")
-    wait_until(lambda: (site.events / "train@a.child").exists(), 600)
+    sent = (site.events / "train@a.child").exists if has_begun else lambda: site.ran("weights") and site.ran("split")
+    wait_until(sent, 600)
     (running,) = re.findall(r"^(\w{8})  Running", site.command("status").stdout, re.MULTILINE)
     other = site.start("run", "train@a", "--dispatch", "pools", "--root", str(tmp_path / "other"))
     assert other.stdout is not None
@@ -312,9 +315,11 @@ def test_of_two_runs_that_wait_for_a_stage_one_may_be_cancelled(site: Site, tmp_
     site.command("cancel", running)
     one.communicate(timeout=600)
     assert one.returncode == 1
+    if not has_begun:
+        site.worker(site.clones[1], "gpu")
     said, _ = other.communicate(timeout=600)
     assert other.returncode == 0, said + site.logs()
-    assert ["end" in run for run in site.ran("train@a")] == [False, True]
+    assert ["end" in run for run in site.ran("train@a")] == [False] * has_begun + [True]
 
 
 SEND = """

@@ -95,6 +95,7 @@ HUMAN_EVAL: dict[str, Any] = {
         "unknown": 0,
         "n": 20,
         "items_rated": 11,
+        "interval": "bootstrap",
     },
     "agreement": {"cohen_kappa_linear": {"value": 0.31, "ci95": [0.05, 0.55]}},
     "judge": {"cohen_kappa_linear": {"value": 0.22, "ci95": [0.0, 0.4]}},

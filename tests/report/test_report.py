@@ -219,10 +219,10 @@ def test_a_rule_that_judged_is_never_passed_off_as_a_language_model(html, inputs
 
 
 def test_win_rates_of_a_judge_that_often_gave_no_verdict_are_said_to_be_so(inputs, markdown):
-    assert "gave no verdict" not in markdown
+    assert "asked about" not in markdown
     judged = {**inputs.judge, "gist-1": {s: v | {"unparsable": 2} for s, v in inputs.judge["gist-1"].items()}}
     said = to_markdown(Page("t", replace(inputs, judge=judged)))
-    assert "asked and gave no verdict: gist-1 on Seen (2 of 11), gist-1 on Unseen (2 of 11)" in said
+    assert "that it was asked about: gist-1 on Seen (2 of 11), gist-1 on Unseen (2 of 11)" in said
 
 
 def test_a_cost_of_less_than_a_cent_is_not_called_none(inputs):

@@ -39,6 +39,9 @@ texts = st.one_of(st.sampled_from(AWKWARD), st.text(max_size=20), st.sampled_fro
         ('{"reason": "a raw\nline break", "choice": "A"}', "A"),
         ('{"choice": "A"} and again {"choice": "A"}', "A"),
         ('The set {1, 2} matters. {"reason": "r", "choice": "B"}', "B"),
+        ('<think>I am to say {"choice": "A" | "B" | "tie"}.</think>{"choice": "A"}', "A"),
+        ('The keys are "choice": and "reason": {"choice": "B"}', "B"),
+        ('{"choice": "A"} So it is "choice": "A".', "A"),
     ],
 )
 def test_the_choice_is_found(content: str, choice: str) -> None:
@@ -64,6 +67,7 @@ def test_the_choice_is_found(content: str, choice: str) -> None:
         '{"choice": "A"} or rather {"choice": "B"}',
         '{"outer": {"choice": "A"}}',
         '{"choice": "A", "reason": "x", "choice": "B"}',
+        "{'choice': 'B'} or rather " + '{"choice": "A"}',
         '{"reason": "I weighed {"choice": "B"} first but", "choice": "A"}',
         "<html>{choice: A}</html>",
         '{"a":' * 100_000,

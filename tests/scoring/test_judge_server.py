@@ -117,15 +117,15 @@ def test_a_later_and_longer_retry_after_holds_up_those_that_wait_already(
         if number > 1:
             return choose("A")
         if material["instruction"] == "task 0":
-            return Fail(429, {"Retry-After": "0.6"})
+            return Fail(429, {"Retry-After": "2"})
         time.sleep(0.3)
-        return Fail(429, {"Retry-After": "1.5"})
+        return Fail(429, {"Retry-After": "3"})
 
     with ScriptedServer(answer) as server:
         judge(server, store, make_pairs(2), concurrency=2)
     first, again = server.times[:2], server.times[2:]
     assert len(again) == 2
-    assert min(again) - max(first) >= 1.5
+    assert min(again) - max(first) >= 3
 
 
 @pytest.mark.parametrize(
@@ -310,10 +310,9 @@ def test_a_server_that_is_only_busy_at_the_start_may_be_asked_again_later(
     monkeypatch.setattr("gist_core.scoring.judge.live._FIRST_WAIT_S", 0.01)
     with (
         ScriptedServer(lambda m, n: failure) as server,
-        pytest.raises(ConnectionError, match=r"first 5 calls .*; run the same command again later") as raised,
+        pytest.raises(ConnectionError, match=r"first 5 calls .*; run the same command again later"),
     ):
         judge(server, store, make_pairs(50), max_attempts=2)
-    assert "JSON" not in str(raised.value)
 
 
 def test_calls_are_not_sent_on_to_another_server(store: Path) -> None:

@@ -8,7 +8,6 @@ import threading
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 from dvc.lock import make_lock
 
@@ -40,24 +39,36 @@ def test_what_dvc_refuses_is_removed_and_dvc_goes_on(root: Path, left: str) -> N
     assert not mend_rwlock(root), "a whole file stays"
 
 
-def test_what_stands_in_the_name_of_a_younger_process_is_removed_and_what_else_stays(root: Path) -> None:
+def test_what_stands_in_the_name_of_another_process_is_removed_and_what_else_stays(root: Path) -> None:
+    path, given, other = root / ".dvc/tmp/rwlock", str(root / "given"), str(root / "other")
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with subprocess.Popen(sleep) as another, subprocess.Popen([*sleep, "dvc", "repro"]) as living:
+        dead = {"pid": another.pid, "cmd": "dvc repro"}  # whose number another process has got
+        alive = {"pid": living.pid, "cmd": "dvc repro other"}
+        path.write_text(
+            json.dumps({"read": {given: [dead], other: [alive, dead]}, "write": {str(root / "one"): dead}}),
+            encoding="utf-8",
+        )
+        assert not mend_rwlock(root), "this process may have written it"
+        assert "is busy" in dvc(root, "repro").stderr
+        os.utime(path, (0, 0))
+        assert mend_rwlock(root)
+        assert json.loads(path.read_text()) == {"read": {given: [], other: [alive]}, "write": {}}
+        again = dvc(root, "repro")
+        assert again.returncode == 0, again.stderr
+        assert not mend_rwlock(root)
+        for process in (another, living):
+            process.kill()
+
+
+@pytest.mark.parametrize(
+    "form", ["null", "[]", '{"read": null}', '{"write": {"a": {}}}', '{"write": {"a": {"pid": -1}}}']
+)
+def test_json_of_another_form_is_left_to_dvc(root: Path, form: str) -> None:
     path = root / ".dvc/tmp/rwlock"
-    dead = {"pid": os.getpid(), "cmd": "dvc repro"}  # whose number this process has got
-    alive = {"pid": 1, "cmd": "dvc repro other"}
-    given, other = str(root / "given"), str(root / "other")
-    path.write_text(
-        json.dumps({"read": {given: [dead], other: [alive, dead]}, "write": {str(root / "one"): dead}}),
-        encoding="utf-8",
-    )
-    assert not mend_rwlock(root), "this process may have written it"
-    assert "is busy" in dvc(root, "repro").stderr
-    before = psutil.Process().create_time() - 6
-    os.utime(path, (before, before))
-    assert mend_rwlock(root)
-    assert json.loads(path.read_text()) == {"read": {given: [], other: [alive]}, "write": {}}
-    again = dvc(root, "repro")
-    assert again.returncode == 0, again.stderr
+    path.write_text(form, encoding="utf-8")
     assert not mend_rwlock(root)
+    assert path.read_text(encoding="utf-8") == form
 
 
 def test_a_file_that_is_just_being_written_is_left_alone(root: Path) -> None:

@@ -319,7 +319,7 @@ def test_a_folder_with_checkpoints_of_another_training_is_refused(folder: Path, 
     train(first, examples, ONE_STEP, work_dir=tmp_path, use_cpu=True)
     untouched, again = second.fingerprint, tiny_gist_model("llama", "gist", 1)
     for gist_model, settings, rows, differing in (
-        (second, ONE_STEP, examples, "condition, start"),
+        (second, ONE_STEP, examples, "condition"),
         (again, replace(ONE_STEP, learning_rate=1e-4, steps=2), examples, "steps, learning_rate"),
         (again, ONE_STEP, examples[1:], "rows"),
         (again, ONE_STEP, [replace(examples[0], answer=examples[1].answer), *examples[1:]], "rows"),
@@ -363,13 +363,28 @@ def test_a_lora_training_that_ends_by_an_error_leaves_the_model_without_its_matr
 
 def test_the_seed_chooses_where_lora_starts(folder: Path, tmp_path: Path) -> None:
     made = []
-    for number in range(2):
+    for number, seed in enumerate((0, 0, 1)):
         gist_model = tiny_gist_model("llama")
         torch.manual_seed(number)
-        examples = examples_of(gist_model, folder / "train.parquet")
-        train(gist_model, examples, replace(ONE_STEP, lora_rank=2), work_dir=tmp_path / str(number), use_cpu=True)
+        examples = examples_of(gist_model, folder / "train.parquet")[:2]  # in whatever order, they are one step
+        settings = replace(ONE_STEP, lora_rank=2, seed=seed)
+        train(gist_model, examples, settings, work_dir=tmp_path / str(number), use_cpu=True)
         made.append(gist_model.fingerprint)
-    assert made[0] == made[1]
+    assert made[0] == made[1] != made[2]
+
+
+def test_a_teacher_in_training_mode_is_refused() -> None:
+    teacher = tiny_gist_model("llama", "pos_control", 1)
+    teacher.model.train()
+    with pytest.raises(ValueError, match="training mode"):
+        Teacher(teacher, 0.5)
+
+
+def test_development_rows_are_part_of_what_a_training_is(folder: Path, tmp_path: Path) -> None:
+    examples = examples_of(tiny_gist_model("llama"), folder / "train.parquet")
+    train(tiny_gist_model("llama"), examples, ONE_STEP, work_dir=tmp_path, use_cpu=True, dev_examples=examples[:2])
+    with pytest.raises(ValueError, match="which differs in dev_rows;"):
+        train(tiny_gist_model("llama"), examples, ONE_STEP, work_dir=tmp_path, use_cpu=True, dev_examples=examples[:3])
 
 
 def test_rows_for_another_number_of_gist_tokens_or_beyond_the_context_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -379,7 +394,7 @@ def test_rows_for_another_number_of_gist_tokens_or_beyond_the_context_are_refuse
     with pytest.raises(ValueError, match=f"row {wrong.row_id} has 2 gist tokens, and the model is for 1"):
         train(gist_model, [*examples, wrong], ONE_STEP, work_dir=tmp_path, use_cpu=True)
     long = replace(examples[0], answer=examples[0].answer * 10_000)
-    with pytest.raises(ValueError, match=rf"longer than the .* tokens of this model's context.*row {long.row_id}"):
+    with pytest.raises(ValueError, match=rf"1 rows are longer .*among them {long.row_id} .*Limits\(total=\d+\)"):
         train(gist_model, examples, ONE_STEP, work_dir=tmp_path, use_cpu=True, dev_examples=[long])
 
 
@@ -402,7 +417,9 @@ def test_weights_of_half_precision_are_refused(folder: Path, tmp_path: Path) -> 
         ({"batching": "pack"}, "batching is 'pack'; it is one of padded, grouped, packed"),
         ({"select": "best"}, "select is 'best'; it is one of last, dev_loss"),
         ({"lr_schedule": "step"}, "lr_schedule is 'step'; it is one of cosine, linear, constant"),
-        ({"learning_rate": float("nan")}, "learning_rate is nan; it must be above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan; it must be a number above 0"),
+        ({"weight_decay": -1.0}, "weight_decay is -1.0"),
+        ({"seed": -1}, "seed is -1"),
         ({"warmup_ratio": 3.0}, "warmup_ratio is 3.0; it is a share of the steps"),
     ],
     ids=str,

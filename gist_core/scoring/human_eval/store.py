@@ -148,7 +148,7 @@ def _lines(package: Package, annotator: str, choices: dict[str, Choice]) -> str:
 
 
 def _write_all(contents: dict[Path, str]) -> None:
-    """Writes all files or, if one of them cannot be written, none."""
+    """Writes all files or, if there is no room or no permission to write one of them, none."""
     with ExitStack() as undo:
         temporary = {target: target.with_suffix(".tmp") for target in contents}
         for target, content in contents.items():

@@ -246,7 +246,8 @@ class _Live:
         elif not self.answered and not self.answered_before and len(self.failures) >= _HOPELESS_AFTER:
             self.is_down |= passing and self.stop is None
             remedy = (
-                "run the same command again later, and look at judge.base_url if nothing changes"
+                "run the same command again later; if nothing changes, look at judge.base_url, and take judge.protocol=paper "
+                "for a server without JSON schemas"
                 if passing
                 else "a server without JSON schemas needs judge.protocol=paper"
             )

@@ -9,7 +9,9 @@ CallStatus = Literal["ok", "refused", "unparsable", "failed"]
 Choice = Literal["A", "B", "tie"]
 
 _CHOICES: dict[str, Choice] = {"a": "A", "b": "B", "tie": "tie"}
-_A_CHOICE = re.compile(r'"choice"\s*:')
+_OUTSIDE = re.compile(
+    r"""["']choice["']\s*:\s*["'](\w+)["'](?!\s*\|)"""
+)  # not "A" | "B" | "tie", which is the form asked for
 _MAX_STARTS = 200  # opening braces that are tried; a judge's answer has one
 
 
@@ -37,17 +39,16 @@ def parse_completion(body: dict[str, Any]) -> Reply:
 def parse_content(content: object) -> Reply:
     """Finds the choice, in a JSON object that is the whole text or stands inside prose or a code fence.
 
-    Different choices, a choice other than A, B or tie, one in a broken object, and no object at all are unparsable: a
+    Different choices (also one in a broken object), a choice other than A, B or tie, and no object at all are unparsable: a
     guess would turn a judge's failure into a result.
     """
     if not isinstance(content, str):
         return Reply("unparsable")
     objects, rest = _objects(content)
-    if _A_CHOICE.search(rest):
-        return Reply("unparsable")
     found = [record for record in objects if "choice" in record]
-    choices = {_CHOICES.get((_text(record["choice"]) or "").strip().lower()) for record in found}
-    if len(choices) != 1 or None in choices:
+    named = [*(_text(record["choice"]) for record in found), *_OUTSIDE.findall(rest)]
+    choices = {_CHOICES.get((name or "").strip().lower()) for name in named}
+    if not found or len(choices) != 1 or None in choices:
         return Reply("unparsable")
     return Reply("ok", choices.pop(), _text(found[-1].get("reason")))
 
