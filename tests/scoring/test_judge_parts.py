@@ -39,7 +39,7 @@ texts = st.one_of(st.sampled_from(AWKWARD), st.text(max_size=20), st.sampled_fro
         ('{"reason": "a raw\nline break", "choice": "A"}', "A"),
         ('{"choice": "A"} and again {"choice": "A"}', "A"),
         ('The set {1, 2} matters. {"reason": "r", "choice": "B"}', "B"),
-        ('<think>I am to say {"choice": "A" | "B" | "tie"}.</think>{"choice": "A"}', "A"),
+        ('<think>I am to say {"choice": "A" | "B" | "tie"}.</think>{"choice": "B"}', "B"),
         ('The keys are "choice": and "reason": {"choice": "B"}', "B"),
         ('{"choice": "A"} So it is "choice": "A".', "A"),
     ],
