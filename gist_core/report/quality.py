@@ -235,11 +235,7 @@ def human_eval_table(inputs: ReportInputs) -> Table:
             )
         )
         notes = ["Tie = 1/2; “I don't know” counts in no rate. Intervals are over items."]
-        if (
-            results["win_rate"]["items_rated"] < ENOUGH_ROWS
-            and results["win_rate"]["interval"] == "bootstrap"
-            and given
-        ):
+        if given and win["items_rated"] < ENOUGH_ROWS and win["interval"] == "bootstrap":
             notes.append(f"A bootstrap over fewer than {ENOUGH_ROWS} items is too narrow.")
         if not given:
             notes.insert(

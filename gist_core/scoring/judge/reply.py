@@ -9,9 +9,8 @@ CallStatus = Literal["ok", "refused", "unparsable", "failed"]
 Choice = Literal["A", "B", "tie"]
 
 _CHOICES: dict[str, Choice] = {"a": "A", "b": "B", "tie": "tie"}
-_OUTSIDE = re.compile(
-    r"""["']choice["']\s*:\s*["'](\w+)["'](?!\s*\|)"""
-)  # not "A" | "B" | "tie", which is the form asked for
+# A choice that stands in no object; not `"choice": "A" | "B" | "tie"`, which is the form that was asked for.
+_OUTSIDE = re.compile(r"""["']choice["']\s*:\s*["'](\w+)["'](?!\s*\|)""")
 _MAX_STARTS = 200  # opening braces that are tried; a judge's answer has one
 
 
