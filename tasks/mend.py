@@ -2,7 +2,7 @@
 
 If DVC is killed while it writes one (SIGKILL, out of memory, power), it leaves half a file and refuses every later command.
 What dead processes left in whole files, it clears up itself, unless another process has the number of a dead one by now, as
-can be after a reboot.
+can be after a reboot, or the dead one is still a zombie, as for ever in a container whose first process collects none.
 """
 
 import json
@@ -29,7 +29,7 @@ def mend(root: Path) -> None:
 
 def mend_rwlock(root: Path) -> bool:
     """Mends `.dvc/tmp/rwlock` of the DVC project at `root`, the list of who reads and writes what, if it is not JSON or names
-    processes that cannot have written in it. Returns whether it did.
+    processes that have ended. Returns whether it did.
 
     It checks again under the lock that DVC holds while it writes, so a file that is just being written is left alone.
     """
@@ -45,7 +45,7 @@ def mend_rwlock(root: Path) -> bool:
         temporary = path.with_suffix(".mended")
         temporary.write_text(json.dumps(mended), encoding="utf-8")
         os.replace(temporary, path)
-    logger.warning("%s was broken, or named a dead DVC whose number another process has by now: mended", path)
+    logger.warning("%s was broken, or named a dead DVC whose number is not free: mended", path)
     return True
 
 
@@ -81,13 +81,13 @@ def _mended(path: Path) -> dict[str, Any] | None:
     try:
         kept = {
             "read": {
-                file: [reader for reader in readers if not _is_another(reader["pid"], written)]
+                file: [reader for reader in readers if not _has_ended(reader["pid"], written)]
                 for file, readers in content.get("read", {}).items()
             },
             "write": {
                 file: writer
                 for file, writer in content.get("write", {}).items()
-                if not _is_another(writer["pid"], written)
+                if not _has_ended(writer["pid"], written)
             },
         }
     except (AttributeError, KeyError, TypeError, ValueError):
@@ -95,10 +95,13 @@ def _mended(path: Path) -> dict[str, Any] | None:
     return kept if kept != {"read": {}, "write": {}} | content else None
 
 
-def _is_another(pid: int, written: float) -> bool:
-    """Whether this process started after the file was written, and is no DVC (for which the clock may have been set)."""
+def _has_ended(pid: int, written: float) -> bool:
+    """Whether the process that had this number when the file was written has ended, although DVC finds one: a zombie, or one
+    that started later and is no DVC (for which the clock may have been set)."""
     try:
         process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return True
         return process.create_time() > written + CLOCK_TOLERANCE_S and not is_dvc(process.cmdline())
     except psutil.Error:
         return False

@@ -130,14 +130,10 @@ class Project:
         return (self.root / "dvc.lock").read_text()
 
     def dvc(self, *arguments: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, "-m", "dvc", *arguments],
-            cwd=self.root,
-            env=environment(),
-            check=check,
-            capture_output=True,
-            text=True,
-        )
+        command = [sys.executable, "-m", "dvc", *arguments]
+        done = subprocess.run(command, cwd=self.root, env=environment(), capture_output=True, text=True)
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -245,9 +245,12 @@ def test_after_a_fault_nothing_is_left_and_nothing_finished_is_done_twice(site: 
     elif fault == "worker terminated":
         worker.send_signal(signal.SIGTERM)
     elif fault == "worker killed":  # the whole of it, as when its machine goes down
-        for process in [*psutil.Process(worker.pid).children(recursive=True), psutil.Process(worker.pid)]:
+        killed = psutil.Process(worker.pid).children(recursive=True)
+        for process in [*killed, psutil.Process(worker.pid)]:
             with contextlib.suppress(psutil.Error):
                 process.kill()
+        # To plain DVC a zombie is alive, and the first process of a machine may take its time to collect it.
+        wait_until(lambda: not any(psutil.pid_exists(process.pid) for process in killed), 60)
     else:
         site.relax("train@a")
         psutil.Process(int(site.ran("train@a")[0]["pid"])).kill()  # type: ignore[call-overload]

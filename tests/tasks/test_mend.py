@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from dvc.lock import make_lock
 
@@ -59,6 +60,20 @@ def test_what_stands_in_the_name_of_another_process_is_removed_and_what_else_sta
         assert not mend_rwlock(root)
         for process in (another, living):
             process.kill()
+
+
+def test_a_zombie_holds_nothing(root: Path) -> None:
+    zombie = subprocess.Popen([sys.executable, "-c", ""])
+    while psutil.Process(zombie.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.05)
+    path = root / ".dvc/tmp/rwlock"
+    path.write_text(
+        json.dumps({"write": {str(root / "one"): {"pid": zombie.pid, "cmd": "dvc repro"}}}), encoding="utf-8"
+    )
+    assert "is busy" in dvc(root, "repro").stderr
+    assert mend_rwlock(root)
+    assert dvc(root, "repro").returncode == 0
+    zombie.wait()
 
 
 @pytest.mark.parametrize(
