@@ -95,10 +95,11 @@ class PoolSubmit:
             "force": self._plan.parameters.force,
             "timeout_s": self._plan.timeouts_s[name],
         }
-        run = self._wait(_send(f"stage/{stage.resource}", name, parameters))
-        while _was_withdrawn(run) and not self._cancelled.is_set():
-            get_run_logger().info("%s: another run that waited for it was cancelled, and it too; sent out again", name)
+        while True:
             run = self._wait(_send(f"stage/{stage.resource}", name, parameters))
+            if self._cancelled.is_set() or not _was_withdrawn(run):
+                break
+            get_run_logger().info("%s: another run that waited for it was cancelled, and it too; sent out again", name)
         state = run.state
         if state is None or not state.is_completed():
             raise StageFailed(name, *_failure(name, state))

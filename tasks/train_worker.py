@@ -59,7 +59,8 @@ def _run_job(job: Job) -> None:
     from gist_core.training.distill import Teacher
     from gist_core.training.engine import deepspeed_config, init_processes, sharded_loading, world_size
     from gist_core.training.examples import Limits
-    from gist_core.training.train import TrainSettings, train
+    from gist_core.training.settings import TrainSettings
+    from gist_core.training.train import train
 
     params, use_cpu = job.run.trained_with(job.train), not torch.cuda.is_available()
     config = load_config(job.start)

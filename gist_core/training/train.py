@@ -5,16 +5,13 @@ are resumed from.
 """
 
 import ctypes
-import hashlib
-import json
 import logging
 import math
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from transformers import (
@@ -27,81 +24,24 @@ from transformers import (
     TrainingArguments,
 )
 
-from gist_core.models.answers import whole_number
 from gist_core.models.attention import FLEX_BLOCK
-from gist_core.models.fingerprint import sha256_of_tensors
 from gist_core.models.gist_model import GistModel
-from gist_core.training.checkpoints import MarkComplete, Select, checkpoint_bytes, kept, last_complete_checkpoint
+from gist_core.training.checkpoints import MarkComplete, checkpoint_bytes, kept, last_complete_checkpoint
 from gist_core.training.collate import Collator
 from gist_core.training.compiled import compile_layers, decoder_layers
 from gist_core.training.curve import WriteCurve
 from gist_core.training.distill import Teacher
 from gist_core.training.engine import accumulation_steps, world_size
-from gist_core.training.examples import Batching, Example, plan_micro_batches
+from gist_core.training.examples import Example, plan_micro_batches
 from gist_core.training.failures import check_disk
 from gist_core.training.head import only_labelled
+from gist_core.training.identity import about_training, note_training, refuse_another_training
 from gist_core.training.lora import lora
 from gist_core.training.progress import Progress
+from gist_core.training.settings import TrainSettings
 from gist_core.training.trainer import GistTrainer
 
 logger = logging.getLogger(__name__)
-
-LrSchedule = Literal["cosine", "linear", "constant"]
-ABOUT_FILE = "training.json"  # in the work folder: what its checkpoints are of
-
-
-@dataclass(frozen=True)
-class TrainSettings:
-    """Hyper-parameters of one training. Steps are optimizer steps; batch sizes are rows; rates are per step.
-
-    batch_size: rows per optimizer step over all processes; micro_batch_size: rows per process and forward pass.
-    freeze_embeddings: leave token embeddings (and a tied head) as they are.
-    bf16: compute in bfloat16 where autocast does; weights and optimizer stay in float32. DeepSpeed holds the weights in
-        bfloat16 too, beside its optimizer's float32 copy, and saves the bfloat16 ones.
-    select: the weights of the last step, or of the checkpoint with the least loss on the development rows.
-    lora_rank: train LoRA matrices of this rank on frozen weights; None trains the weights.
-    frozen_layers: leave this many of a decoder's first layers as they are.
-    torch_compile: compile each layer of a decoder, and the loss.
-
-    Raises:
-        ValueError: a value is out of its range, or a name is none of those known.
-    """
-
-    steps: int
-    batch_size: int
-    micro_batch_size: int
-    learning_rate: float
-    lr_schedule: LrSchedule
-    warmup_ratio: float
-    weight_decay: float
-    freeze_embeddings: bool
-    batching: Batching
-    row_capacity: int
-    save_every: int
-    log_every: int
-    seed: int
-    bf16: bool = False
-    select: Select = "last"
-    lora_rank: int | None = None
-    frozen_layers: int = 0
-    torch_compile: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "micro_batch_size", "row_capacity", "save_every", "log_every"):
-            whole_number(getattr(self, name), name)
-        if self.lora_rank is not None:
-            whole_number(self.lora_rank, "lora_rank")
-        for name, known in (("batching", Batching), ("lr_schedule", LrSchedule), ("select", Select)):
-            if (value := getattr(self, name)) not in get_args(known):
-                raise ValueError(f"{name} is {value!r}; it is one of {', '.join(get_args(known))}")
-        if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
-            raise ValueError(f"learning_rate is {self.learning_rate}; it must be a number above 0")
-        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
-            raise ValueError(f"weight_decay is {self.weight_decay}; it must be a number from 0")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed is {self.seed}; it must be a whole number from 0 and below 2**32")
-        if not 0 <= self.warmup_ratio <= 1:
-            raise ValueError(f"warmup_ratio is {self.warmup_ratio}; it is a share of the steps, from 0 to 1")
 
 
 def train(
@@ -162,9 +102,9 @@ def train(
     )
     work_dir.mkdir(parents=True, exist_ok=True)
     checkpoint, cut_short = last_complete_checkpoint(work_dir)
-    about = _about(gist_model, settings, examples, dev_examples, teacher, processes, deepspeed)
+    about = about_training(gist_model, settings, examples, dev_examples, teacher, processes, deepspeed)
     if checkpoint is not None:
-        _refuse_another_training(work_dir, about)
+        refuse_another_training(work_dir, about)
     if settings.torch_compile:
         compile_layers(gist_model.model)
     gist_model.model.requires_grad_(True)  # whatever an earlier training of this model froze
@@ -210,7 +150,7 @@ def train(
         if checkpoint is not None:
             logger.warning("resuming from %s", checkpoint)
         elif trainer.is_world_process_zero():  # only before the first checkpoint; later other processes read it
-            (work_dir / ABOUT_FILE).write_text(json.dumps(about), encoding="utf-8")
+            note_training(work_dir, about)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return trainer
 
@@ -365,56 +305,6 @@ def _refuse_what_does_not_go_together(
     if settings.lora_rank is not None and deepspeed is not None and deepspeed["zero_optimization"]["stage"] == 3:
         raise ValueError(
             "lora_rank needs whole weights to merge into; take engine=zero2, where LoRA's states are small"
-        )
-
-
-def _about(
-    gist_model: GistModel,
-    settings: TrainSettings,
-    examples: Sequence[Example],
-    dev_examples: Sequence[Example],
-    teacher: Teacher | None,
-    processes: int,
-    deepspeed: dict[str, Any] | None,
-) -> dict[str, Any]:
-    """What makes two trainings the same one, as JSON has it.
-
-    Under ZeRO-3 the weights are divided, and what it starts from is left out; the train stage has their hash in the name of its
-    work folder."""
-    zero_stage = None if deepspeed is None else deepspeed["zero_optimization"]["stage"]
-    about = {
-        "processes": processes,
-        **asdict(settings),
-        **asdict(gist_model.settings),
-        "zero_stage": zero_stage,
-        "rows": _sha256_of_rows(examples),
-        "dev_rows": _sha256_of_rows(dev_examples),
-        "teacher_weight": None if teacher is None else teacher.weight,
-        "teacher": None if teacher is None else teacher.gist_model.fingerprint,
-        "start": None if zero_stage == 3 else sha256_of_tensors(gist_model.model.state_dict()),
-    }
-    return dict(json.loads(json.dumps(about)))
-
-
-def _sha256_of_rows(examples: Sequence[Example]) -> str:
-    digest = hashlib.sha256()
-    for example in examples:
-        digest.update(repr(example).encode())
-    return digest.hexdigest()
-
-
-def _refuse_another_training(work_dir: Path, about: dict[str, Any]) -> None:
-    before = json.loads((work_dir / ABOUT_FILE).read_text(encoding="utf-8"))
-    if before["processes"] != about["processes"]:
-        raise ValueError(
-            f"{work_dir} was trained so far with {before['processes']} process(es); resume with "
-            f"engine.processes={before['processes']}, or remove the folder to start again with {about['processes']}"
-        )
-    if differing := [key for key in about if about[key] != before.get(key)]:
-        raise ValueError(
-            f"{work_dir} has checkpoints of another training, which differs in {', '.join(differing)}; give this one a "
-            "folder of its own, or remove that one"
-            + ("; to resume it, load the model that it began with anew" if differing == ["start"] else "")
         )
 
 

@@ -25,7 +25,8 @@ from gist_core.training.collate import IGNORED, Collator
 from gist_core.training.distill import Teacher
 from gist_core.training.examples import Example, Limits, make_examples
 from gist_core.training.failures import check_disk, explained
-from gist_core.training.train import TrainSettings, train
+from gist_core.training.settings import TrainSettings
+from gist_core.training.train import train
 from tasks.sections import RunParams
 from tasks.train_worker import Job, run_job
 from tests.tiny import tiny_gist_model
