@@ -1,12 +1,16 @@
-"""One hash for a model: of its folder, or of tensors in memory."""
+"""One hash for a model: of its folder, or as it is in memory."""
 
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel
 
-from gist_core.lineage.hashing import dir_hash, files_under, sha256_of_path
+from gist_core.lineage.hashing import dir_hash, files_under, sha256_of_json, sha256_of_path
+
+# Keys of a config that say who wrote it, how to call it, or what the weights say too.
+_NOT_THE_MODEL = ("_name_or_path", "architectures", "dtype", "transformers_version", "use_cache")
 
 
 def sha256_of_model(folder: Path) -> str:
@@ -30,6 +34,16 @@ def stamps(folder: Path) -> list[tuple[str, int, int]]:
 
 def _covered(folder: Path) -> list[str]:
     return [name for name in files_under(folder) if not name.startswith(".") and not name.endswith(".md")]
+
+
+def sha256_of_loaded(model: PreTrainedModel) -> str:
+    """Hash of a model in memory: of its config, without which weights are no model, and its weights.
+
+    Raises:
+        ValueError: as `sha256_of_tensors`.
+    """
+    config = {key: value for key, value in model.config.to_dict().items() if key not in _NOT_THE_MODEL}
+    return sha256_of_json([config, sha256_of_tensors(model.state_dict())])
 
 
 def sha256_of_tensors(tensors: Mapping[str, torch.Tensor]) -> str:

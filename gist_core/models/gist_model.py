@@ -17,7 +17,7 @@ from gist_core.masks import CONDITIONS, Condition
 from gist_core.models.answers import answer_in_batches, without_unset
 from gist_core.models.attention import SUPPORTED_IMPLEMENTATIONS, attach_gist_attention
 from gist_core.models.base import LOADING_ERRORS, load_pretrained, usable_device
-from gist_core.models.fingerprint import sha256_of_model, sha256_of_tensors, stamps
+from gist_core.models.fingerprint import sha256_of_loaded, sha256_of_model, stamps
 from gist_core.models.tokens import PaddedBatch, as_texts, encode_inputs, encode_instructions, pad_rows, prefix_of
 from gist_core.out_of_memory import is_out_of_memory
 
@@ -207,8 +207,8 @@ class GistModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the model's folder (weights, config, tokenizer, settings); of a model made in memory, of its settings and
-        tensors only.
+        """SHA-256 of the model's folder (weights, config, tokenizer, settings); of a model made in memory, of its weights, config
+        and settings.
 
         Raises:
             ValueError: the folder was changed or removed since the model was loaded, or a weight in memory is not a tensor.
@@ -217,7 +217,7 @@ class GistModel:
             if stamps(self.folder) != self._as_loaded:
                 raise ValueError(f"{self.folder} has changed since this model was loaded from it; load it once more")
             return sha256_of_model(self.folder)
-        return sha256_of_json([asdict(self.settings), sha256_of_tensors(self.model.state_dict())])
+        return sha256_of_json([asdict(self.settings), sha256_of_loaded(self.model)])
 
     def forget_origin(self) -> None:
         """To be called before the weights are changed in place: from then on their folder, and its hash, do not describe them."""

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gist_core.models.fingerprint import sha256_of_tensors
+from gist_core.models.fingerprint import sha256_of_loaded
 from gist_core.models.gist_model import GistModel
 from gist_core.training.distill import Teacher
 from gist_core.training.examples import Example
@@ -39,7 +39,7 @@ def about_training(
         "dev_rows": _sha256_of_rows(dev_examples),
         "teacher_weight": None if teacher is None else teacher.weight,
         "teacher": None if teacher is None else teacher.gist_model.fingerprint,
-        "start": None if zero_stage == 3 else sha256_of_tensors(gist_model.model.state_dict()),
+        "start": None if zero_stage == 3 else sha256_of_loaded(gist_model.model),
     }
     return dict(json.loads(json.dumps(about)))
 
