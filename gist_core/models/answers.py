@@ -11,6 +11,7 @@ from torch import nn
 from transformers import GenerationConfig, LogitsProcessor
 
 from gist_core.models.attention import nothing_left_behind
+from gist_core.models.decoding import decode, decode_without_ended_rows, may_drop_rows
 
 if TYPE_CHECKING:
     from gist_core.models.gist_model import GistModel
@@ -134,9 +135,10 @@ def answer_in_batches(
         if allowed is not None:  # a user's function, which counts rows over all batches
             options["prefix_allowed_tokens_fn"] = partial(_of_row, allowed, start)
         with nothing_left_behind():
-            output = gist_model.model.generate(**arguments, **options)  # type: ignore[operator]
-        before = 1 if gist_model.is_encoder_decoder else arguments["input_ids"].shape[1]
-        answers.append(output[:, before:])
+            if may_drop_rows(asked):
+                answers.append(decode_without_ended_rows(gist_model.model, arguments, options, new_tokens))
+            else:
+                answers.append(decode(gist_model.model, arguments, options))
     width = max(tokens.shape[1] for tokens in answers)
     pad = gist_model.tokenizer.pad_token_id
     return torch.cat([nn.functional.pad(tokens, (0, width - tokens.shape[1]), value=pad) for tokens in answers])
