@@ -265,6 +265,7 @@ class JudgeParams(Section):
     max_wait_s: float = Field(default=600.0, ge=0)
     lost_calls: Literal["fail", "ask_again"] = "fail"
     poll_s: float = Field(default=30.0, gt=0)
+    requests_per_batch: int = Field(default=50_000, ge=1, le=50_000)
     budget_usd: float | None = Field(default=None, gt=0)
     budget_calls: PositiveInt | None = None
     prices: JudgePrices | None = None

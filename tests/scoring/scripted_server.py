@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
+from urllib.parse import parse_qs
 
 USAGE = {"prompt_tokens": 200, "completion_tokens": 20, "total_tokens": 220}
 
@@ -90,7 +91,8 @@ class ScriptedServer:
         self.files: dict[str, str] = {}
         self.batches: dict[str, dict[str, Any]] = {}
         self.polls_until_done = 2
-        self.broken: tuple[int, dict[str, Any]] = (503, {"error": {"message": "scripted"}})
+        self.page_size = 100
+        self.broken: tuple[int, dict[str, Any] | str] = (503, {"error": {"message": "scripted"}})
         self.breaks: Callable[[str, str], bool] = lambda method, path: False  # `broken` in place of its answer
         self.lock = threading.Lock()
         self.closing = threading.Event()
@@ -134,7 +136,7 @@ class ScriptedServer:
 
     def run_batch(self, batch: dict[str, Any]) -> None:
         good, bad = [], []
-        for line in self.files[batch["input_file_id"]].split("\n"):
+        for line in self.files[batch["input_file_id"]].splitlines():
             request = json.loads(line)
             identity, action = self.act(request["body"])
             if isinstance(action, Say):
@@ -201,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0].removeprefix("/v1/").split("/")
         if path == ["batches"]:
-            self._json(200, {"object": "list", "data": list(self.owner.batches.values())[::-1], "has_more": False})
+            self._list()
         elif path[0] == "batches":
             batch = self.owner.batches[path[1]]
             batch["polls"] += 1
@@ -210,6 +212,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(200, batch)
         else:
             self._send(200, self.owner.files[path[1]].encode(), "application/octet-stream")
+
+    def _list(self) -> None:
+        """The newest batches first, `page_size` of them at a time, after the one that the query names."""
+        query = parse_qs(self.path.partition("?")[2])
+        batches = list(self.owner.batches.values())[::-1]
+        if "after" in query:
+            batches = batches[[batch["id"] for batch in batches].index(query["after"][0]) + 1 :]
+        more = len(batches) > self.owner.page_size
+        self._json(200, {"object": "list", "data": batches[: self.owner.page_size], "has_more": more})
 
     def _chat(self, body: dict[str, Any]) -> None:
         owner = self.owner
@@ -260,11 +271,13 @@ class _Handler(BaseHTTPRequestHandler):
         raise ValueError("no file in the upload")
 
     def _json(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
-        if self.owner.breaks(self.command, self.path):
-            status, body = self.owner.broken
         self._send(status, json.dumps(body).encode(), "application/json", headers)
 
     def _send(self, status: int, data: bytes, kind: str, headers: dict[str, str] | None = None) -> None:
+        if self.owner.breaks(self.command, self.path):
+            status, body = self.owner.broken
+            kind = "text/html" if isinstance(body, str) else "application/json"
+            data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))

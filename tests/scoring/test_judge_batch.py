@@ -1,11 +1,13 @@
 """Batches of judge calls against a real HTTP server: none is made, or paid, twice."""
 
+import json
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 
+from gist_core.scoring.judge import batch
 from gist_core.scoring.judge.openai_judge import judge_with_openai
 from gist_core.scoring.judge.pair import Pair
 from gist_core.scoring.judge.settings import OpenAISettings
@@ -18,6 +20,28 @@ from .scripted_server import Fail, Hang, ScriptedServer, choose
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     return tmp_path / "calls.sqlite"
+
+
+@pytest.fixture
+def never_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that is not listed at once was not made."""
+    monkeypatch.setattr(batch, "CONFIRMED_WITHIN_S", 0.0)
+
+
+def makes_a_batch(method: str, path: str) -> bool:
+    return (method, path) == ("POST", "/v1/batches")
+
+
+def polls(method: str, path: str) -> bool:
+    return method == "GET" and path.startswith("/v1/batches/")
+
+
+def lists(method: str, path: str) -> bool:
+    return method == "GET" and path.partition("?")[0] == "/v1/batches"
+
+
+def nothing(method: str, path: str) -> bool:
+    return False
 
 
 def test_live_calls_wait_for_the_batch_that_holds_them(store: Path) -> None:
@@ -86,15 +110,16 @@ def test_a_batch_whose_id_was_lost_is_found_again_and_not_submitted_twice(store:
 def test_a_batch_that_is_made_but_not_confirmed_is_not_made_again(store: Path) -> None:
     pairs = make_pairs(4)
     with ScriptedServer() as server:
-        server.breaks = lambda method, path: (method, path) == ("POST", "/v1/batches")
+        server.breaks = makes_a_batch
         with pytest.raises(ConnectionError, match=r"does not answer now \(HTTP 503.* what has been submitted is kept"):
             judge(server, store, pairs, mode="batch")
-        server.breaks = lambda method, path: False
+        server.breaks = nothing
         assert [verdict.status for verdict in judge(server, store, pairs, mode="batch")] == ["ok"] * 4
         assert list(server.batches) == ["batch-0"]
         assert set(server.asked.values()) == {1}
 
 
+@pytest.mark.usefixtures("never_made")
 @pytest.mark.parametrize("made", [False, True])
 def test_requests_of_a_batch_that_failed_go_into_another_though_its_making_is_not_confirmed(
     store: Path, made: bool
@@ -110,7 +135,7 @@ def test_requests_of_a_batch_that_failed_go_into_another_though_its_making_is_no
             judge(server, store, pairs, mode="batch")
         server.run_batch = run_batch  # type: ignore[method-assign]
         if made:
-            server.breaks = lambda method, path: (method, path) == ("POST", "/v1/batches")
+            server.breaks = makes_a_batch
             with pytest.raises(ConnectionError):
                 judge(server, store, pairs, mode="batch")
         else:
@@ -118,7 +143,7 @@ def test_requests_of_a_batch_that_failed_go_into_another_though_its_making_is_no
                 patch.setattr("openai.resources.batches.Batches.create", lambda *_, **__: 1 / 0)
                 with pytest.raises(ZeroDivisionError):
                     judge(server, store, pairs, mode="batch")
-        server.breaks = lambda method, path: False
+        server.breaks = nothing
         assert [verdict.status for verdict in judge(server, store, pairs, mode="batch")] == ["ok"] * 4
         assert set(server.asked.values()) == {1}
         assert [batch["status"] for batch in server.batches.values()] == ["failed", "completed"]
@@ -127,16 +152,17 @@ def test_requests_of_a_batch_that_failed_go_into_another_though_its_making_is_no
 def test_a_batch_that_was_not_confirmed_is_found_though_another_run_has_asked_some_of_it(store: Path) -> None:
     pairs = make_pairs(12)
     with ScriptedServer() as server:
-        server.breaks = lambda method, path: (method, path) == ("POST", "/v1/batches")
+        server.breaks = makes_a_batch
         with pytest.raises(ConnectionError):
             judge(server, store, pairs[:8], mode="batch")
-        server.breaks = lambda method, path: False
+        server.breaks = nothing
         for some in (pairs[4:], pairs[:8]):
             assert {verdict.status for verdict in judge(server, store, some, mode="batch")} == {"ok"}
         assert set(server.asked.values()) == {1}
         assert {batch["status"] for batch in server.batches.values()} == {"completed"}
 
 
+@pytest.mark.usefixtures("never_made")
 def test_a_batch_that_was_never_made_is_forgotten(store: Path) -> None:
     pairs = make_pairs(4)
     with ScriptedServer() as server:
@@ -153,17 +179,17 @@ def test_an_account_without_credit_is_no_outage(store: Path) -> None:
     with ScriptedServer() as server:
         server.breaks = lambda method, path: path == "/v1/files"
         server.broken = (429, {"error": {"message": "no credit", "code": "insufficient_quota"}})
-        with pytest.raises(ValueError, match="refuses the batch"):
-            judge(server, store, make_pairs(2), mode="batch")
+        with pytest.raises(ValueError, match="has no credit left"):
+            judge(server, store, make_pairs(2), mode="batch", max_attempts=1)
 
 
 def test_a_server_that_goes_away_while_a_batch_is_awaited_may_come_back(store: Path) -> None:
     pairs = make_pairs(4)
     with ScriptedServer() as server:
-        server.breaks = lambda method, path: path.startswith("/v1/batches/")
+        server.breaks = polls
         with pytest.raises(ConnectionError, match="HTTP 503"):
-            judge(server, store, pairs, mode="batch")
-        server.breaks = lambda method, path: False
+            judge(server, store, pairs, mode="batch", max_attempts=1)
+        server.breaks = nothing
         assert [verdict.status for verdict in judge(server, store, pairs, mode="batch")] == ["ok"] * 4
         assert set(server.asked.values()) == {1}
 
@@ -272,3 +298,233 @@ def test_a_batch_over_budget_is_not_submitted(store: Path) -> None:
             judge(server, store, make_pairs(4), mode="batch", budget_usd=0.01, prices=PRICES)
         assert not server.batches
         assert not server.asked
+
+
+@pytest.mark.parametrize("odd", [{}, {"error": {"message": "upstream"}}, "<html>Bad gateway</html>"], ids=repr)
+@pytest.mark.parametrize("step", [polls, makes_a_batch, lists], ids=["poll", "make", "list"])
+def test_what_is_no_answer_of_the_endpoint_ends_no_batch(store: Path, step: Any, odd: Any) -> None:
+    pairs = make_pairs(4)
+    with ScriptedServer() as server:
+        if step is lists:  # which is asked only for a batch that was not confirmed
+            server.breaks = makes_a_batch
+            with pytest.raises(ConnectionError):
+                judge(server, store, pairs, mode="batch")
+        server.breaks, server.broken = step, (200, odd)
+        for _ in range(1 if step is makes_a_batch else 2):
+            with pytest.raises(
+                ConnectionError, match=r"something that is no (batch|list): .* is kept, the same command"
+            ):
+                judge(server, store, pairs, mode="batch")
+        server.breaks = nothing
+        assert {verdict.status for verdict in judge(server, store, pairs, mode="batch")} == {"ok"}
+        assert len(server.batches) == 1
+        assert set(server.asked.values()) == {1}
+
+
+def test_a_page_in_place_of_an_upload_is_told(store: Path) -> None:
+    with ScriptedServer() as server:
+        server.breaks, server.broken = lambda method, path: path == "/v1/files", (200, "<html>sign in</html>")
+        with pytest.raises(
+            ConnectionError, match=r"no file: '<html>sign in</html>'; if it stays so, look at judge\.base_url"
+        ):
+            judge(server, store, make_pairs(2), mode="batch")
+        assert not server.batches
+
+
+def test_a_status_that_is_not_known_is_waited_out(store: Path) -> None:
+    with ScriptedServer() as server:
+        run_batch = server.run_batch
+        server.polls_until_done = 3
+
+        def later(made: dict[str, Any]) -> None:
+            made["status"] = "queued"
+            server.polls_until_done = made["polls"] + 3
+            server.run_batch = run_batch  # type: ignore[method-assign]
+
+        server.run_batch = later  # type: ignore[method-assign]
+        assert {verdict.status for verdict in judge(server, store, make_pairs(4), mode="batch")} == {"ok"}
+        assert len(server.batches) == 1
+
+
+@pytest.mark.parametrize("counted", [False, True])
+@pytest.mark.parametrize("there", [0, 2])
+def test_answers_that_the_files_of_a_batch_lack_are_not_asked_again_unless_told(
+    store: Path, there: int, counted: bool
+) -> None:
+    pairs = make_pairs(4)
+    with ScriptedServer() as server:
+        run_batch = server.run_batch
+
+        def cut(made: dict[str, Any]) -> None:
+            run_batch(made)
+            name = made["output_file_id"]
+            server.files[name] = "".join(server.files[name].splitlines(keepends=True)[:there])
+            if not there:
+                del made["output_file_id"]
+            if counted:  # cancelled after all four were answered
+                made |= {"status": "cancelled", "request_counts": {"total": 4, "completed": 4, "failed": 0}}
+
+        server.run_batch = cut  # type: ignore[method-assign]
+        for _ in range(2):
+            with pytest.raises(
+                ValueError, match=rf"no line for {4 - there} of its requests; the lines that they have are kept"
+            ):
+                judge(server, store, pairs, mode="batch")
+        assert set(server.asked.values()) == {1}
+        server.run_batch = run_batch  # type: ignore[method-assign]
+        verdicts = judge(server, store, pairs, mode="batch", lost_calls="ask_again")
+        assert {verdict.status for verdict in verdicts} == {"ok"}
+        billed = sorted(call.times_billed or 0 for verdict in verdicts for call in verdict.calls)
+        assert billed == [1] * there + [2] * (4 - there)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404])
+def test_a_batch_that_was_refused_is_not_waited_for(store: Path, status: int) -> None:
+    with ScriptedServer() as server:
+
+        def refuses(method: str, path: str) -> bool:
+            if makes_a_batch(method, path):
+                server.batches.clear()  # none is made
+            return makes_a_batch(method, path)
+
+        server.breaks, server.broken = refuses, (status, {"error": {"message": "no"}})
+        with pytest.raises(ValueError, match=r"needs judge\.mode=live"):
+            judge(server, store, make_pairs(4), mode="batch")
+        assert {verdict.status for verdict in judge(server, store, make_pairs(4))} == {"ok"}
+
+
+@pytest.mark.parametrize("gone", ["/v1/batches/batch-0", "/v1/files/batch-0-output_file_id/content"])
+def test_a_batch_that_is_gone_is_given_up_if_told(store: Path, gone: str) -> None:
+    pairs = make_pairs(4)
+    with ScriptedServer() as server:
+        server.breaks, server.broken = lambda method, path: path == gone, (404, {"error": {"message": "no such thing"}})
+        for _ in range(2):
+            with pytest.raises(ValueError, match=r"batch batch-0, or a file .* is not on the server .*ask_again"):
+                judge(server, store, pairs, mode="batch")
+        verdicts = judge(server, store, pairs, mode="batch", lost_calls="ask_again")
+        assert {verdict.status for verdict in verdicts} == {"ok"}
+        assert {call.times_billed for verdict in verdicts for call in verdict.calls} == {2}
+
+
+def test_a_batch_of_another_key_that_may_have_been_made_is_given_up_if_told(store: Path) -> None:
+    pairs, other = make_pairs(4), {"mode": "batch", "api_key": "sk-of-another-project"}
+    with ScriptedServer() as server:
+        server.breaks = makes_a_batch
+        with pytest.raises(ConnectionError):
+            judge(server, store, pairs, mode="batch")
+        server.breaks, server.broken = lists, (200, {"object": "list", "data": [], "has_more": False})
+        with pytest.raises(ValueError, match="submitted with another key"):
+            judge(server, store, pairs, **other)
+        assert {verdict.status for verdict in judge(server, store, pairs, lost_calls="ask_again", **other)} == {"ok"}
+        assert len(server.batches) == 2
+
+
+def test_a_batch_that_is_listed_late_is_waited_for(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs, asked = make_pairs(4), []
+    with ScriptedServer() as server:
+        server.breaks = makes_a_batch
+        with pytest.raises(ConnectionError):
+            judge(server, store, pairs, mode="batch")
+
+        def lists_nothing_yet(method: str, path: str) -> bool:
+            asked.extend([path] if lists(method, path) else [])
+            return lists(method, path) and len(asked) < 4
+
+        server.breaks, server.broken = lists_nothing_yet, (200, {"object": "list", "data": [], "has_more": False})
+        assert {verdict.status for verdict in judge(server, store, pairs, mode="batch")} == {"ok"}
+        assert len(server.batches) == 1
+    assert "is not listed yet" in capsys.readouterr().err
+
+
+def test_a_batch_is_found_on_a_later_page_of_the_list(store: Path) -> None:
+    pairs = make_pairs(4)
+    with ScriptedServer() as server:
+        server.breaks = makes_a_batch
+        with pytest.raises(ConnectionError):
+            judge(server, store, pairs, mode="batch")
+        server.breaks = nothing
+        server.page_size = 2
+        for number in range(1, 6):  # newer ones of somebody else
+            server.batches[f"other-{number}"] = {"id": f"other-{number}", "object": "batch", "status": "completed"}
+        assert {verdict.status for verdict in judge(server, store, pairs, mode="batch")} == {"ok"}
+        assert set(server.asked.values()) == {1}
+
+
+def test_requests_that_a_batch_did_not_come_to_go_into_the_next(store: Path) -> None:
+    pairs = make_pairs(4)
+    with ScriptedServer() as server:
+        run_batch = server.run_batch
+
+        def expire(made: dict[str, Any]) -> None:
+            run_batch(made)
+            lines = server.files[made["output_file_id"]].splitlines()
+            error = {"code": "batch_expired", "message": "could not be executed before the completion window expired"}
+            expired = [
+                {"custom_id": json.loads(line)["custom_id"], "response": None, "error": error} for line in lines[2:]
+            ]
+            server.files[made["output_file_id"]] = "\n".join(lines[:2])
+            server.files["errors"] = "\n".join(map(json.dumps, expired))
+            counts = {"total": 4, "completed": 2, "failed": 2}
+            made |= {"status": "expired", "error_file_id": "errors", "request_counts": counts}
+            server.run_batch = run_batch  # type: ignore[method-assign]
+
+        server.run_batch = expire  # type: ignore[method-assign]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("gist_core.scoring.judge.batch._collect", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                judge(server, store, pairs, mode="batch")
+        verdicts = judge(server, store, pairs, mode="batch")
+        assert {verdict.status for verdict in verdicts} == {"ok"}
+        assert {call.times_billed for verdict in verdicts for call in verdict.calls} == {1}
+        assert len(server.batches) == 2
+
+
+def test_a_batch_file_may_begin_with_a_byte_order_mark(store: Path) -> None:
+    with ScriptedServer() as server:
+        run_batch = server.run_batch
+
+        def marked(made: dict[str, Any]) -> None:
+            run_batch(made)
+            server.files[made["output_file_id"]] = "\ufeff" + server.files[made["output_file_id"]]
+
+        server.run_batch = marked  # type: ignore[method-assign]
+        assert {verdict.status for verdict in judge(server, store, make_pairs(4), mode="batch")} == {"ok"}
+
+
+@pytest.mark.parametrize("limit", ["requests", "bytes"])
+def test_what_one_batch_does_not_take_goes_into_the_next(
+    store: Path, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"requests_per_batch": 3} if limit == "requests" else {}
+    with ScriptedServer() as server:
+        if limit == "bytes":
+            monkeypatch.setattr(batch, "BYTES_PER_BATCH", 6_000)
+        assert {verdict.status for verdict in judge(server, store, make_pairs(8), mode="batch", **changes)} == {"ok"}
+        sizes = [server.files[made["input_file_id"]].encode() for made in server.batches.values()]
+        assert len(sizes) > 1
+        assert set(server.asked.values()) == {1}
+        if limit == "requests":
+            assert [text.count(b"custom_id") for text in sizes] == [3, 3, 2]
+        else:
+            assert max(map(len, sizes)) <= 6_000
+
+
+def test_a_key_that_is_refused_while_a_batch_is_awaited_is_named(store: Path) -> None:
+    with ScriptedServer() as server:
+        server.breaks, server.broken = polls, (401, {"error": {"message": "revoked"}})
+        with pytest.raises(ValueError, match=r"refuses the key in OPENAI_API_KEY: HTTP 401: .*revoked"):
+            judge(server, store, make_pairs(2), mode="batch")
+        server.breaks = nothing
+        assert {verdict.status for verdict in judge(server, store, make_pairs(2), mode="batch")} == {"ok"}
+
+
+def test_a_short_outage_while_a_batch_is_awaited_is_waited_out(store: Path) -> None:
+    asked = []
+    with ScriptedServer() as server:
+
+        def is_out(method: str, path: str) -> bool:
+            asked.extend([path] if polls(method, path) else [])
+            return polls(method, path) and len(asked) < 4
+
+        server.breaks = is_out
+        assert {verdict.status for verdict in judge(server, store, make_pairs(2), mode="batch")} == {"ok"}

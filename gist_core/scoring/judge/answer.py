@@ -31,6 +31,15 @@ def is_passing(error: "openai.APIStatusError") -> bool:
     return error.code not in NO_CREDIT and (error.status_code in (408, 409, 429) or error.status_code >= 500)
 
 
+def refused_account(error: "openai.APIStatusError", where: str, said: str) -> str | None:
+    """What to tell if the server wants another key, or money; None if it does not. said: by the server."""
+    if error.status_code == 402 or error.code in NO_CREDIT:
+        return f"the account at {where} has no credit left: {said}; top it up and run the same command again"
+    if error.status_code == 401:
+        return f"{where} refuses the key in OPENAI_API_KEY: {said}"
+    return None
+
+
 def redirected(error: "openai.APIStatusError") -> str:
     """What to say of a server that redirects calls. Redirects are not followed: another server would have judged."""
     location = error.response.headers.get("location", "an address that it does not name")

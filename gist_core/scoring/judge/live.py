@@ -21,11 +21,11 @@ import openai
 from tqdm import tqdm
 
 from gist_core.scoring.judge.answer import (
-    NO_CREDIT,
     REDIRECTS,
     completion_body,
     is_passing,
     redirected,
+    refused_account,
     stored_answer,
 )
 from gist_core.scoring.judge.budget import Budget
@@ -213,9 +213,9 @@ class _Live:
     def _give_up(self, failed: openai.APIStatusError, key: str, error: str) -> bool:
         """Whether another attempt is pointless, for this request or for all."""
         where = self.settings.base_url or "OpenAI"
-        if failed.status_code == 402 or failed.code in NO_CREDIT:
-            self._halt(f"the account at {where} has no credit left: {error}; top it up and run the same command again")
-        elif failed.status_code in (401, 403):
+        if refusal := refused_account(failed, where, error):
+            self._halt(refusal)
+        elif failed.status_code == 403:
             self._halt(f"{where} refuses the key in OPENAI_API_KEY: {error}")
         elif failed.status_code == 404:
             self._halt(f"{where} does not know the model {self.settings.model!r} or the address is wrong: {error}")

@@ -33,6 +33,7 @@ class OpenAISettings:
     max_wait_s: float = 600.0
     lost_calls: Literal["fail", "ask_again"] = "fail"
     poll_s: float = 30.0
+    requests_per_batch: int = 50_000
     budget_usd: float | None = None
     budget_calls: int | None = None
     prices: Prices | None = None

@@ -128,7 +128,7 @@ class CallStore:
             except Timeout:
                 continue  # that process is alive
             query = """UPDATE attempts SET outcome = CASE WHEN key IN (SELECT key FROM answers) THEN '200' ELSE ? END
-                       WHERE owner = ? AND outcome IS NULL"""
+                       WHERE owner IS ? AND outcome IS NULL"""
             self._query(query, (LOST, owner))
             Path(lock.lock_file).unlink(missing_ok=True)
             lock.release()
@@ -169,6 +169,15 @@ class CallStore:
                    WHERE key = ? AND collected_at IS NULL"""
         found = {row for key in keys for row in self._query(query, (key,))}
         return [batch for batch, _ in sorted(found, key=lambda row: row[1])]
+
+    def age_s(self, batch: str) -> float:
+        """Seconds since a batch was noted."""
+        noted_at = self._query("SELECT submitted_at FROM batches WHERE id = ?", (batch,))[0][0]
+        return (datetime.now(UTC) - datetime.fromisoformat(noted_at)).total_seconds()
+
+    def calls_of_batch(self, batch: str) -> list[str]:
+        """The keys of a batch's calls of which nothing is known yet."""
+        return [key for (key,) in self._query("SELECT key FROM attempts WHERE outcome = ?", (f"batch {batch}",))]
 
     def rename_batch(self, batch: str, to: str) -> None:
         """Gives a batch, which was noted before it was made, its real id."""
