@@ -25,6 +25,9 @@ def import_files(
     replace: Annotated[
         bool, typer.Option(help="Let answers that differ from stored ones replace them, also in smaller packages")
     ] = False,
+    remove_missing: Annotated[
+        bool, typer.Option(help="Remove stored answers of these annotators that the files lack: they were withdrawn")
+    ] = False,
 ) -> None:
     """Check answer files against the package and keep them under data/annotations.
 
@@ -35,14 +38,19 @@ def import_files(
     from gist_core.scoring.human_eval.store import import_answers
 
     package = read_package(package_folder)
-    imported = import_answers(package, files, annotations, replace=replace)
+    imported = import_answers(package, files, annotations, replace=replace, remove_missing=remove_missing)
     if not imported:
         typer.echo("No answers in these files; nothing was imported.")
         return
     for one in imported:
-        replaced = f", {one.replaced} replaced" if one.replaced else ""
+        changes = [f", {n} {what}" for n, what in ((one.replaced, "replaced"), (one.removed, "removed")) if n]
         state = "complete" if one.missing == 0 else f"{one.missing} of {len(package.pairs)} items without an answer"
-        typer.echo(f"{one.annotator}: {one.new} new, {one.known} known{replaced}; {state}")
+        typer.echo(f"{one.annotator}: {one.new} new, {one.known} known{''.join(changes)}; {state}")
+        if one.left_alone:
+            typer.echo(
+                f"  {one.left_alone} imported before are not in these files and stay; if they were withdrawn, import with "
+                "--remove-missing"
+            )
     typer.echo(f"Kept in {annotations / package.id}. Next: gist human-eval results, then dvc repro human_eval report")
 
 

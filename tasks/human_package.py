@@ -2,13 +2,13 @@
 
     dvc repro human_package
 
-Items and positions come from hashes of the row ids, so the same answers of the two runs give the same package. It depends
-on no annotator's answer and on no verdict, so people can begin as soon as both runs have answered."""
+Items and positions come from hashes, of the row ids and of the two runs' models, so the same models give the same package. It
+depends on no annotator's answer and on no verdict, so people can begin as soon as both runs have answered."""
 
 from gist_core.data.rows import read_rows
 from gist_core.scoring.human_eval.files import write_package
 from gist_core.scoring.human_eval.package import Pair, draw_package
-from gist_core.scoring.predictions import read_predictions, rows_answered_by_all
+from gist_core.scoring.predictions import model_of, read_predictions, rows_answered_by_all
 from tasks import paths
 from tasks.sections import POS_CONTROL
 from tasks.stage import Stage, stage_main
@@ -40,6 +40,7 @@ def run(stage: Stage) -> None:
         num_items=params.items,
         annotators=[f"annotator-{number}" for number in range(1, params.annotators + 1)],
         seed=params.seed,
+        secret=[model_of(file) for file in files.values()],
     )
     with stage.out(paths.HUMAN_EVAL) as temporary:
         write_package(package, temporary)

@@ -39,6 +39,11 @@ def read_predictions(path: Path) -> dict[str, str]:
     return predictions
 
 
+def model_of(path: Path) -> str:
+    """The fingerprint of the model that gave the answers in a file that `read_predictions` accepts."""
+    return next(str(record.get("model")) for _, record in read_json_lines(path))
+
+
 def count_cut(path: Path) -> int:
     """How many of the answers in a file that `read_predictions` accepts ended at the limit of new tokens."""
     return sum(record.get("finish_reason") == "length" for _, record in read_json_lines(path))

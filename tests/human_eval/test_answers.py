@@ -290,6 +290,24 @@ def test_a_fuller_file_continues_an_earlier_import_and_a_contradiction_needs_rep
     assert load_answers(drawn, annotations)[ONE] == full | {drawn.row_ids[0]: "B"}
 
 
+def test_answers_that_were_withdrawn_are_named_and_leave_only_if_told(tmp_path, drawn):
+    small = draw_package(pairs(), run="gist-1", against="pos_control", num_items=20, annotators=ANNOTATORS, seed=0)
+    large = draw_package(pairs(), run="gist-1", against="pos_control", num_items=25, annotators=ANNOTATORS, seed=0)
+    annotations, choices = tmp_path / "annotations", choices_for(small)
+    import_answers(small, [write_page_export(tmp_path / "one.json", small, ONE, choices)], annotations)
+    import_answers(small, [write_page_export(tmp_path / "two.json", small, TWO, choices)], annotations)
+    rest = dict(list(choices.items())[2:])
+    file = write_page_export(tmp_path / "rest.json", small, ONE, rest)
+    for changes in ({}, {"replace": True}):
+        [imported] = import_answers(large, [file], annotations, **changes)
+        assert (imported.known, imported.removed, imported.left_alone, imported.missing) == (18, 0, 2, 5)
+    assert load_answers(large, annotations)[ONE] == choices
+    [imported] = import_answers(large, [file], annotations, remove_missing=True)
+    assert (imported.known, imported.removed, imported.left_alone, imported.missing) == (18, 2, 0, 7)
+    for package_ in (small, large):  # the smaller package's answers do not bring them back
+        assert load_answers(package_, annotations) == {ONE: rest, TWO: choices}
+
+
 def test_an_import_that_cannot_write_a_file_changes_none(tmp_path, drawn):
     annotations = tmp_path / "annotations"
     files = [write_page_export(tmp_path / f"{name}.json", drawn, name, {drawn.row_ids[0]: "A"}) for name in (ONE, TWO)]
@@ -311,6 +329,14 @@ def test_contradictions_are_named_but_not_by_the_hundred(tmp_path, drawn):
         import_answers(drawn, [write_page_export(tmp_path / "b.json", drawn, ONE, others)], annotations)
     assert "  and 10 more" in str(error.value)
     assert len(str(error.value).splitlines()) == 23
+
+
+def test_a_line_that_names_the_delimiter_is_no_heading(tmp_path, drawn):
+    path = write_filled_csv(tmp_path / "sheet.csv", drawn, ONE, {drawn.row_ids[0]: "A"})
+    text = path.read_bytes().decode("utf-8-sig")
+    path.write_text("\ufeffsep=,\r\n" + text, encoding="utf-8", newline="")
+    [imported] = import_answers(drawn, [path], tmp_path / "annotations")
+    assert (imported.new, imported.missing) == (1, 29)
 
 
 def test_cells_that_a_row_lacks_at_its_end_are_empty(tmp_path, drawn):

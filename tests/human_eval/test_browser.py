@@ -154,6 +154,10 @@ def test_the_page_refuses_files_that_are_not_its_own(page, drawn, tmp_path):
         (write_page_export(tmp_path / "bad.json", drawn, ONE, {row_id: "C"}), "Nothing was imported"),
     ):
         choose_file(page, path, expect)
+    twice = json.loads((tmp_path / "bad.json").read_text(encoding="utf-8"))
+    twice["answers"] = [{"item": row_id, "choice": choice} for choice in "AB"]
+    (tmp_path / "twice.json").write_text(json.dumps(twice), encoding="utf-8")
+    choose_file(page, tmp_path / "twice.json", "answers an item twice")
     (tmp_path / "no.json").write_text("{", encoding="utf-8")
     choose_file(page, tmp_path / "no.json", "is not a file that this page exported")
     assert json.loads(exported(page).read_text(encoding="utf-8"))["answers"] == [{"item": row_id, "choice": "A"}]
@@ -165,3 +169,14 @@ def test_two_annotators_on_one_computer_do_not_share_answers(page, pages):
     assert text(page, "count") == "0 of 30 answered"
     page.get((pages / ONE / f"{ONE}.html").as_uri())
     assert text(page, "count") == "2 of 30 answered"
+
+
+def test_a_browser_that_keeps_nothing_says_so_to_the_end(page, drawn):
+    page.execute_script("Storage.prototype.setItem = () => { throw new Error('full') }")
+    press(page, "1")
+    assert "keeps nothing" in text(page, "notice")
+    press(page, *["1"] * (len(drawn.pairs) - 1))
+    assert text(page, "count") == "30 of 30 answered"
+    assert "All 30 items are answered" in text(page, "notice")
+    assert "keeps nothing" in text(page, "notice")
+    exported(page)

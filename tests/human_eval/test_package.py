@@ -132,3 +132,15 @@ def test_nothing_to_draw_from_and_double_names_are_refused():
         draw([*pairs(3), pairs(1)[0]])
     with pytest.raises(ValueError, match="each once"):
         draw(pairs(3), annotators=("a", "a"))
+
+
+def test_without_the_secret_neither_order_nor_seed_tell_the_sides():
+    """All that a page shows: row ids in their order and the annotator's name. Of a hundred sides that a seed would give, about
+    half are right by chance."""
+    items = [Pair(f"row-{n}", "i", "", f"run {n}", f"other {n}") for n in range(100)]
+    same = {"run": "gist-1", "against": "pos_control", "num_items": 100, "annotators": ["annotator-1"], "seed": 0}
+    hidden = draw_package(items, **same, secret=["fingerprint of one", "fingerprint of the other"])
+    guessed = draw_package(items, **same)
+    assert guessed.row_ids == hidden.row_ids
+    right = 100 - len(guessed.run_is_a["annotator-1"] ^ hidden.run_is_a["annotator-1"])
+    assert 30 < right < 70

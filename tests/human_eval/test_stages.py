@@ -13,6 +13,7 @@ import yaml
 
 from gist_core.data.rows import Row, row_id, write_rows
 from gist_core.scoring.human_eval.files import read_package
+from gist_core.scoring.human_eval.package import draw_package
 from tasks.hand_out import refuse_answers_in_place
 from tasks.params import load_params
 from tests.human_eval.packages import AWKWARD, write_page_export
@@ -47,7 +48,12 @@ def project(tmp_path_factory) -> Path:
         write_lines(
             root / f"data/generations/{run}/human.jsonl",
             [
-                {"row_id": r.row_id, "run": run, "prediction": f"{run}: {AWKWARD[-i % len(AWKWARD)]}"}
+                {
+                    "row_id": r.row_id,
+                    "run": run,
+                    "model": f"of {run}",
+                    "prediction": f"{run}: {AWKWARD[-i % len(AWKWARD)]}",
+                }
                 for i, r in enumerate(rows)
             ],
         )
@@ -80,6 +86,10 @@ def test_draw_import_and_evaluate(project, tmp_path):
     assert (len(drawn.pairs), drawn.asked, drawn.eligible) == (24, 100, 24)
     statement = json.loads((project / "data/statements/human_package.json").read_text(encoding="utf-8"))
     assert drawn.id in json.dumps(statement)
+    told = {"run": drawn.run, "against": drawn.against, "num_items": 100, "annotators": drawn.annotators}
+    by_page = draw_package(drawn.pairs, **told, seed=load_params(project / "params.yaml").human_eval.seed)
+    assert by_page.row_ids == drawn.row_ids
+    assert by_page.run_is_a != drawn.run_is_a, "the sides follow from what a page shows"
 
     one, two, three = drawn.annotators
     files = [

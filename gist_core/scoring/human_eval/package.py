@@ -132,10 +132,19 @@ class Package:
 
 
 def draw_package(
-    pairs: Sequence[Pair], *, run: str, against: str, num_items: int, annotators: Sequence[str], seed: int
+    pairs: Sequence[Pair],
+    *,
+    run: str,
+    against: str,
+    num_items: int,
+    annotators: Sequence[str],
+    seed: int,
+    secret: Sequence[str] = (),
 ) -> Package:
     """Draws the `num_items` pairs with the smallest SHA-256 of (row_id, seed), or all if there are fewer. The run's answer
-    is shown as A where the SHA-256 of (row_id, annotator, seed) is even.
+    is shown as A where the SHA-256 of (row_id, annotator, seed, secret) is even.
+
+    secret: what no page shows. Without it the order of the items on a page gives a small seed away, and with it the sides.
 
     Raises:
         ValueError: there is no pair or no annotator, or a row id or an annotator's name occurs twice.
@@ -151,7 +160,8 @@ def draw_package(
         raise ValueError(f"annotators must be at least one name, each once; got {', '.join(annotators) or 'none'}")
     drawn = sorted(pairs, key=lambda pair: _digest(pair.row_id, seed))[:num_items]
     run_is_a = {
-        name: frozenset(p.row_id for p in drawn if _digest(p.row_id, name, seed)[-1] % 2 == 0) for name in annotators
+        name: frozenset(p.row_id for p in drawn if _digest(p.row_id, name, seed, *secret)[-1] % 2 == 0)
+        for name in annotators
     }
     return Package(run, against, tuple(drawn), tuple(annotators), run_is_a, asked=num_items, eligible=len(pairs))
 

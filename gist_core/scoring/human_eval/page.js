@@ -42,6 +42,10 @@
     if (!stored) notice("This browser keeps nothing for this page. Export your answers before you close it.", true);
   }
 
+  window.addEventListener("beforeunload", (event) => {
+    if (!stored && state.changes > state.exported) event.preventDefault();  // the browser asks whether to leave
+  });
+
   // Texts are only ever set as textContent. A fenced block becomes a <pre> with its fences; all characters stay.
   function show(element, text) {
     element.replaceChildren();
@@ -147,7 +151,8 @@
     if (numAnswered() === items.length) {
       save();
       render();
-      if (fresh) notice(`All ${items.length} items are answered. Export your answers and send the file back.`);
+      const kept = stored ? "" : " This browser keeps nothing for this page, so do it before you close it.";
+      if (fresh) notice(`All ${items.length} items are answered. Export your answers and send the file back.${kept}`, !stored);
       return;
     }
     // A new answer leads on to what is still open; a changed one stays, so that it can be seen.
@@ -202,6 +207,9 @@
     const good = read.answers.filter((a) => a && known.has(a.item) && choices.has(a.choice));
     if (good.length !== read.answers.length) {
       return notice(`${file.name} holds answers that do not belong to this package. Nothing was imported.`, true);
+    }
+    if (new Set(good.map((a) => a.item)).size !== good.length) {
+      return notice(`${file.name} answers an item twice. Nothing was imported.`, true);
     }
     const differing = good.filter((a) => a.item in state.answers && state.answers[a.item] !== a.choice);
     const take = differing.length === 0 || window.confirm(

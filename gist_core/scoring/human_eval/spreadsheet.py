@@ -7,6 +7,7 @@ the file starts with a byte order mark, without which Excel reads UTF-8 as the l
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -49,6 +50,8 @@ def read_csv(content: bytes, *, needed: Sequence[str] = ()) -> list[dict[str, st
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"is not UTF-8 (byte {error.start}); save it again as “CSV UTF-8”") from None
+    declared = re.match(r"sep=.\r?\n", text)  # Excel's line that names the delimiter
+    text = text[declared.end() :] if declared else text
     heading = text.partition("\n")[0]
     delimiter = max(",;\t", key=heading.count)
     limit = csv.field_size_limit(max(len(text), 1))  # no cell can be longer

@@ -18,24 +18,28 @@ from gist_core.scoring.human_eval.package import CHOICES, Choice, Package
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did for one annotator: how many answers are new, were there already or were replaced, and how many
-    of the package's items have no answer yet."""
+    """What an import did for one annotator: how many answers are new, were there already, were replaced or removed, how many
+    stored ones are not in the files and were left alone, and how many of the package's items have no answer."""
 
     annotator: str
     new: int
     known: int
     replaced: int
+    removed: int
+    left_alone: int
     missing: int
 
 
 def import_answers(
-    package: Package, files: Sequence[Path], annotations: Path, *, replace: bool = False
+    package: Package, files: Sequence[Path], annotations: Path, *, replace: bool = False, remove_missing: bool = False
 ) -> list[Imported]:
     """Checks the files and adds their answers to the stored ones; nothing is written unless every file is right.
 
     An answer that is stored with the same choice is left alone, so a later and fuller file of the same annotator can be
-    imported after an earlier one. An answer that differs from the stored one is refused, naming both, unless `replace`,
-    which also takes it out of the answers to smaller packages that this one begins with.
+    imported after an earlier one. An answer that differs from the stored one is refused, naming both, unless `replace`.
+
+    remove_missing: whether the files hold all that their annotators say, so that a stored answer that they lack was
+        withdrawn. What is replaced or removed is also taken out of the answers to smaller packages that this one begins with.
 
     Raises:
         ValueError: a file is wrong (answers.py), or contradicts a stored answer.
@@ -61,15 +65,26 @@ def import_answers(
         if annotator not in new:
             continue
         before, now = stored.get(annotator, {}), new[annotator]
-        merged = before | now
+        not_there = before.keys() - now.keys()
+        removed = not_there if remove_missing else set()
+        merged = {row_id: choice for row_id, choice in (before | now).items() if row_id not in removed}
         written[annotations / package.id / f"{annotator}.jsonl"] = _lines(package, annotator, merged)
         replaced = {row_id for row_id, choice in now.items() if before.get(row_id, choice) != choice}
-        for smaller in _stored_ids(package, annotations) if replaced else []:
+        for smaller in _stored_ids(package, annotations) if replaced | removed else []:
             if smaller != package.id and (file := annotations / smaller / f"{annotator}.jsonl").is_file():
-                written[file] = _without(file, replaced)
-        known = sum(row_id in before for row_id in now) - len(replaced)
-        missing = len(package.pairs) - len(merged)
-        report.append(Imported(annotator, len(now) - known - len(replaced), known, len(replaced), missing))
+                written[file] = _without(file, replaced | removed)
+        new_ones = len(now.keys() - before.keys())
+        report.append(
+            Imported(
+                annotator,
+                new=new_ones,
+                known=len(now) - new_ones - len(replaced),
+                replaced=len(replaced),
+                removed=len(removed),
+                left_alone=len(not_there) - len(removed),
+                missing=len(package.pairs) - len(merged),
+            )
+        )
     _write_all(written)
     return report
 
