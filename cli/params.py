@@ -1,4 +1,4 @@
-"""`gist params`: compose conf/ into params.yaml, as `dvc exp run -S` does, but without running anything."""
+"""`gist params`: compose conf/ into params.yaml."""
 
 from contextlib import nullcontext
 from pathlib import Path

@@ -1,5 +1,6 @@
-"""Composes conf/ into params.yaml, as `dvc exp run -S` does, but without running anything, and with pins (tasks/pins.py).
-`gist params` and the flow's `overrides` both come here."""
+"""Composes conf/ into params.yaml with Hydra, with pins (tasks/pins.py). `gist params` and the flow's `overrides` both come
+here. DVC does not compose it (its `hydra.enabled` is off): `dvc exp run` would then begin with conf/ and not with params.yaml,
+and leave out, without a word, the user's own data and model."""
 
 from collections.abc import Sequence
 from pathlib import Path

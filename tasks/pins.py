@@ -55,12 +55,14 @@ def refuse_other_content(params: Params, root: Path) -> None:
     found = _content_here(params.data, root)
     if found is not None and found != params.data.content:
         names = ", ".join(str(path) for path in _files(params.data, root))
-        why = f"not noted in params.yaml is what stands in {names}, so that a change would go unseen"
-        if params.data.content is not None:
-            why = f"changed since params.yaml was made (data.content): one of {names}"
+        again = "call `gist params` again, with the same overrides"
+        if params.data.content is None:
+            raise ValueError(
+                f"not noted in params.yaml is what stands in {names}, so that a change would go unseen; {again}, and it notes that"
+            )
         raise ValueError(
-            f"{why}; call `gist params` again, with the same overrides, and what follows from the data is made anew. Or put "
-            "the old content back; `dvc repro` goes on with what was made of it"
+            f"changed since params.yaml was made (data.content): one of {names}; {again}, and what follows from the data is made "
+            "anew. Or put the old content back; `dvc repro` goes on with what was made of it"
         )
 
 

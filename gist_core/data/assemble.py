@@ -105,6 +105,7 @@ def _refuse_empty(build: Build, num_seen: int, num_unseen: int, remedy_without_h
     sizes = f"{len(splits.seen)} rows are seen, {len(splits.unseen)} unseen"
     if not splits.train:
         why = "".join(f", {count} left out ({reason})" for reason, count in Counter(splits.dropped.values()).items())
+        sizes += f", {len(splits.human)} human" if splits.human else ""
         raise ValueError(
             f"no row is left to train on: {sizes}, of {len(build.instructions)}{why}; lower data.num_seen ({num_seen}) and "
             f"data.num_unseen ({num_unseen}), or give other rows for human"

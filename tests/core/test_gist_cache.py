@@ -336,7 +336,9 @@ def test_a_cache_of_another_model_or_k_is_refused() -> None:
         generate(model("llama", 5), cache, ["x"])
     with pytest.raises(ValueError, match="model_fingerprint"):
         generate(tiny_gist_model("llama", "gist", 2, seed=1), cache, ["x"])
-    with pytest.raises(ValueError, match="model_fingerprint"):  # the same weights, which another config puts to another use
+    with pytest.raises(
+        ValueError, match="model_fingerprint"
+    ):  # the same weights, which another config puts to another use
         generate(tiny_gist_model("llama", "gist", 2, rms_norm_eps=1e-5), cache, ["x"])
     with pytest.raises(ValueError, match="different origin"):
         GistCache.concatenate([cache, compress(model("llama", 5), ["Sort."])])

@@ -1,7 +1,11 @@
 """Every file of conf/ gives parameters that the stages accept."""
 
+import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -237,3 +241,34 @@ def test_what_a_composition_changes_is_told(tmp_path: Path) -> None:
         "baselines: not there -> {}",
     ]
     assert compose_params(["~baselines.tfidf-1"], conf=CONF, output=params) == []
+
+
+def test_an_experiment_of_dvc_begins_with_params_yaml_as_it_is(tmp_path: Path) -> None:
+    """With DVC's own use of Hydra it would begin with conf/: the user's data and model would be others, without a word."""
+    (tmp_path / ".dvc").mkdir()
+    shutil.copy(CONF.parent / ".dvc/config", tmp_path / ".dvc/config")
+    shutil.copytree(CONF, tmp_path / "conf")
+    compose_params(["train.steps=7"], conf=CONF, output=tmp_path / "params.yaml")
+    stage = {"cmd": "true", "params": ["rouge.resamples"]}
+    (tmp_path / "dvc.yaml").write_text(json.dumps({"stages": {"score": stage}}), encoding="utf-8")
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "mine"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-m", "dvc", "exp", "run", "-S", "rouge.resamples=10"],
+        cwd=tmp_path,
+        env=os.environ | {f"GIT_{who}_{what}": "test" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    params = load_params(tmp_path / "params.yaml")
+    assert (params.train.steps, params.rouge.resamples) == (7, 10)
+
+
+def test_a_group_that_is_given_to_dvc_is_pointed_to_gist_params(tmp_path: Path) -> None:
+    compose_params([], conf=CONF, output=tmp_path / "params.yaml")
+    written = load_yaml(tmp_path / "params.yaml") | {"model": "gemma3-270m"}
+    (tmp_path / "params.yaml").write_text(json.dumps(written), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"model: a name from conf/ and no section; `gist params model=gemma3-270m`"):
+        load_params(tmp_path / "params.yaml")
