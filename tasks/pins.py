@@ -58,7 +58,7 @@ def refuse_other_content(params: Params, root: Path) -> None:
         again = "call `gist params` again, with the same overrides"
         if params.data.content is None:
             raise ValueError(
-                f"not noted in params.yaml is what stands in {names}, so that a change would go unseen; {again}, and it notes that"
+                f"not noted in params.yaml is what stands in {names}, so that a change would go unseen; {again}, which notes it"
             )
         raise ValueError(
             f"changed since params.yaml was made (data.content): one of {names}; {again}, and what follows from the data is made "
