@@ -235,6 +235,8 @@ def human_eval_table(inputs: ReportInputs) -> Table:
             )
         )
         notes = ["Tie = 1/2; “I don't know” counts in no rate. Intervals are over items."]
+        if _get(results, "judge").get("is_language_model") is False:
+            notes.append("The judge is the reference rule, which is not a language model.")
         if given and win["items_rated"] < ENOUGH_ROWS and win["interval"] == "bootstrap":
             notes.append(f"A bootstrap over fewer than {ENOUGH_ROWS} items is too narrow.")
         if not given:

@@ -98,7 +98,7 @@ HUMAN_EVAL: dict[str, Any] = {
         "interval": "bootstrap",
     },
     "agreement": {"cohen_kappa_linear": {"value": 0.31, "ci95": [0.05, 0.55]}},
-    "judge": {"cohen_kappa_linear": {"value": 0.22, "ci95": [0.0, 0.4]}},
+    "judge": {"cohen_kappa_linear": {"value": 0.22, "ci95": [0.0, 0.4]}, "is_language_model": False},
 }
 
 

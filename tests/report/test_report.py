@@ -213,7 +213,9 @@ def test_a_rule_that_judged_is_never_passed_off_as_a_language_model(html, inputs
         run: {s: v | {"is_language_model": True, "model": "m-1"} for s, v in j.items()}
         for run, j in inputs.judge.items()
     }
-    other = to_html(Page("t", replace(inputs, judge=judged)))
+    assert "The judge is the reference rule, which is not a language model." in html
+    people = inputs.human_eval | {"judge": inputs.human_eval["judge"] | {"is_language_model": True}}
+    other = to_html(Page("t", replace(inputs, judge=judged, human_eval=people)))
     assert "reference rule" not in other
     assert "Judge: m-1, strict" in other
 
