@@ -64,7 +64,7 @@ def decode_without_ended_rows(
             arguments = {"encoder_outputs": encoded, "attention_mask": mask}
     config = model.generation_config
     ends = torch.as_tensor(options.get("eos_token_id", config.eos_token_id), device=model.device)
-    pad = options.get("pad_token_id", config.pad_token_id)
+    pad = config.pad_token_id if options.get("pad_token_id") is None else options["pad_token_id"]
     rows = torch.arange(len(arguments["attention_mask"]), device=model.device)
     answers = torch.full((len(rows), max_new_tokens), pad, device=model.device)
     done = 0
@@ -73,6 +73,7 @@ def decode_without_ended_rows(
         this_call = {
             "max_new_tokens": max_new_tokens - done,
             "stopping_criteria": [_HalfHaveEnded(given, ends)],
+            "pad_token_id": pad,
             "return_dict_in_generate": True,
         }
         output = model.generate(**arguments, **options | this_call)  # type: ignore[operator]

@@ -107,6 +107,13 @@ def test_no_end_of_text_and_several_of_them() -> None:
     answers = gist_model.generate_masked(INSTRUCTIONS, INPUTS, max_new_tokens=NEW_TOKENS, eos_token_id=ends)
     assert torch.equal(answers, at_once(gist_model, eos_token_id=ends))
     assert min(steps_of_rows(answers, ends[0])) < answers.shape[1]
+    for given in (torch.tensor(ends), ends):
+        options = {"eos_token_id": given, "pad_token_id": None, "max_new_tokens": NEW_TOKENS}
+        assert torch.equal(gist_model.generate_masked(INSTRUCTIONS, INPUTS, **options), answers)
+    padded = gist_model.generate_masked(
+        INSTRUCTIONS, INPUTS, eos_token_id=ends, pad_token_id=ends[0], max_new_tokens=NEW_TOKENS
+    )
+    assert torch.equal(padded, torch.where(answers == gist_model.tokenizer.pad_token_id, ends[0], answers))
 
 
 def test_a_draw_from_a_seed_is_the_same_from_a_cached_prompt() -> None:
