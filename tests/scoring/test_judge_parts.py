@@ -179,6 +179,7 @@ def test_only_the_first_five_settings_change_a_request() -> None:
         "max_wait_s": 1.0,
         "lost_calls": "ask_again",
         "poll_s": 1.0,
+        "requests_per_batch": 1,
         "budget_usd": 1.0,
         "budget_calls": 1,
         "prices": Prices("2025-08-01", 1.0, 1.0),

@@ -61,7 +61,7 @@ DEFAULTS = {
     "TrainParams": {"bf16": False, "select": "last"},
 }
 # How it is asked, and from where, changes no answer.
-NO_ANSWER = {"base_url", "concurrency", "timeout_s", "max_attempts", "max_wait_s", "poll_s"}
+NO_ANSWER = {"base_url", "concurrency", "timeout_s", "max_attempts", "max_wait_s", "poll_s", "requests_per_batch"}
 
 
 def test_no_default_changes_unseen() -> None:
