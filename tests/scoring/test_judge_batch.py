@@ -415,7 +415,9 @@ def test_a_batch_of_another_key_that_may_have_been_made_is_given_up_if_told(stor
         server.breaks, server.broken = lists, (200, {"object": "list", "data": [], "has_more": False})
         with pytest.raises(ValueError, match="submitted with another key"):
             judge(server, store, pairs, **other)
-        assert {verdict.status for verdict in judge(server, store, pairs, lost_calls="ask_again", **other)} == {"ok"}
+        verdicts = judge(server, store, pairs, lost_calls="ask_again", **other)
+        assert {verdict.status for verdict in verdicts} == {"ok"}
+        assert {call.times_billed for verdict in verdicts for call in verdict.calls} == {2}
         assert len(server.batches) == 2
 
 
