@@ -129,18 +129,26 @@ def answer_in_batches(
     else:
         options["use_cache"] = True
     allowed = options.get("prefix_allowed_tokens_fn")
-    answers = []
+    answers, pad = [], gist_model.tokenizer.pad_token_id
     for start in range(0, len(prompt_tokens), batch_size):
         arguments = begin(slice(start, min(start + batch_size, len(prompt_tokens))))
         if allowed is not None:  # a user's function, which counts rows over all batches
             options["prefix_allowed_tokens_fn"] = partial(_of_row, allowed, start)
         with nothing_left_behind():
             if may_drop_rows(asked):
-                answers.append(decode_without_ended_rows(gist_model.model, arguments, options, new_tokens))
+                answers.append(
+                    decode_without_ended_rows(
+                        gist_model.model,
+                        arguments,
+                        options,
+                        ends=asked["eos_token_id"],
+                        pad=pad if asked["pad_token_id"] is None else asked["pad_token_id"],
+                        max_new_tokens=new_tokens,
+                    )
+                )
             else:
                 answers.append(decode(gist_model.model, arguments, options))
     width = max(tokens.shape[1] for tokens in answers)
-    pad = gist_model.tokenizer.pad_token_id
     return torch.cat([nn.functional.pad(tokens, (0, width - tokens.shape[1]), value=pad) for tokens in answers])
 
 

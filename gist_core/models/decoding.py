@@ -28,6 +28,16 @@ _NOT_LOOKING_BACK = (
     "decoder_start_token_id",
 )
 
+# What others mean that are written out without asking for anything.
+_NEUTRAL = {
+    "num_beams": 1,
+    "num_return_sequences": 1,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "min_length": 0,
+    "return_dict_in_generate": False,
+}
+
 
 def may_drop_rows(asked: dict[str, Any]) -> bool:
     """Whether rows that have ended may leave their batch.
@@ -35,9 +45,14 @@ def may_drop_rows(asked: dict[str, Any]) -> bool:
     asked: every option of a generation. Beams, penalties and whatever counts an answer's tokens need all of it in one call,
     and a user's own processors and criteria may.
     """
-    neutral = vars(GenerationConfig())
-    looks_back = any(value != neutral.get(name) for name, value in asked.items() if name not in _NOT_LOOKING_BACK)
-    return asked["eos_token_id"] is not None and not looks_back
+    neutral = vars(GenerationConfig()) | _NEUTRAL
+
+    def looks_back(name: str, value: object) -> bool:
+        if value is None or name in _NOT_LOOKING_BACK:
+            return False
+        return not isinstance(value, (int, float, str)) or value != neutral.get(name)
+
+    return asked["eos_token_id"] is not None and not any(looks_back(*option) for option in asked.items())
 
 
 def decode(model: PreTrainedModel, arguments: dict[str, Any], options: dict[str, Any]) -> torch.Tensor:
@@ -52,9 +67,20 @@ def decode(model: PreTrainedModel, arguments: dict[str, Any], options: dict[str,
 
 
 def decode_without_ended_rows(
-    model: PreTrainedModel, arguments: dict[str, Any], options: dict[str, Any], max_new_tokens: int
+    model: PreTrainedModel,
+    arguments: dict[str, Any],
+    options: dict[str, Any],
+    *,
+    ends: Any,
+    pad: int,
+    max_new_tokens: int,
 ) -> torch.Tensor:
-    """As `decode`, for options with which `may_drop_rows` is true. arguments: with an attention_mask."""
+    """As `decode`, for options with which `may_drop_rows` is true.
+
+    arguments: with an attention_mask. ends: the token, or tokens, that end an answer. max_new_tokens: of each answer.
+
+    Returns: token ids of the answers alone, shape (batch, new_tokens), padded on the right with `pad`.
+    """
     rest = _rest_in_decoder
     if model.config.is_encoder_decoder:
         rest = _rest_in_encoder_decoder
@@ -62,9 +88,7 @@ def decode_without_ended_rows(
             mask = arguments["attention_mask"]
             encoded = model.get_encoder()(input_ids=arguments["input_ids"], attention_mask=mask)
             arguments = {"encoder_outputs": encoded, "attention_mask": mask}
-    config = model.generation_config
-    ends = torch.as_tensor(options.get("eos_token_id", config.eos_token_id), device=model.device)
-    pad = config.pad_token_id if options.get("pad_token_id") is None else options["pad_token_id"]
+    ends = torch.as_tensor(ends, device=model.device)
     rows = torch.arange(len(arguments["attention_mask"]), device=model.device)
     answers = torch.full((len(rows), max_new_tokens), pad, device=model.device)
     done = 0
@@ -100,7 +124,8 @@ class _HalfHaveEnded(StoppingCriteria):
 
 
 def _ended(new: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
-    """Which answers have ended; torch.BoolTensor, shape (batch,). new: shape (batch, new_tokens). ends: tokens that end one."""
+    """Which answers have ended; torch.BoolTensor, shape (batch,). new: shape (batch, new_tokens). ends: a token, or shape
+    (tokens,)."""
     return torch.isin(new, ends).any(dim=1)
 
 
@@ -114,7 +139,8 @@ def _given(model: PreTrainedModel, arguments: dict[str, Any]) -> int:
 def _rest_in_decoder(arguments: dict[str, Any], output: Any, rows: torch.Tensor) -> dict[str, Any]:
     """The arguments that continue some rows of a batch from their last token, the only one that is not in the cache yet.
 
-    output: of a call with `arguments`. rows: torch.LongTensor, their places in that batch.
+    output: of a call with `arguments`; its sequences have the shape (batch, given and new tokens). rows: torch.LongTensor, shape
+    (rows,), their places in that batch.
     """
     cache = getattr(output, CACHE_NAME)
     slots = cache.get_seq_length()
@@ -137,7 +163,8 @@ def _rest_in_decoder(arguments: dict[str, Any], output: Any, rows: torch.Tensor)
 
 def _rest_in_encoder_decoder(arguments: dict[str, Any], output: Any, rows: torch.Tensor) -> dict[str, Any]:
     """As `_rest_in_decoder`. The decoder's tokens are given whole, because `generate` puts a start token before others, and
-    with a mask of their length, from which it sees that all but the last are in the cache."""
+    with a mask of their length, from which it sees that all but the last are in the cache. Bounds of cross-attention have no
+    end."""
     cache, encoded = getattr(output, CACHE_NAME), arguments["encoder_outputs"]
     cache.batch_select_indices(rows)
     encoder_outputs = BaseModelOutput(last_hidden_state=encoded.last_hidden_state[rows])

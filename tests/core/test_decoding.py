@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -114,6 +115,18 @@ def test_no_end_of_text_and_several_of_them() -> None:
         INSTRUCTIONS, INPUTS, eos_token_id=ends, pad_token_id=ends[0], max_new_tokens=NEW_TOKENS
     )
     assert torch.equal(padded, torch.where(answers == gist_model.tokenizer.pad_token_id, ends[0], answers))
+
+
+def test_options_that_say_what_holds_anyway_change_nothing_and_odd_ones_work() -> None:
+    gist_model = tiny_gist_model("llama", "gist", 2)
+    end = end_that_spreads(at_once(gist_model, eos_token_id=None))
+    asked: dict[str, Any] = {"max_new_tokens": NEW_TOKENS, "eos_token_id": end}
+    for said in ({}, {"num_beams": 1, "num_return_sequences": 1, "repetition_penalty": 1.0, "do_sample": False}):
+        with RowsComputed(gist_model) as computed:
+            answers = gist_model.generate_masked(INSTRUCTIONS, INPUTS, **asked, **said)
+        assert computed[-1] < len(INPUTS)
+    suppressed = {"suppress_tokens": np.array([end + 1, end + 2])}
+    assert gist_model.generate_masked(INSTRUCTIONS, INPUTS, **asked, **suppressed).shape[0] == len(answers)
 
 
 def test_a_draw_from_a_seed_is_the_same_from_a_cached_prompt() -> None:
