@@ -1,8 +1,10 @@
 """One hash for a model: of its folder, or as it is in memory."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -37,13 +39,20 @@ def _covered(folder: Path) -> list[str]:
 
 
 def sha256_of_loaded(model: PreTrainedModel) -> str:
-    """Hash of a model in memory: of its config, without which weights are no model, and its weights.
+    """Hash of a model in memory: of its config, without which weights are no model, of those of its adapters, and its weights.
 
     Raises:
         ValueError: as `sha256_of_tensors`.
     """
     config = {key: value for key, value in model.config.to_dict().items() if key not in _NOT_THE_MODEL}
-    return sha256_of_json([config, sha256_of_tensors(model.state_dict())])
+    adapters = {name: adapter.to_dict() for name, adapter in getattr(model, "peft_config", {}).items()}
+    active = getattr(model, "active_adapter", None) if adapters else None
+    known = json.dumps([config, adapters, active], sort_keys=True, default=_as_json)
+    return sha256_of_json([known, sha256_of_tensors(model.state_dict())])
+
+
+def _as_json(value: Any) -> Any:
+    return sorted(value) if isinstance(value, (set, frozenset)) else str(value)
 
 
 def sha256_of_tensors(tensors: Mapping[str, torch.Tensor]) -> str:

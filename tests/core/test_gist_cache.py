@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peft import LoraConfig, get_peft_model
 from transformers import (
     GenerationConfig,
     LogitsProcessor,
@@ -342,6 +343,18 @@ def test_a_cache_of_another_model_or_k_is_refused() -> None:
         generate(tiny_gist_model("llama", "gist", 2, rms_norm_eps=1e-5), cache, ["x"])
     with pytest.raises(ValueError, match="different origin"):
         GistCache.concatenate([cache, compress(model("llama", 5), ["Sort."])])
+
+
+def test_the_scale_of_an_adapter_is_part_of_a_model() -> None:
+    """It stands in the adapter's config alone: in neither the weights nor the model's config."""
+    prints = set()
+    for alpha in (1, 64):
+        gist_model = tiny_gist_model("llama", "gist", 2)
+        torch.manual_seed(0)
+        config = LoraConfig(target_modules=["q_proj"], lora_alpha=alpha, init_lora_weights=False)
+        gist_model.model = get_peft_model(gist_model.model, config)
+        prints |= {gist_model.fingerprint}
+    assert len(prints) == 2
 
 
 def test_a_model_whose_state_is_not_of_tensors_has_no_caches(monkeypatch: pytest.MonkeyPatch) -> None:
