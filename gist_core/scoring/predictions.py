@@ -40,8 +40,15 @@ def read_predictions(path: Path) -> dict[str, str]:
 
 
 def model_of(path: Path) -> str:
-    """The fingerprint of the model that gave the answers in a file that `read_predictions` accepts."""
-    return next(str(record.get("model")) for _, record in read_json_lines(path))
+    """The fingerprint of the model that gave the answers in a file that `read_predictions` accepts.
+
+    Raises:
+        ValueError: the file does not name it.
+    """
+    model = next((record.get("model") for _, record in read_json_lines(path)), None)
+    if not isinstance(model, str):
+        raise ValueError(f"{path} does not say which model gave its answers; generate them again")
+    return model
 
 
 def count_cut(path: Path) -> int:

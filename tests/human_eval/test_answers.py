@@ -306,6 +306,13 @@ def test_answers_that_were_withdrawn_are_named_and_leave_only_if_told(tmp_path, 
     assert (imported.known, imported.removed, imported.left_alone, imported.missing) == (18, 2, 0, 7)
     for package_ in (small, large):  # the smaller package's answers do not bring them back
         assert load_answers(package_, annotations) == {ONE: rest, TWO: choices}
+    nothing = write_page_export(tmp_path / "nothing.json", small, ONE, {})
+    [imported] = import_answers(small, [nothing], annotations)
+    assert (imported.left_alone, imported.removed) == (18, 0)
+    [imported] = import_answers(small, [nothing], annotations, remove_missing=True)
+    assert (imported.left_alone, imported.removed, imported.missing) == (0, 18, 20)
+    assert load_answers(small, annotations) == {TWO: choices}
+    assert import_answers(small, [nothing], annotations) == []
 
 
 def test_an_import_that_cannot_write_a_file_changes_none(tmp_path, drawn):

@@ -17,14 +17,15 @@ FIELDS = ("package", ASSIGNED_TO, "item", "choice")
 MAX_PROBLEMS_SHOWN = 20
 
 Answers = dict[str, dict[str, Choice]]
-"""Per annotator, the choice by row id; what is not there was not answered."""
+"""Per annotator, the choice by row id; what is not there was not answered. An annotator whose files hold no answer has none."""
 
 _BY_NAME: dict[str, Choice] = {c.lower(): c for c in CHOICES} | {CHOICE_LABELS[c].lower(): c for c in CHOICES}
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One answer in a file. `choice` is None if nothing was chosen. `place` says where in the file it is."""
+    """One answer in a file. `choice` is None if nothing was chosen; `row_id` is empty if the file names no item at all.
+    `place` says where in the file it is."""
 
     package: str
     annotator: str
@@ -69,15 +70,18 @@ def check_answers(package: Package, entries: Iterable[Entry], unread: Iterable[s
     problems = dict.fromkeys(unread)
     first: dict[tuple[str, str], Entry] = {}
     known = set(package.row_ids)
+    answers: Answers = {}
     for entry in entries:
         if entry.package != package.id and entry.package not in package.contained_ids:
             problems[f"{entry.file} belongs to package {entry.package}; this is package {package.id}"] = None
         elif entry.annotator not in package.annotators:
             names = ", ".join(package.annotators)
             problems[f"{entry.file} names the annotator {entry.annotator!r}; this package has {names}"] = None
-        elif entry.row_id not in known:
+        elif entry.row_id not in known and (entry.row_id or entry.choice):
             problems[f"{_where(entry)}: item {entry.row_id!r} is not in this package"] = None
-        elif entry.choice is not None:
+        elif entry.choice is None:
+            answers.setdefault(entry.annotator, {})
+        else:
             earlier = first.setdefault((entry.annotator, entry.row_id), entry)
             if earlier is not entry:
                 problems[
@@ -88,7 +92,6 @@ def check_answers(package: Package, entries: Iterable[Entry], unread: Iterable[s
         shown = list(problems)[:MAX_PROBLEMS_SHOWN]
         more = [f"and {len(problems) - len(shown)} more"] if len(problems) > len(shown) else []
         raise ValueError(f"{len(problems)} problem(s) in the answers:\n" + "\n".join(f"  {p}" for p in shown + more))
-    answers: Answers = {}
     for (annotator, row_id), entry in first.items():
         assert entry.choice is not None
         answers.setdefault(annotator, {})[row_id] = entry.choice
@@ -129,6 +132,8 @@ def _read(content: bytes) -> list[Found]:
             "is none of the known kinds: an export of the page, a Label Studio export (JSON, JSON-MIN or CSV), the CSV"
         )
     shared = {"package": value.get("package"), ASSIGNED_TO: value.get("annotator")}
+    if not value["answers"]:
+        return [("no answers", shared | {"item": "", "choice": ""})]
     return [
         (
             f"answer {number}",

@@ -65,6 +65,8 @@ def import_answers(
         if annotator not in new:
             continue
         before, now = stored.get(annotator, {}), new[annotator]
+        if not before and not now:
+            continue
         not_there = before.keys() - now.keys()
         removed = not_there if remove_missing else set()
         merged = {row_id: choice for row_id, choice in (before | now).items() if row_id not in removed}
