@@ -1,8 +1,9 @@
 """Batches of judge calls against a real HTTP server: none is made, or paid, twice."""
 
 import json
+import time
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ def store(tmp_path: Path) -> Path:
 @pytest.fixture
 def never_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch that is not listed at once was not made."""
-    monkeypatch.setattr(batch, "CONFIRMED_WITHIN_S", 0.0)
+    monkeypatch.setattr(batch, "CONFIRMED_WITHIN_S", -60.0)
 
 
 def makes_a_batch(method: str, path: str) -> bool:
@@ -388,7 +389,8 @@ def test_a_batch_that_was_refused_is_not_waited_for(store: Path, status: int) ->
             return makes_a_batch(method, path)
 
         server.breaks, server.broken = refuses, (status, {"error": {"message": "no"}})
-        with pytest.raises(ValueError, match=r"needs judge\.mode=live"):
+        said = {400: "refuses the batch", 403: "refuses the key", 404: r"needs judge\.mode=live"}
+        with pytest.raises(ValueError, match=said[status]):
             judge(server, store, make_pairs(4), mode="batch")
         assert {verdict.status for verdict in judge(server, store, make_pairs(4))} == {"ok"}
 
@@ -413,7 +415,7 @@ def test_a_batch_of_another_key_that_may_have_been_made_is_given_up_if_told(stor
         with pytest.raises(ConnectionError):
             judge(server, store, pairs, mode="batch")
         server.breaks, server.broken = lists, (200, {"object": "list", "data": [], "has_more": False})
-        with pytest.raises(ValueError, match="submitted with another key"):
+        with pytest.raises(ValueError, match="submitted with another key, organisation or project"):
             judge(server, store, pairs, **other)
         verdicts = judge(server, store, pairs, lost_calls="ask_again", **other)
         assert {verdict.status for verdict in verdicts} == {"ok"}
@@ -530,3 +532,106 @@ def test_a_short_outage_while_a_batch_is_awaited_is_waited_out(store: Path) -> N
 
         server.breaks = is_out
         assert {verdict.status for verdict in judge(server, store, make_pairs(2), mode="batch")} == {"ok"}
+
+
+def test_a_batch_that_another_run_is_just_making_is_neither_collected_nor_given_up(store: Path) -> None:
+    pairs, verdicts, being_made = make_pairs(4), {}, Event()
+    with ScriptedServer() as server:
+
+        def slowly(method: str, path: str) -> bool:
+            if makes_a_batch(method, path):
+                being_made.set()
+                time.sleep(0.5)
+            return False
+
+        def ask(name: str) -> None:
+            verdicts[name] = judge(server, store, pairs, mode="batch", lost_calls="ask_again")
+
+        server.breaks = slowly
+        first, second = (Thread(target=ask, args=(name,)) for name in ("first", "second"))
+        first.start()
+        assert being_made.wait(30)
+        second.start()
+        first.join()
+        second.join()
+        assert {name: {one.status for one in verdicts[name]} for name in verdicts} == {
+            "first": {"ok"},
+            "second": {"ok"},
+        }
+        assert len(server.batches) == 1
+
+
+def test_answers_are_kept_though_the_other_file_of_their_batch_is_gone(store: Path) -> None:
+    pairs = make_pairs(4)
+    script = lambda m, n: Fail(500) if m["instruction"] == "task 2" and n == 1 else choose("A")  # noqa: E731
+    with ScriptedServer(script) as server:
+        server.breaks = lambda method, path: path == "/v1/files/batch-0-error_file_id/content"
+        server.broken = (404, {"error": {"message": "no such file"}})
+        for statuses in (["ok", "ok", "failed", "ok"], ["ok"] * 4):
+            verdicts = judge(server, store, pairs, mode="batch", lost_calls="ask_again")
+            assert [verdict.status for verdict in verdicts] == statuses
+        assert sorted(server.asked.values()) == [1, 1, 1, 2]
+
+
+@pytest.mark.parametrize("odd", ["<html>Bad gateway</html>", ""], ids=["page", "nothing"])
+def test_a_page_in_place_of_the_answers_does_not_give_them_up(store: Path, odd: str) -> None:
+    fetched: list[str] = []
+    with ScriptedServer() as server:
+
+        def at_first(method: str, path: str) -> bool:
+            fetched.extend([path] if path.endswith("/content") else [])
+            return path.endswith("/content") and len(fetched) < 3
+
+        server.breaks, server.broken = at_first, (200, odd)
+        verdicts = judge(server, store, make_pairs(4), mode="batch", lost_calls="ask_again")
+        assert {verdict.status for verdict in verdicts} == {"ok"}
+        assert set(server.asked.values()) == {1}
+
+
+def test_an_id_of_a_file_that_is_empty_is_none(store: Path) -> None:
+    with ScriptedServer() as server:
+        run_batch = server.run_batch
+
+        def without_errors(made: dict[str, Any]) -> None:
+            run_batch(made)
+            made["error_file_id"] = ""
+
+        server.run_batch = without_errors  # type: ignore[method-assign]
+        assert {verdict.status for verdict in judge(server, store, make_pairs(2), mode="batch")} == {"ok"}
+
+
+@pytest.mark.parametrize("listed", [[{"object": "batch"}], ["batch-9"], []], ids=repr)
+def test_a_list_that_cannot_be_read_to_its_end_forgets_no_batch(store: Path, listed: list[Any]) -> None:
+    pairs = make_pairs(2)
+    with ScriptedServer() as server:
+        server.breaks = makes_a_batch
+        with pytest.raises(ConnectionError):
+            judge(server, store, pairs, mode="batch")
+        server.breaks, server.broken = lists, (200, {"object": "list", "data": listed, "has_more": True})
+        with pytest.raises(ConnectionError, match="cannot be read to its end"):
+            judge(server, store, pairs, mode="batch")
+        server.breaks = nothing
+        assert {verdict.status for verdict in judge(server, store, pairs, mode="batch")} == {"ok"}
+        assert len(server.batches) == 1
+
+
+def test_the_project_of_a_batch_is_part_of_whose_it_is(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ScriptedServer() as server:
+        server.breaks = makes_a_batch
+        monkeypatch.setenv("OPENAI_PROJECT_ID", "one")
+        with pytest.raises(ConnectionError):
+            judge(server, store, make_pairs(2), mode="batch")
+        monkeypatch.setenv("OPENAI_PROJECT_ID", "two")
+        server.breaks, server.broken = lists, (200, {"object": "list", "data": [], "has_more": False})
+        with pytest.raises(ValueError, match="another key, organisation or project"):
+            judge(server, store, make_pairs(2), mode="batch")
+
+
+def test_after_a_batch_that_failed_as_a_whole_no_further_part_is_submitted(store: Path) -> None:
+    with ScriptedServer() as server:
+        server.run_batch = lambda made: made.update(  # type: ignore[method-assign]
+            status="failed", errors={"object": "list", "data": [{"message": "no such model", "line": 1}]}
+        )
+        with pytest.raises(ValueError, match="batch batch-0 ended as failed no such model"):
+            judge(server, store, make_pairs(6), mode="batch", requests_per_batch=2)
+        assert len(server.batches) == 1

@@ -9,7 +9,11 @@ from gist_core.scoring.judge.store import StoredAnswer, now
 if TYPE_CHECKING:
     import openai
 
-NO_CREDIT = ("insufficient_quota", "insufficient_balance")  # codes of an error, whatever its HTTP status
+NO_CREDIT = (
+    "insufficient_quota",
+    "insufficient_balance",
+    "billing_hard_limit_reached",
+)  # codes of an error, whatever its HTTP status
 REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_TOKENS = 2**31  # far more than any model reads; a higher count is not believed, and SQLite could not hold all
 
@@ -35,7 +39,7 @@ def refused_account(error: "openai.APIStatusError", where: str, said: str) -> st
     """What to tell if the server wants another key, or money; None if it does not. said: by the server."""
     if error.status_code == 402 or error.code in NO_CREDIT:
         return f"the account at {where} has no credit left: {said}; top it up and run the same command again"
-    if error.status_code == 401:
+    if error.status_code in (401, 403):
         return f"{where} refuses the key in OPENAI_API_KEY: {said}"
     return None
 

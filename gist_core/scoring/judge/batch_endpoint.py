@@ -2,6 +2,7 @@
 with a page, an error, or another server's JSON, and what a batch has cost depends on reading its state right."""
 
 import json
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -9,10 +10,13 @@ from typing import Any
 
 import openai
 
+from gist_core.lineage.hashing import sha256_of_json
 from gist_core.scoring.judge.answer import REDIRECTS, is_passing, redirected, refused_account
 from gist_core.scoring.judge.settings import OpenAISettings, without_key
 
+PLANNED = "planned "  # our own names begin so: the id in the store of a batch that is not known to have been made
 _NAME_KEY = "gist_submission"  # of a batch's metadata
+UNDER_WAY = ("validating", "in_progress", "finalizing", "cancelling")
 _ENDED = ("completed", "failed", "expired", "cancelled")
 
 
@@ -63,6 +67,22 @@ class BatchEndpoint:
     ) -> None:
         self._client.close()
 
+    def new_name(self) -> str:
+        """A name for a batch that is about to be made. It says for which key, organisation and project, but does not show
+        them."""
+        salt = uuid.uuid4().hex
+        return f"{PLANNED}{salt} {self._mark(salt)}"
+
+    def may_have_made(self, name: str) -> bool:
+        """Whether a batch of this name was made for this key, organisation and project, so that `ids_by_name` would show it.
+        Names without a mark are of an older version."""
+        salt, _, mark = name.removeprefix(PLANNED).partition(" ")
+        return not mark or mark == self._mark(salt)
+
+    def _mark(self, salt: str) -> str:
+        account = [salt, self._api_key, self._client.organization, self._client.project]
+        return sha256_of_json(account)[:8]
+
     def upload(self, requests: bytes) -> str:
         """Stores a file of requests. Returns its id."""
         files = self._client.files.with_raw_response
@@ -89,16 +109,17 @@ class BatchEndpoint:
         batches, found, after = self._client.batches.with_raw_response, {}, openai.omit
         while True:
             page = self._asked("list", lambda after=after: batches.list(after=after, limit=100))  # type: ignore[misc]
-            for batch in page["data"]:
-                if (
-                    isinstance(batch, dict)
-                    and isinstance(batch.get("metadata"), dict)
-                    and isinstance(batch.get("id"), str)
-                ):
-                    found[batch["metadata"].get(_NAME_KEY)] = batch["id"]
-            if not page.get("has_more") or not page["data"]:
+            listed = page["data"]
+            whole = all(isinstance(batch, dict) and isinstance(batch.get("id"), str) for batch in listed)
+            if not whole or (page.get("has_more") and (not listed or listed[-1]["id"] == after)):
+                raise ConnectionError(f"{self._where} answered with a list of batches that cannot be read to its end")
+            for batch in listed:
+                name = batch["metadata"].get(_NAME_KEY) if isinstance(batch.get("metadata"), dict) else None
+                if isinstance(name, str):
+                    found[name] = batch["id"]
+            if not page.get("has_more"):
                 return found
-            after = page["data"][-1]["id"]
+            after = listed[-1]["id"]
 
     def state(self, batch_id: str) -> BatchState:
         """Raises Gone."""
@@ -112,7 +133,7 @@ class BatchEndpoint:
             status=batch["status"],
             total=total,
             done=None if completed is None or failed is None else completed + failed,
-            files=tuple(file for file in files if isinstance(file, str)),
+            files=tuple(file for file in files if isinstance(file, str) and file),
             errors="; ".join(said),
         )
 
@@ -151,9 +172,8 @@ class BatchEndpoint:
                 raise ValueError(refusal) from None
             if stored and error.status_code == 404:
                 raise Gone(said) from None
-            raise ValueError(
-                f"{where} refuses the batch ({said}). A server without batches needs judge.mode=live"
-            ) from None
+            remedy = ". A server without batches needs judge.mode=live" if error.status_code in (404, 405) else ""
+            raise ValueError(f"{where} refuses the batch ({said}){remedy}") from None
         except openai.APIConnectionError as error:
             raise ConnectionError(f"{where} cannot be reached ({error})") from None
 

@@ -215,8 +215,6 @@ class _Live:
         where = self.settings.base_url or "OpenAI"
         if refusal := refused_account(failed, where, error):
             self._halt(refusal)
-        elif failed.status_code == 403:
-            self._halt(f"{where} refuses the key in OPENAI_API_KEY: {error}")
         elif failed.status_code == 404:
             self._halt(f"{where} does not know the model {self.settings.model!r} or the address is wrong: {error}")
         elif failed.status_code in REDIRECTS:

@@ -19,9 +19,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-LOST = "lost"  # the outcome of a call whose process ended before the answer came, or whose line in a batch's file is broken
+# The outcome of a call whose process ended before the answer came, or of one in a batch whose answer cannot be had any more.
+LOST = "lost"
 LOST_ERROR = (
-    "lost: the process was killed while this call was under way, or its line of a batch's file was broken, so it may have "
+    "lost: the process was killed while this call was under way, or its answer in a batch cannot be had any more, so it may have "
     "been billed; judge.lost_calls=ask_again asks it once more"
 )
 BILLED = ("200", LOST, "time-out", "connection")  # outcomes after which a call has been billed, or may have been
@@ -204,6 +205,19 @@ class CallStore:
                     "INSERT INTO attempts (key, begun_at, outcome) VALUES (?, ?, ?)", (key, time, f"batch {batch}")
                 )
 
+    def end_call_of_batch(self, batch: str, key: str, outcome: str) -> None:
+        """Notes how a call in a batch ended, as `end_attempt` does."""
+        query = "UPDATE attempts SET outcome = ? WHERE key = ? AND outcome = ?"
+        self._query(query, (outcome, key, f"batch {batch}"))
+
+    def close_batch(self, batch: str, outcome: str) -> list[str]:
+        """Notes that a batch's answers have been kept, and how its other calls ended. Returns the keys of those calls."""
+        with self._transaction():
+            query = "UPDATE attempts SET outcome = ? WHERE outcome = ? RETURNING key"
+            others = [key for (key,) in self._query(query, (outcome, f"batch {batch}"))]
+            self._query("UPDATE batches SET collected_at = ? WHERE id = ?", (now(), batch))
+        return others
+
     def submitting(self) -> FileLock:
         """A lock to hold while a batch is put together and submitted: two processes would submit the same requests."""
         return FileLock(f"{self._path}.batch.lock")
@@ -234,19 +248,6 @@ class CallStore:
                 self._query("ROLLBACK")
             raise
         self._query("COMMIT")
-
-    def end_call_of_batch(self, batch: str, key: str, outcome: str) -> None:
-        """Notes how a call in a batch ended, as `end_attempt` does."""
-        query = "UPDATE attempts SET outcome = ? WHERE key = ? AND outcome = ?"
-        self._query(query, (outcome, key, f"batch {batch}"))
-
-    def close_batch(self, batch: str, outcome: str) -> list[str]:
-        """Notes that a batch's answers have been kept, and how its other calls ended. Returns the keys of those calls."""
-        with self._transaction():
-            query = "UPDATE attempts SET outcome = ? WHERE outcome = ? RETURNING key"
-            others = [key for (key,) in self._query(query, (outcome, f"batch {batch}"))]
-            self._query("UPDATE batches SET collected_at = ? WHERE id = ?", (now(), batch))
-        return others
 
 
 def now() -> str:
