@@ -54,6 +54,12 @@ def _repro(targets: list[str], *, dry: bool) -> int:
         _end_with_this(process)
         code = process.wait()
     if dry:
+        if code:
+            print(
+                "pipeline: if what a stage reads has been neither made nor pulled, DVC cannot tell whether it and those after it "
+                "would run",
+                file=sys.stderr,
+            )
         return code
     if code:
         print(
