@@ -1,6 +1,7 @@
 """Batches of judge calls against a real HTTP server: none is made, or paid, twice."""
 
 import json
+import sqlite3
 import time
 from pathlib import Path
 from threading import Event, Thread
@@ -635,3 +636,13 @@ def test_after_a_batch_that_failed_as_a_whole_no_further_part_is_submitted(store
         with pytest.raises(ValueError, match="batch batch-0 ended as failed no such model"):
             judge(server, store, make_pairs(6), mode="batch", requests_per_batch=2)
         assert len(server.batches) == 1
+
+
+def test_a_call_without_an_owner_that_an_earlier_version_left_open_is_lost(store: Path) -> None:
+    with CallStore(store):
+        pass
+    with sqlite3.connect(store) as db:
+        db.execute("INSERT INTO attempts (key, begun_at) VALUES ('key', '2026-11-01T00:00:00.000+00:00')")
+    with CallStore(store) as calls:
+        calls.note_lost()
+        assert calls.is_lost("key")
