@@ -196,9 +196,8 @@ def load_params(path: Path = Path("params.yaml"), *, called: str | None = None) 
 def told(problem: "ErrorDetails") -> str:
     """One error as a line. The value is left out if it is a section of many keys, whose name the line has, or an address,
     which may hold a secret."""
-    if problem["loc"] in [(group,) for group in GROUPS] and isinstance(problem["input"], str):
-        chosen = f"{problem['loc'][0]}={problem['input']}"
-        return f"{problem['loc'][0]}: a name from conf/ and no section; `gist params {chosen}` composes it"
+    if isinstance(problem["input"], str) and len(problem["loc"]) == 1 and (group := problem["loc"][0]) in GROUPS:
+        return f"{group}: a name from conf/ and no section; `gist params {group}={problem['input']}` composes it"
     left_out = isinstance(problem["input"], dict) or "base_url" in problem["loc"]
     got = "" if left_out else f" (got {problem['input']!r:.80})"
     return f"{'.'.join(map(str, problem['loc'])) or 'params'}: {problem['msg'].removeprefix('Value error, ')}{got}"
