@@ -39,9 +39,9 @@ def installed_packages() -> dict[str, str]:
     """The version of every installed package, by normalised name (PEP 503)."""
     found: dict[str, str] = {}
     for distribution in distributions():
-        name = distribution.metadata["Name"]
-        if name:
-            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), distribution.version)
+        metadata = distribution.metadata  # each access reads the file
+        if name := metadata["Name"]:
+            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), metadata["Version"])
     return dict(sorted(found.items()))
 
 

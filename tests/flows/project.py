@@ -156,6 +156,14 @@ def git(root: Path, *arguments: str) -> str:
     ).stdout.strip()
 
 
+def make_repository(root: Path) -> None:
+    """Git and DVC in a folder, nothing added. Without a process for `dvc init`, because many tests begin with it."""
+    from dvc.repo import Repo
+
+    git(root, "init", "-q", "-b", "main")
+    Repo.init(str(root)).close()
+
+
 def make_project(root: Path) -> Project:
     """A committed git and DVC repository at `root`, nothing run yet."""
     root.mkdir(parents=True)
@@ -163,12 +171,7 @@ def make_project(root: Path) -> Project:
     (root / "dvc.yaml").write_text(DVC_YAML)
     (root / "params.yaml").write_text("runs: [a, b, c]\n")
     (root / ".gitignore").write_text("events/\norders/\n.work/\n/out\n")
-    git(root, "init", "-q", "-b", "main")
-    project = Project(root)
-    project.dvc("init", "-q")
-    project.dvc("config", "core.analytics", "false")
-    project.dvc("config", "core.check_update", "false")
-    project.dvc("config", "core.autostage", "false")
+    make_repository(root)
     git(root, "add", "-A")
     git(root, "commit", "-q", "-m", "A dozen quick stages")
-    return project
+    return Project(root)

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from dvc.lock import make_lock
+from dvc.repo import Repo
 
 from tasks.mend import mend_lock, mend_rwlock
 
@@ -18,7 +19,7 @@ from tasks.mend import mend_lock, mend_rwlock
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A DVC project of one stage that has never run; `log` counts its runs."""
-    assert dvc(tmp_path, "init", "--quiet", "--no-scm").returncode == 0
+    Repo.init(str(tmp_path), no_scm=True).close()
     (tmp_path / "dvc.yaml").write_text(
         "stages: {one: {cmd: echo >> log; echo 1 > one, deps: [given], outs: [one]}}", encoding="utf-8"
     )

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from tasks.parent import is_dvc
-from tests.flows.project import environment, git
+from tests.flows.project import environment, make_repository
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -100,8 +100,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
     (tmp_path / "slow.py").write_text(STAGE)
     (tmp_path / "dvc.yaml").write_text(DVC_YAML)
     shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
-    git(tmp_path, "init", "-q")
-    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=tmp_path, env=environment(), check=True)
+    make_repository(tmp_path)
     made = Project(tmp_path)
     yield made
     for process in made.started:
