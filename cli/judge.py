@@ -19,7 +19,8 @@ def dry_run(
     from gist_core.scoring.judge import openai_judge
     from gist_core.scoring.judge.pair import Pair
     from gist_core.scoring.judge.store import CallStore
-    from tasks.judge import openai_settings, pairs_by_split, store_of
+    from tasks import paths
+    from tasks.judge import STORE, openai_settings, pairs_by_split
     from tasks.params import load_params
 
     params = load_params()
@@ -31,7 +32,7 @@ def dry_run(
         return
     settings = openai_settings(options)
     asked = {name: pairs_by_split(_existing, name) for name in ([run] if run else params.judged_runs)}
-    with CallStore(store_of(Path.cwd())) as store:
+    with CallStore(paths.project_of(Path.cwd()) / STORE) as store:
 
         def estimate(pairs: dict[str, list[Pair]]) -> openai_judge.Estimate:
             return openai_judge.estimate(pairs, options.protocol, options.seed, settings, store)

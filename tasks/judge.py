@@ -29,13 +29,12 @@ from tasks.sections import POS_CONTROL, JudgeParams
 from tasks.stage import Stage, stage_main
 
 STORE = paths.WORK / "judge" / "calls.sqlite"
-EXPERIMENTS = Path(".dvc/tmp/exps")
 
 
 def run(stage: Stage) -> None:
     options = stage.params.judge
     pairs = pairs_by_split(stage.dep, stage.run_name)
-    verdicts, judge, facts = judge_pairs(pairs, options, store_of(stage.root))
+    verdicts, judge, facts = judge_pairs(pairs, options, paths.project_of(stage.root) / STORE)
     summaries = {
         split: summarise_verdicts(rows, judge, options.protocol, resamples=options.resamples, seed=options.seed)
         for split, rows in verdicts.items()
@@ -52,13 +51,6 @@ def run(stage: Stage) -> None:
                     file.write(json.dumps(record) + "\n")
     with stage.out(paths.JUDGE_METRICS / f"{stage.run_name}.json") as target:
         target.write_text(json.dumps(summaries, indent=1) + "\n", encoding="utf-8")
-
-
-def store_of(root: Path) -> Path:
-    """Where a project's paid answers are kept. A DVC experiment in a folder of its own (`dvc exp run --temp` or `--queue`)
-    keeps them in the project that it belongs to, because its folder is removed with all that is in it."""
-    projects = (above for above in root.parents if (above / EXPERIMENTS) in root.parents)
-    return next(projects, root) / STORE
 
 
 def pairs_by_split(locate: Callable[[Path], Path], run_name: str) -> dict[str, list[Pair]]:

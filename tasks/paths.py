@@ -25,3 +25,10 @@ REPORT_HTML = Path("reports/report.html")
 REPORT_MD = Path("reports/report.md")
 
 WORK = Path(".work")
+EXPERIMENTS = Path(".dvc/tmp/exps")  # DVC's copies of the project, for `dvc exp run --temp` and `--queue`
+
+
+def project_of(root: Path) -> Path:
+    """The project itself where `root` is a copy that DVC made for an experiment: it removes the copy with all that is in it.
+    Otherwise `root`."""
+    return next((above for above in root.parents if above / EXPERIMENTS in root.parents), root)

@@ -21,6 +21,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from gist_core.lineage.environment import LOCK_FILE, environment
 from gist_core.lineage.hashing import (
     Artifact,
@@ -77,6 +79,8 @@ class Stage:
         self.run_name = name.partition("@")[2]  # "" for a stage that is no matrix
         self.root = root
         self.command = command
+        project = paths.project_of(root)
+        self._work = root / paths.WORK if project == root else project / paths.WORK / "experiments"
         self._parameter_files = self._stamps("params.yaml", "dvc.yaml")  # before anything is read from them
         self.params: Params = load_params(root / "params.yaml")
         known = [*self.params.runs, *self.params.baselines]
@@ -157,11 +161,21 @@ class Stage:
     def work_dir(self) -> Path:
         """A folder for work in progress that outlives a kill: `.work/NAME/KEY/`, where KEY is a hash of the stage's
         inputs (data and code), parameters, device and locked environment. An execution that differs in one of them never
-        finds this folder. It is removed once DVC has recorded what the stage made."""
+        finds this folder. It is removed once DVC has recorded what the stage made.
+
+        An experiment that DVC runs in a copy of the project has it in the project, under `.work/experiments`, or in the copy
+        if another experiment has the same work in hand."""
         lock = self.root / LOCK_FILE
         made_with = [self.device, sha256_of_path(lock) if lock.is_file() else None]
         inputs = {path: artifact.sha256 for path, artifact in self.inputs.items()}
-        folder = self.root / paths.WORK / self.name / sha256_of_json([inputs, self.parameters, made_with])[:16]
+        key = sha256_of_json([inputs, self.parameters, made_with])[:16]
+        folder = self._work / self.name / key
+        if self._work != self.root / paths.WORK:
+            self._work_lock = _lock_of(folder)  # held until this process ends
+            try:
+                self._work_lock.acquire()
+            except Timeout:
+                folder = self.root / paths.WORK / self.name / key
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -240,11 +254,13 @@ class Stage:
         its last line and that record, DVC removes its outs. So a stage that is forced to run again does all its work again."""
         lock = self.root / "dvc.lock"
         recorded = lock.read_text(encoding="utf-8") if lock.exists() else ""
-        for made in (self.root / paths.WORK).glob(f"*/*/{_MADE}"):
-            with suppress(FileNotFoundError):  # another stage that starts at the same time removes it too
+        for made in self._work.glob(f"*/*/{_MADE}"):
+            # Another stage that starts at the same time removes it too, and another experiment may have taken it up.
+            with suppress(FileNotFoundError, Timeout):
                 md5 = made.read_text(encoding="utf-8")
                 if md5 and md5 in recorded:  # it may be empty after a power cut, and "" is in every text
-                    shutil.rmtree(made.parent)
+                    with _lock_of(made.parent):
+                        shutil.rmtree(made.parent)
 
     def _state(self, inputs: dict[str, Artifact], source: dict[str, Any], around: dict[str, Any]) -> None:
         with self.out(self._statement) as target:
@@ -362,6 +378,13 @@ def _peak_memory_mib() -> int:
     """Largest resident memory of this process or of one that it started (Linux counts in KiB, macOS in bytes)."""
     largest = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return largest >> (20 if sys.platform == "darwin" else 10)
+
+
+def _lock_of(work_dir: Path) -> FileLock:
+    """The lock of one work folder; it is not waited for."""
+    locks = work_dir.parent.parent / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    return FileLock(locks / f"{work_dir.parent.name}-{work_dir.name}.lock", timeout=0)
 
 
 def _lookup(values: dict[str, Any], dotted: str) -> Any:

@@ -21,7 +21,6 @@ from gist_core.scoring.judge.store import CallStore, StoredAnswer
 from gist_core.scoring.judge.summary import length_controlled_win_rate_pct, summarise_verdicts
 from gist_core.scoring.judge.verdict import Call, Verdict, verdict_of, verdict_record
 from gist_core.scoring.rouge import rouge_l_pct
-from tasks.judge import store_of
 
 from .made_rows import AWKWARD
 
@@ -361,15 +360,6 @@ def test_a_damaged_store_is_an_error_that_says_what_to_do(tmp_path: Path) -> Non
     (tmp_path / "calls.sqlite").write_text("not a database" * 100, encoding="utf-8")
     with pytest.raises(ValueError, match="move it away"):
         CallStore(tmp_path / "calls.sqlite")
-
-
-def test_an_experiment_in_a_folder_of_its_own_has_the_answers_of_its_project(tmp_path: Path) -> None:
-    """Else each `dvc exp run --temp` would pay for them again."""
-    answers = tmp_path / ".work/judge/calls.sqlite"
-    assert store_of(tmp_path) == answers
-    for folder in ("tmpk3o", "standalone/tmp9x"):
-        assert store_of(tmp_path / ".dvc/tmp/exps" / folder) == answers
-    assert store_of(tmp_path / "exps") == tmp_path / "exps/.work/judge/calls.sqlite"
 
 
 def test_a_secret_key_is_left_out_of_what_a_server_says_and_a_word_that_serves_as_one_is_not() -> None:

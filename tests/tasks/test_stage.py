@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tasks.stage import TRY_LATER
+from tasks.paths import project_of
+from tasks.stage import TRY_LATER, Stage
 from tasks.train import _what_ended
 from tasks.train_worker import ERROR_FILE
-from tests.flows.project import environment, git
+from tests.flows.project import environment, git, make_repository
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGE = '''
@@ -39,8 +40,7 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "one.py").write_text(STAGE)
     (tmp_path / "dvc.yaml").write_text(DVC_YAML)
     shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
-    git(tmp_path, "init", "-q")
-    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=tmp_path, env=environment(), check=True)
+    make_repository(tmp_path)
     return tmp_path
 
 
@@ -130,6 +130,42 @@ def test_work_goes_when_dvc_has_recorded_it_and_not_before(root: Path) -> None:
     assert run(root, "4").returncode == 0
     recorded = [folder for folder in (root / ".work/one").iterdir() if folder != work]
     assert len(recorded) == 2, "of the second, which DVC did not see, and of the fourth"
+
+
+def test_an_experiment_in_a_copy_has_what_outlives_it_in_its_project(tmp_path: Path) -> None:
+    for folder in ("tmpk3o", "standalone/tmp9x"):
+        assert project_of(tmp_path / ".dvc/tmp/exps" / folder) == tmp_path
+    for project in (tmp_path, tmp_path / "exps/one"):
+        assert project_of(project) == project
+
+
+def test_a_killed_experiment_is_taken_up_by_the_next(root: Path) -> None:
+    """DVC removes the copy in which `dvc exp run --temp` and `--queue` work, whatever became of it."""
+    (root / "two.py").write_text(STAGE.replace('"one"', '"two"').replace('"out"', '"out of two"'))
+    two = "  two: {cmd: python two.py, deps: [two.py, what, out], outs: [out of two, data/statements/two.json]}\n"
+    (root / "dvc.yaml").write_text(DVC_YAML + two)
+    (root / "what").write_text(
+        "if not (h := stage.work_dir / 'half').exists():\n h.touch()\n import os\n os.kill(os.getpid(), 9)"
+    )
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", "A project")
+    command = [sys.executable, "-m", "dvc", "exp", "run", "--temp"]
+    ran = [subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True) for _ in range(3)]
+    assert [done.returncode != 0 for done in ran] == [True, True, False], "each stage is killed once"
+    (work,) = (root / ".work/experiments").glob("*/*/half")
+    assert work.parts[-3] == "two", "that of one went when DVC had recorded it"
+
+
+def test_experiments_that_do_the_same_work_at_once_stay_apart(root: Path) -> None:
+    (root / "what").touch()
+    copies = [shutil.copytree(root, root / ".dvc/tmp/exps" / name, ignore=lambda *_: ["tmp"]) for name in ("a", "b")]
+    first, second = (Stage("one", Path(copy), []) for copy in copies)
+    assert first.work_dir.parent == root / ".work/experiments/one"
+    assert second.work_dir.parent == root / ".dvc/tmp/exps/b/.work/one"
+    (first.work_dir / "made.md5").write_text("of the first")
+    (root / ".dvc/tmp/exps/b/dvc.lock").write_text("of the first")
+    second._remove_recorded_work()
+    assert first.work_dir.exists(), "it is in use"
 
 
 @pytest.mark.parametrize(
