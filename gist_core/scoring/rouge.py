@@ -8,10 +8,12 @@ import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from rouge_score.rouge_scorer import RougeScorer
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from rouge_score.rouge_scorer import RougeScorer
 
 _PAIRS_PER_CHUNK = 200
 
@@ -65,7 +67,9 @@ def score_pairs(references: Sequence[str], predictions: Sequence[str], *, proces
 
 
 @cache
-def _scorer(kinds: tuple[str, ...]) -> RougeScorer:
+def _scorer(kinds: tuple[str, ...]) -> "RougeScorer":
+    from rouge_score.rouge_scorer import RougeScorer  # it imports nltk, which takes longer than a judge stage
+
     return RougeScorer(list(kinds), use_stemmer=True)
 
 

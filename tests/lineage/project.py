@@ -109,12 +109,6 @@ def copy(project: Path, to: Path) -> Path:
     return to
 
 
-def restore(project: Path, root: Path) -> None:
-    """Makes a copy that a trial has changed the same as the project again, hard links included."""
-    shutil.rmtree(root)
-    copy(project, root)
-
-
 def run(root: Path, *command: str, **variables: str) -> str:
     """Output of a command in `root`, with this interpreter first on PATH and this repository's gist_core."""
     environment = os.environ | {
