@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gist_core.scoring.judge.answer import completion_body, stored_answer
+from gist_core.scoring.judge.budget import Budget
 from gist_core.scoring.judge.openai_judge import all_requests
 from gist_core.scoring.judge.pair import Pair, Protocol, orders
 from gist_core.scoring.judge.prices import Prices
 from gist_core.scoring.judge.reference_rule import JUDGE, judge_by_reference
 from gist_core.scoring.judge.reply import parse_completion, parse_content
+from gist_core.scoring.judge.request import JudgeRequest
 from gist_core.scoring.judge.settings import OpenAISettings, without_key
 from gist_core.scoring.judge.store import CallStore, StoredAnswer
 from gist_core.scoring.judge.summary import length_controlled_win_rate_pct, summarise_verdicts
@@ -360,6 +362,17 @@ def test_a_damaged_store_is_an_error_that_says_what_to_do(tmp_path: Path) -> Non
     (tmp_path / "calls.sqlite").write_text("not a database" * 100, encoding="utf-8")
     with pytest.raises(ValueError, match="move it away"):
         CallStore(tmp_path / "calls.sqlite")
+
+
+def test_a_lost_call_counts_without_the_discount_of_batches() -> None:
+    """It may have been made before judge.mode was changed to batch."""
+    request = JudgeRequest("key", {"messages": [{"content": "four" * 500_000}]})
+    budget = Budget(None, 9.0, Prices("2026-01-01", 1.0, 2.0, factor=0.5), max_output_tokens=1_000_000)
+    budget.charge_unpriced(request, 2)
+    assert budget.spent_dollars == pytest.approx(2 * (0.5 + 2.0))
+    budget.reserve(1, request)
+    budget.settle(1, None, billed=True)
+    assert budget.spent_dollars == pytest.approx(2 * (0.5 + 2.0) + (0.5 + 2.0) / 2)
 
 
 def test_a_secret_key_is_left_out_of_what_a_server_says_and_a_word_that_serves_as_one_is_not() -> None:

@@ -1,6 +1,6 @@
 """Limits on what judging may cost, counted over everything that was ever spent on the same requests."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gist_core.scoring.judge.prices import Prices, estimated_tokens
 from gist_core.scoring.judge.request import JudgeRequest
@@ -58,13 +58,15 @@ class Budget:
             self.spent_dollars += reserved if cost_usd is None else cost_usd
 
     def charge_unpriced(self, request: JudgeRequest, calls: int) -> None:
-        """Counts earlier calls that were billed, or may have been, at their highest price, because their cost is unknown."""
-        self.spent_dollars += calls * self._highest_price(request)
+        """Counts earlier calls that were billed, or may have been, at their highest price, because their cost is unknown;
+        without the discount of batches, because nobody knows in which mode they were made."""
+        self.spent_dollars += calls * self._highest_price(request, factor=1.0)
 
     def _committed(self) -> float:
         return self.spent_dollars + sum(self._reserved.values())
 
-    def _highest_price(self, request: JudgeRequest) -> float:
+    def _highest_price(self, request: JudgeRequest, factor: float | None = None) -> float:
         if self.prices is None:
             return 0.0
-        return self.prices.cost_usd(estimated_tokens(request.prompt_text), self.max_output_tokens)
+        prices = self.prices if factor is None else replace(self.prices, factor=factor)
+        return prices.cost_usd(estimated_tokens(request.prompt_text), self.max_output_tokens)
