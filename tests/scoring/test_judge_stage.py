@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from tasks import judge
+from tasks.stage import Stage
+
 from .made_rows import make_project
 from .scripted_server import Action, Fail, ScriptedServer, prefers_longer
 from .test_judge_kill import calls_of, make_judged_project
@@ -48,6 +51,22 @@ def test_every_row_has_a_verdict_that_says_it_is_no_language_model(project: Path
     before = (project / "reports/judge/gist-1.json").read_bytes()
     assert run_stage(project, "judge", "--run", "gist-1").returncode == 0
     assert (project / "reports/judge/gist-1.json").read_bytes() == before
+
+
+def test_an_experiment_in_a_copy_keeps_its_answers_in_its_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each `dvc exp run --temp` would pay for them again."""
+    copy = tmp_path / ".dvc/tmp/exps/tmp7"
+    copy.mkdir(parents=True)
+    monkeypatch.setenv("OPENAI_API_KEY", "any")
+    with ScriptedServer() as server:
+        make_judged_project(copy, server)
+        judge.run(Stage("judge@neg_control", copy, []))
+        asked = server.asked.total()
+        judge.run(Stage("judge@neg_control", copy, []))
+        assert server.asked.total() == asked > 0
+    assert (tmp_path / judge.STORE).exists()
 
 
 def repro(project: Path, *options: str) -> None:
