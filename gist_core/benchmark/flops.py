@@ -59,11 +59,6 @@ class EncoderDecoderShape:
     gated: bool
 
 
-LLAMA_7B = DecoderShape(
-    layers=32, hidden=4096, intermediate=11008, heads=32, kv_heads=32, head_dim=128, vocab=32000, gated=True
-)
-
-
 def shape_of(config: Any) -> DecoderShape | EncoderDecoderShape:
     """The shape of a model from its transformers config (any object with the same attributes will do).
 

@@ -20,6 +20,7 @@ from typing import Any
 import orjson
 
 from gist_core.data.prompt import GIST_TOKEN
+from gist_core.lineage.hashing import is_utf8
 
 FIELDS = ("instruction", "input", "output")
 MAX_FIELD_CHARACTERS = 1_000_000
@@ -186,7 +187,7 @@ def _clean_column(records: list[Record], field: str) -> list[str] | None:
             joined = "\n".join(texts)  # type: ignore[arg-type]  # the gist token has no line feed
         except TypeError:
             return None
-        if "\0" in joined or GIST_TOKEN in joined or not _is_utf8(joined):
+        if "\0" in joined or GIST_TOKEN in joined or not is_utf8(joined):
             return None
         if field == "instruction" and not all(map(str.strip, texts)):  # type: ignore[arg-type]
             return None
@@ -194,13 +195,6 @@ def _clean_column(records: list[Record], field: str) -> list[str] | None:
             return None
         column += texts
     return column
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        return text.isascii() or bool(text.encode())
-    except UnicodeEncodeError:
-        return False
 
 
 def _problem(field: str, value: str) -> str | None:

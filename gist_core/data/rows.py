@@ -5,8 +5,8 @@ size; what later stages write (generations, scores, verdicts) is joined to the r
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,14 +112,6 @@ def read_table(path: Path) -> "pyarrow.Table":
     if missing:
         raise ValueError(f"{path} has no column {', '.join(missing)}; it has {', '.join(table.column_names)}")
     return table.select(COLUMNS)
-
-
-def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Writes rows, in the given order, as one Parquet file."""
-    import pyarrow as pa
-
-    columns = list(zip(*map(astuple, rows), strict=True)) or [()] * len(COLUMNS)
-    write_table(path, pa.table([pa.array(c, f.type) for c, f in zip(columns, schema(), strict=True)], schema=schema()))
 
 
 def write_table(path: Path, table: "pyarrow.Table") -> None:

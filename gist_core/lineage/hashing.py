@@ -100,17 +100,17 @@ def files_under(folder: Path) -> list[str]:
         counted = (Path(parent, name) for name in files if is_counted(name))
         names += [file.relative_to(folder).as_posix() for file in counted if file.is_file()]
     for name in names:
-        if "\n" in name or not _is_utf8(name):
+        if "\n" in name or not is_utf8(name):
             raise ValueError(f"the name of the file {name!r} in {folder} is not UTF-8 or holds a line break; rename it")
     return sorted(names)
 
 
-def _is_utf8(name: str) -> bool:
+def is_utf8(text: str) -> bool:
+    """Whether the text can be encoded: half a surrogate pair, which JSON and file names may hold, cannot."""
     try:
-        name.encode()
+        return text.isascii() or bool(text.encode())
     except UnicodeEncodeError:
         return False
-    return True
 
 
 def is_counted(name: str) -> bool:

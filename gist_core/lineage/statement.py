@@ -78,7 +78,7 @@ def write_statement(
         },
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(statement, indent=1, sort_keys=True, ensure_ascii=False, default=_plain)
+    text = json.dumps(statement, indent=1, sort_keys=True, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
 
 
@@ -90,12 +90,3 @@ def _files(artifacts: Mapping[str, Artifact]) -> list[tuple[str, dict[str, str],
         for name, digest in artifact.files.items()
     }
     return [(name, {"sha256": found[name].sha256, "md5": found[name].md5}, found[name].size) for name in sorted(found)]
-
-
-def _plain(value: Any) -> Any:
-    """Numbers of numpy and torch, and paths, as JSON values."""
-    if hasattr(value, "item"):
-        return value.item()
-    if isinstance(value, Path):
-        return value.as_posix()
-    raise TypeError(f"a fact of a stage must be JSON, and {value!r} ({type(value).__name__}) is not")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gist_core.data.json_lines import read_json_lines
 from gist_core.data.rows import VALIDATION_SPLITS, Row
+from gist_core.lineage.hashing import is_utf8
 
 
 def read_predictions(path: Path) -> dict[str, str]:
@@ -29,7 +30,7 @@ def read_predictions(path: Path) -> dict[str, str]:
             ) from None
         if not isinstance(row_id, str) or not isinstance(prediction, str):
             raise ValueError(f"{path}, line {number}: row_id and prediction must be strings, got {record!r:.120}")
-        if not _is_unicode(prediction):
+        if not is_utf8(prediction):
             raise ValueError(f"{path}, line {number}: the prediction holds half a surrogate pair, which is not Unicode")
         if row_id in predictions:
             raise ValueError(f"{path}, line {number}: row {row_id} is answered twice")
@@ -109,11 +110,3 @@ def rows_answered_by_all(rows: Sequence[Row], by_run: Mapping[str, Mapping[str, 
 def exactly_equal(prediction: str, other: str) -> bool:
     """Exact match: the same characters, ignoring white space at both ends (the paper's exact match with pos_control)."""
     return prediction.strip() == other.strip()
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

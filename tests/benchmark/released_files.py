@@ -10,6 +10,10 @@ from pathlib import Path
 
 from gist_core.benchmark.flops import DecoderShape, decoder_flops
 
+LLAMA_7B = DecoderShape(
+    layers=32, hidden=4096, intermediate=11008, heads=32, kv_heads=32, head_dim=128, vocab=32000, gated=True
+)
+
 
 @dataclass(frozen=True)
 class ReleasedPass:

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import pytest
 
 from gist_core.benchmark.flops import (
-    LLAMA_7B,
     DecoderShape,
     EncoderDecoderShape,
     decoder_flops,
@@ -14,7 +13,7 @@ from gist_core.benchmark.flops import (
     shape_of,
 )
 from gist_core.benchmark.summary import relative_difference_normal, saved
-from tests.benchmark.released_files import formula_gflops, pairs, read_release
+from tests.benchmark.released_files import LLAMA_7B, formula_gflops, pairs, read_release
 
 RELEASE = Path(__file__).resolve().parents[2].parent / "shared/data/release/benchmarking"
 TINY = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 6, "vocab_size": 97}

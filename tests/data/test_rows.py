@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gist_core.data.rows import COLUMNS, Row, read_rows, row_id, row_ids, write_rows
+from gist_core.data.rows import COLUMNS, Row, read_rows, row_id, row_ids, write_table
+from tests.rows import table_of
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 ROW = Row("0" * 32, "train", "Name a fruit.", "", "pear", "alpaca", "alpaca_data.json", 7)
@@ -54,19 +55,19 @@ def test_rows_come_back_as_written_in_order(tmp_path: Path) -> None:
     rows = [
         replace(ROW, source_index=n, input=text) for n, text in enumerate(["", "None", "NA", "é\n\t\U0001f600", "null"])
     ]
-    write_rows(tmp_path / "train.parquet", rows)
+    write_table(tmp_path / "train.parquet", table_of(rows))
     assert read_rows(tmp_path / "train.parquet") == rows
 
 
 def test_an_empty_split_is_a_file_with_all_columns(tmp_path: Path) -> None:
-    write_rows(tmp_path / "human.parquet", [])
+    write_table(tmp_path / "human.parquet", table_of([]))
     assert read_rows(tmp_path / "human.parquet") == []
 
 
 def test_a_datasets_user_reads_the_same_rows(tmp_path: Path) -> None:
     import datasets
 
-    write_rows(tmp_path / "train.parquet", [ROW])
+    write_table(tmp_path / "train.parquet", table_of([ROW]))
     dataset = datasets.Dataset.from_parquet(str(tmp_path / "train.parquet"), cache_dir=str(tmp_path / "cache"))
     assert dataset.column_names == list(COLUMNS)
     assert Row(**dataset[0]) == ROW

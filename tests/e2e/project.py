@@ -1,11 +1,11 @@
 """A copy of this project in another folder, with a tiny random model in place of the pretrained one."""
 
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from tests.running import environment, git
 from tests.tiny import byte_tokenizer, tiny_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,21 +66,7 @@ def compose(root: Path, *overrides: str) -> None:
 
 def run(root: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """`python ARGUMENTS` in the copy, its output kept."""
-    environment = os.environ | {
-        "DVC_NO_ANALYTICS": "1",
-        "OMP_NUM_THREADS": "1",
-        "PATH": _path(),
-        "PYTHONPATH": str(root),
-    }
-    result = subprocess.run([sys.executable, *arguments], cwd=root, env=environment, capture_output=True, text=True)
+    around = environment(OMP_NUM_THREADS="1", PYTHONPATH=str(root))
+    result = subprocess.run([sys.executable, *arguments], cwd=root, env=around, capture_output=True, text=True)
     assert not check or result.returncode == 0, f"{result.stdout}\n{result.stderr}"
     return result
-
-
-def git(root: Path, *arguments: str) -> None:
-    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-    subprocess.run(["git", *identity, *arguments], cwd=root, check=True, capture_output=True)
-
-
-def _path() -> str:
-    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

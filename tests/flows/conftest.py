@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.project import Project, environment, make_project
+from tests.flows.project import Project, make_project
+from tests.running import environment
 
 
 def free_port() -> int:

@@ -4,12 +4,13 @@ Each stage runs `work.py`, which records when it started and ended in `events/`,
 ("sleep 3", "fail once", "exit 2", "hang", ...), and writes its out from its name and its dependencies alone."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.running import environment, git, make_repository
 
 WORK = """
 import hashlib, json, os, pathlib, subprocess, sys, time
@@ -134,34 +135,6 @@ class Project:
         done = subprocess.run(command, cwd=self.root, env=environment(), capture_output=True, text=True)
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
-
-
-def environment(**more: str) -> dict[str, str]:
-    """This environment with the interpreter's folder first in PATH, and this project importable."""
-    repository = Path(__file__).resolve().parents[2]
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "PYTEST_"))}
-    env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env["PATH"]])
-    env["PYTHONPATH"] = str(repository)
-    env["DVC_NO_ANALYTICS"] = "1"
-    return env | more
-
-
-def git(root: Path, *arguments: str) -> str:
-    return subprocess.run(
-        ["git", "-c", "user.name=Test", "-c", "user.email=test@example.org", *arguments],
-        cwd=root,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
-
-
-def make_repository(root: Path) -> None:
-    """Git and DVC in a folder, nothing added. Without a process for `dvc init`, because many tests begin with it."""
-    from dvc.repo import Repo
-
-    git(root, "init", "-q", "-b", "main")
-    Repo.init(str(root)).close()
 
 
 def make_project(root: Path) -> Project:

@@ -13,7 +13,8 @@ from flows.clone import fetch_file, hand_over, prepared, receive, require_clean
 from flows.graph import read_graph
 from flows.lockfile import lock_entry, put_entries, put_in_order, read_entries
 from tasks.only_run import only_run
-from tests.flows.project import Project, environment, git, make_project
+from tests.flows.project import Project, make_project
+from tests.running import environment, git
 
 
 @pytest.fixture(scope="module")

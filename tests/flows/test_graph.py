@@ -8,6 +8,7 @@ import pytest
 from flows.graph import Graph, StageNode, read_graph
 from flows.parameters import Limits, PipelineParameters, make_plan
 from tests.flows.project import STAGES, make_project
+from tests.running import git
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -89,8 +90,6 @@ def test_overrides_reach_the_graph_and_wrong_ones_leave_params_as_they_were(tmp_
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("cache", "tmp"))
     for file in ("dvc.yaml", "params.yaml"):
         shutil.copy(ROOT / file, tmp_path / file)
-    from tests.flows.project import git
-
     git(tmp_path, "init", "-q")
     before = (tmp_path / "params.yaml").read_bytes()
     for wrong in (("train.stepz=3",), ("train.steps=3", "train.steps=none")):

@@ -13,9 +13,10 @@ import psutil
 import pytest
 
 from tests.flows.conftest import Server
-from tests.flows.project import STAGES, Project, git
+from tests.flows.project import STAGES, Project
 from tests.flows.test_pipeline import wait_until
 from tests.flows.test_pools import Site, site  # noqa: F401 (a fixture)
+from tests.running import git
 
 
 @pytest.fixture

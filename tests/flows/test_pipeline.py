@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from tests.flows.conftest import Server
-from tests.flows.project import STAGES, Project, environment, git
+from tests.flows.project import STAGES, Project
+from tests.running import environment, git
 
 GPU = ("train@a", "train@b", "train@c")
 

@@ -19,8 +19,9 @@ import pytest
 
 from flows.lockfile import read_entries
 from tests.flows.conftest import Server
-from tests.flows.project import STAGES, Project, git, make_project
+from tests.flows.project import STAGES, Project, make_project
 from tests.flows.test_pipeline import GPU, overlaps, processes_in, wait_until
+from tests.running import git
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -16,7 +16,8 @@ from flows.graph import read_graph
 from flows.processes import run_in_group
 from flows.stages import UP_TO_DATE, StageRun, reproduce
 from tasks.stage import TRY_LATER
-from tests.flows.project import environment, make_project
+from tests.flows.project import make_project
+from tests.running import environment, gone, wait_until
 
 # A process with a child in a session of its own, as torchrun's workers are, that would both run on for minutes.
 FAMILY = """
@@ -26,19 +27,6 @@ pathlib.Path(sys.argv[1]).write_text(str(child.pid))
 print("ready", flush=True)
 time.sleep(300)
 """
-
-
-def wait_until(condition, seconds: float = 10.0) -> bool:  # type: ignore[no-untyped-def]
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def test_output_comes_line_by_line_while_the_command_runs(tmp_path: Path) -> None:

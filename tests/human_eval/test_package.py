@@ -95,7 +95,9 @@ def test_writing_twice_gives_the_same_bytes(tmp_path):
 def test_nothing_that_is_handed_out_names_a_run_or_holds_the_key(tmp_path):
     items = [Pair(f"{i:032x}", "instruction", "", f"one {i}", f"two {i}") for i in range(10)]
     write_package(draw(items, n=10), tmp_path / "p")
-    for file in (tmp_path / "p" / HAND_OUT).rglob("*.*"):
+    files = list((tmp_path / "p" / HAND_OUT).rglob("*.*"))
+    assert files
+    for file in files:
         text = file.read_text(encoding="utf-8")
         assert "gist-1" not in text
         assert "pos_control" not in text

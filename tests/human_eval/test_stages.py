@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gist_core.data.rows import Row, row_id, write_rows
+from gist_core.data.rows import Row, row_id
 from gist_core.scoring.human_eval.files import read_package
 from gist_core.scoring.human_eval.package import draw_package
 from tasks.hand_out import refuse_answers_in_place
 from tasks.params import load_params
 from tests.human_eval.packages import AWKWARD, write_page_export
+from tests.rows import write_rows
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("dvc.yaml", "params.yaml", ".dvc/config", "gist_core", "tasks", "cli", "flows", "data/annotations")

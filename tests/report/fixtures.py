@@ -5,9 +5,11 @@ import random
 from pathlib import Path
 from typing import Any
 
-from gist_core.benchmark.flops import LLAMA_7B, decoder_flops
+from gist_core.benchmark.flops import decoder_flops
 from gist_core.benchmark.summary import summarise
-from gist_core.data.rows import Row, row_id, write_rows
+from gist_core.data.rows import Row, row_id
+from tests.benchmark.released_files import LLAMA_7B
+from tests.rows import write_rows
 
 RUNS = {
     "pos_control": {"condition": "pos_control", "num_gist_tokens": 1, "start": "data/base_model"},

@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from gist_core.data.rows import COLUMNS, Row, row_id, schema
+from gist_core.data.rows import Row, row_id
+from tests.rows import write_rows
 
 ROOT = Path(__file__).parents[2]
 RELEASE = ROOT.parent / "shared" / "data" / "release"
@@ -66,7 +67,7 @@ def make_project(folder: Path, *, count: int = 24, overrides: str = "") -> dict[
     (folder / ".dvc" / "config").write_text("[core]\n    no_scm = true\n    analytics = false\n", encoding="utf-8")
     splits = {split: make_rows(split, count) for split in ("seen", "unseen", "human")}
     for split, rows in splits.items():
-        _write_rows(folder / "data" / "alpaca_plus" / f"{split}.parquet", rows)
+        write_rows(folder / "data" / "alpaca_plus" / f"{split}.parquet", rows)
         answers = {
             "pos_control": [row.output for row in rows],
             "gist-1": [row.output if i % 3 else "word" for i, row in enumerate(rows)],
@@ -76,12 +77,3 @@ def make_project(folder: Path, *, count: int = 24, overrides: str = "") -> dict[
         for run, predictions in answers.items():
             write_generations(folder / "data" / "generations" / run / f"{split}.jsonl", run, rows, predictions)
     return splits
-
-
-def _write_rows(path: Path, rows: list[Row]) -> None:
-    """As `gist_core.data.rows.write_rows`, without importing `datasets`, which takes longer than a whole stage."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table({name: [getattr(row, name) for row in rows] for name in COLUMNS}, schema=schema()), path)

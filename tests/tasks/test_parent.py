@@ -7,14 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tasks.parent import is_dvc
-from tests.flows.project import environment, make_repository
+from tests.running import environment, gone, make_repository, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,22 +43,6 @@ stages:
     deps: [slow.py]
     outs: [data/slow, data/statements/slow.json]
 """
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 30.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 class Project:

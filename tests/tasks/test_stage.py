@@ -11,7 +11,7 @@ from tasks.paths import project_of
 from tasks.stage import TRY_LATER, Stage
 from tasks.train import _what_ended
 from tasks.train_worker import ERROR_FILE
-from tests.flows.project import environment, git, make_repository
+from tests.running import environment, git, make_repository
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGE = '''

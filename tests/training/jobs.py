@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from gist_core.data.rows import Row, row_id, write_rows
+from gist_core.data.rows import Row, row_id
 from gist_core.models.base import add_gist_token
 from tasks.sections import EngineParams, RunParams, TrainParams
 from tasks.train_worker import Job
+from tests.rows import write_rows
 from tests.tiny import byte_tokenizer, tiny_model
 
 TRAIN = {

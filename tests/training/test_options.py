@@ -19,7 +19,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from gist_core.cache import compress, generate
-from gist_core.data.rows import read_rows, write_rows
+from gist_core.data.rows import read_rows
 from gist_core.models.gist_model import GistModel, GistSettings
 from gist_core.training.collate import IGNORED, Collator
 from gist_core.training.distill import Teacher
@@ -29,6 +29,7 @@ from gist_core.training.settings import TrainSettings
 from gist_core.training.train import train
 from tasks.sections import RunParams
 from tasks.train_worker import Job, run_job
+from tests.rows import write_rows
 from tests.tiny import tiny_gist_model
 from tests.training.jobs import job, start, write_base_and_rows
 
