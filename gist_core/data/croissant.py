@@ -48,14 +48,6 @@ _CONTEXT = {
     "transform": "cr:transform",
 }
 
-# What every description of this data set begins with.
-HEAD = {
-    "@context": _CONTEXT,
-    "@type": "sc:Dataset",
-    "conformsTo": "http://mlcommons.org/croissant/1.0",
-    "name": "alpaca_plus",
-}
-
 _DESCRIPTIONS = {
     "row_id": "First 32 hex digits of the SHA-256 of the row's content; the key of everything that is made from a row",
     "split": "train, dev, seen, unseen or human",
@@ -79,7 +71,10 @@ def croissant(folder: Path, splits: list[str], facts: dict[str, Any]) -> dict[st
     """
     licences = sorted({file["licence"] for file in facts["sources"] if file["licence"]})
     return {
-        **HEAD,
+        "@context": _CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "name": "alpaca_plus",
         "description": f"Instructions with inputs and outputs, split as in the paper on gist tokens. {facts['label']}.",
         "url": "https://arxiv.org/abs/2304.08467",
         "version": "1.0.0",
@@ -92,25 +87,11 @@ def croissant(folder: Path, splits: list[str], facts: dict[str, Any]) -> dict[st
             if any(file["role"] == role and file["is_upstream"] for file in facts["sources"])
         ],
         "distribution": [_file_object(folder / f"{split}.parquet", facts["splits"][split]["rows"]) for split in splits],
-        "recordSet": [record_set(split) for split in splits],
+        "recordSet": [_record_set(split) for split in splits],
     }
 
 
-def file_object(split: str, description: str, size: int, sha256: str) -> dict[str, Any]:
-    """The Parquet file of a split. size: bytes."""
-    return {
-        "@type": "cr:FileObject",
-        "@id": f"{split}.parquet",
-        "name": f"{split}.parquet",
-        "description": description,
-        "contentUrl": f"{split}.parquet",
-        "contentSize": f"{size} B",
-        "encodingFormat": "application/x-parquet",
-        "sha256": sha256,
-    }
-
-
-def record_set(split: str) -> dict[str, Any]:
+def _record_set(split: str) -> dict[str, Any]:
     """The rows of a split and their columns."""
     return {
         "@type": "cr:RecordSet",
@@ -133,5 +114,13 @@ def record_set(split: str) -> dict[str, Any]:
 
 
 def _file_object(path: Path, rows: int) -> dict[str, Any]:
-    sha256 = sha256_of_path(path)
-    return file_object(path.stem, f"{rows:,} rows of the split {path.stem}", path.stat().st_size, sha256)
+    return {
+        "@type": "cr:FileObject",
+        "@id": path.name,
+        "name": path.name,
+        "description": f"{rows:,} rows of the split {path.stem}",
+        "contentUrl": path.name,
+        "contentSize": f"{path.stat().st_size} B",
+        "encodingFormat": "application/x-parquet",
+        "sha256": sha256_of_path(path),
+    }

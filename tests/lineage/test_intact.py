@@ -80,7 +80,10 @@ def test_a_changed_value_is_in_no_model_card(toy: Path, gist: Callable[..., tupl
 
 def test_a_changed_description_is_no_croissant(toy: Path) -> None:
     (toy / "data/alpaca_plus/croissant.json").write_text("{}")
-    with pytest.raises(NotIntactError, match="made by alpaca_plus"):
+    with pytest.raises(NotIntactError, match="not the file that alpaca_plus made"):
+        export(toy, "croissant")
+    (toy / "data/alpaca_plus/croissant.json").unlink()
+    with pytest.raises(ValueError, match="dvc pull"):
         export(toy, "croissant")
 
 

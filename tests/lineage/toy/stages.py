@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gist_core.data.croissant import croissant
 from gist_core.data.rows import VALIDATION_SPLITS
 from tasks import paths
 from tasks.stage import Stage
@@ -43,6 +44,9 @@ def alpaca_plus(stage: Stage) -> None:
             pq.write_table(pa.Table.from_pylist(rows_of_split), folder / f"{split}.parquet")
         facts = {"is_papers_data": False, "label": "a toy", "rows": {"train": 3, "seen": 3, "unseen": 3, "human": 3}}
         (folder / "facts.json").write_text(json.dumps(facts))
+        splits = {split: {"rows": 3} for split in facts["rows"]}
+        description = croissant(folder, list(splits), facts | {"sources": [], "splits": splits})
+        (folder / "croissant.json").write_text(json.dumps(description))
 
 
 def base_model(stage: Stage) -> None:
