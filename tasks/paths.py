@@ -25,10 +25,12 @@ REPORT_HTML = Path("reports/report.html")
 REPORT_MD = Path("reports/report.md")
 
 WORK = Path(".work")
+NIGHTLY = WORK / "nightly"  # the clones in which nights run (flows/nightly.py)
 EXPERIMENTS = Path(".dvc/tmp/exps")  # DVC's copies of the project, for `dvc exp run --temp` and `--queue`
 
 
 def project_of(root: Path) -> Path:
-    """The project itself where `root` is a copy that DVC made for an experiment: it removes the copy with all that is in it.
-    Otherwise `root`."""
-    return next((above for above in root.parents if above / EXPERIMENTS in root.parents), root)
+    """The project to which `root` belongs, if it is the clone of a night or DVC's copy for an experiment, which is removed
+    with all that is in it. Otherwise `root`."""
+    of_copies = (above for above in root.parents for kind in (NIGHTLY, EXPERIMENTS) if above / kind in root.parents)
+    return next(of_copies, root)

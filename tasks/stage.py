@@ -61,7 +61,8 @@ RUN_VARIABLES = (
 
 TRY_LATER = 75  # EX_TEMPFAIL of sysexits.h: not a mistake, so the flow tries a stage of net or api again
 NOT_USABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_MADE = "made.md5"  # in a work folder: the MD5 of the statement about its finished work, as dvc.lock will name it
+COPIES = paths.WORK / "copies"  # the work folders of nights and experiments (paths.project_of)
+_MADE = "made.md5"  # in a work folder: the MD5 of the statement about its finished work, by which DVC keeps it
 
 
 class Stage:
@@ -79,8 +80,7 @@ class Stage:
         self.run_name = name.partition("@")[2]  # "" for a stage that is no matrix
         self.root = root
         self.command = command
-        project = paths.project_of(root)
-        self._work = root / paths.WORK if project == root else project / paths.WORK / "experiments"
+        self._project = paths.project_of(root)
         self._parameter_files = self._stamps("params.yaml", "dvc.yaml")  # before anything is read from them
         self.params: Params = load_params(root / "params.yaml")
         known = [*self.params.runs, *self.params.baselines]
@@ -161,21 +161,26 @@ class Stage:
     def work_dir(self) -> Path:
         """A folder for work in progress that outlives a kill: `.work/NAME/KEY/`, where KEY is a hash of the stage's
         inputs (data and code), parameters, device and locked environment. An execution that differs in one of them never
-        finds this folder. It is removed once DVC has recorded what the stage made.
+        finds this folder. It is removed once DVC keeps what the stage made.
 
-        An experiment that DVC runs in a copy of the project has it in the project, under `.work/experiments`, or in the copy
-        if another experiment has the same work in hand."""
+        A night, or an experiment that DVC runs in a copy, has it in the project, under `.work/copies`; or in its own clone or
+        copy, if another one has the same work in hand."""
         lock = self.root / LOCK_FILE
         made_with = [self.device, sha256_of_path(lock) if lock.is_file() else None]
         inputs = {path: artifact.sha256 for path, artifact in self.inputs.items()}
         key = sha256_of_json([inputs, self.parameters, made_with])[:16]
-        folder = self._work / self.name / key
-        if self._work != self.root / paths.WORK:
-            self._work_lock = _lock_of(folder)  # held until this process ends
+        folder = self.root / paths.WORK / self.name / key
+        if self._project != self.root:
+            shared = self._project / COPIES / self.name / key
+            self._work_lock = _lock_of(shared)  # held until this process ends
             try:
                 self._work_lock.acquire()
+                folder = shared
             except Timeout:
-                folder = self.root / paths.WORK / self.name / key
+                print(
+                    f"another copy of this project does the same work in {shared}; this one does it by itself",
+                    file=sys.stderr,
+                )
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -250,15 +255,15 @@ class Stage:
             )
 
     def _remove_recorded_work(self) -> None:
-        """Removes the work folders, of any stage, whose results DVC has recorded. Not sooner: if a stage is killed between
-        its last line and that record, DVC removes its outs. So a stage that is forced to run again does all its work again."""
-        lock = self.root / "dvc.lock"
-        recorded = lock.read_text(encoding="utf-8") if lock.exists() else ""
-        for made in self._work.glob(f"*/*/{_MADE}"):
-            # Another stage that starts at the same time removes it too, and another experiment may have taken it up.
+        """Removes the work folders, of any stage, whose statements are in DVC's cache: DVC puts them there after the outs that
+        took the work. Not sooner: if a stage is killed between its last line and that, DVC removes its outs. So a stage that
+        is forced to run again does all its work again."""
+        own, of_copies = self.root / paths.WORK, self._project / COPIES
+        for made in [*own.glob(f"*/*/{_MADE}"), *of_copies.glob(f"*/*/{_MADE}")]:
+            # Another stage that starts at the same time removes it too, and another copy may have taken it up.
             with suppress(FileNotFoundError, Timeout):
                 md5 = made.read_text(encoding="utf-8")
-                if md5 and md5 in recorded:  # it may be empty after a power cut, and "" is in every text
+                if len(md5) == 32 and (self._declared["cache"] / md5[:2] / md5[2:]).exists():  # empty after a power cut
                     with _lock_of(made.parent):
                         shutil.rmtree(made.parent)
 
@@ -295,7 +300,7 @@ class Stage:
             "peak_memory_mib": _peak_memory_mib(),
             "facts": self.run_facts,
         }
-        append_run(self.root, record | watch.read())
+        append_run(self._project, record | watch.read())
 
     @property
     def _statement(self) -> Path:
@@ -350,7 +355,7 @@ def stage_main(name: str, run: Callable[[Stage], None]) -> None:
 
 def _declaration(root: Path, name: str) -> dict[str, Any]:
     """The stage's dependencies, outs, parameter keys (and their values as written in params.yaml) and resource as dvc.yaml
-    declares them, templates resolved."""
+    declares them, templates resolved; and the folder in which DVC keeps files by their MD5."""
     from dvc.dependency.param import ParamsDependency
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
@@ -364,7 +369,15 @@ def _declaration(root: Path, name: str) -> dict[str, Any]:
             deps = [dep.def_path for dep in stage.deps if not isinstance(dep, ParamsDependency)]
             resource = (stage.meta or {}).get("resource", "cpu")
             outs = [out.def_path for out in stage.outs]
-            return {"deps": deps, "outs": outs, "params": params, "written": written, "resource": resource}
+            cache = Path(repo.cache.local.path)
+            return {
+                "deps": deps,
+                "outs": outs,
+                "params": params,
+                "written": written,
+                "resource": resource,
+                "cache": cache,
+            }
     except DvcException as error:
         hint = (
             "runs, baselines, judged_runs or benchmarked_runs in params.yaml lists the runs that have it"

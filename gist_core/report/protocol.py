@@ -56,8 +56,9 @@ def definitions(inputs: ReportInputs) -> list[tuple[str, str]]:
         ),
         (
             "What is cached",
-            "None: the whole prompt is encoded. Instruction: its keys and values are reused. Gist: those of the "
-            "gist tokens are. Building a cache is not part of its cost.",
+            "None: the whole prompt is encoded. Instruction: its keys and values are reused (in an encoder-decoder only the "
+            "gist mask allows that: without it they depend on the input, and the paper has no such figure). Gist: those of "
+            "the gist tokens are. Building a cache is not part of its cost.",
         ),
         ("Decoding", f"Greedy, at most {inputs.params['generate']['max_new_tokens']} new tokens."),
         ("Checkpoint", f"{chosen}. The paper chose its checkpoint on a split that it reports."),

@@ -1,5 +1,6 @@
 """How a stage ends: its exit code, and what becomes of its work in progress."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -132,9 +133,9 @@ def test_work_goes_when_dvc_has_recorded_it_and_not_before(root: Path) -> None:
     assert len(recorded) == 2, "of the second, which DVC did not see, and of the fourth"
 
 
-def test_an_experiment_in_a_copy_has_what_outlives_it_in_its_project(tmp_path: Path) -> None:
-    for folder in ("tmpk3o", "standalone/tmp9x"):
-        assert project_of(tmp_path / ".dvc/tmp/exps" / folder) == tmp_path
+def test_a_night_or_an_experiment_in_a_copy_has_what_outlives_it_in_its_project(tmp_path: Path) -> None:
+    for folder in (".dvc/tmp/exps/tmpk3o", ".dvc/tmp/exps/standalone/tmp9x", ".work/nightly/20261127-020000"):
+        assert project_of(tmp_path / folder) == tmp_path
     for project in (tmp_path, tmp_path / "exps/one"):
         assert project_of(project) == project
 
@@ -152,20 +153,29 @@ def test_a_killed_experiment_is_taken_up_by_the_next(root: Path) -> None:
     command = [sys.executable, "-m", "dvc", "exp", "run", "--temp"]
     ran = [subprocess.run(command, cwd=root, env=environment(), capture_output=True, text=True) for _ in range(3)]
     assert [done.returncode != 0 for done in ran] == [True, True, False], "each stage is killed once"
-    (work,) = (root / ".work/experiments").glob("*/*/half")
-    assert work.parts[-3] == "two", "that of one went when DVC had recorded it"
+    (work,) = (root / ".work/copies").glob("*/*/half")
+    assert work.parts[-3] == "two", "that of one went when DVC kept what it made"
+    log = (root / "data/statements/runs/log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["stage"] for line in log] == ["one", "two"]
+    assert run(root, "4").returncode == 0
+    assert not work.exists(), "a stage of the project removes it too"
 
 
 def test_experiments_that_do_the_same_work_at_once_stay_apart(root: Path) -> None:
     (root / "what").touch()
     copies = [shutil.copytree(root, root / ".dvc/tmp/exps" / name, ignore=lambda *_: ["tmp"]) for name in ("a", "b")]
     first, second = (Stage("one", Path(copy), []) for copy in copies)
-    assert first.work_dir.parent == root / ".work/experiments/one"
+    assert first.work_dir.parent == root / ".work/copies/one"
     assert second.work_dir.parent == root / ".dvc/tmp/exps/b/.work/one"
-    (first.work_dir / "made.md5").write_text("of the first")
-    (root / ".dvc/tmp/exps/b/dvc.lock").write_text("of the first")
+    (first.work_dir / "made.md5").write_text("01" * 16)
+    kept = Path(copies[1]) / ".dvc/cache/files/md5/01"
+    kept.mkdir(parents=True)
+    (kept / ("01" * 15)).touch()
     second._remove_recorded_work()
     assert first.work_dir.exists(), "it is in use"
+    first._work_lock.release()
+    second._remove_recorded_work()
+    assert not first.work_dir.exists()
 
 
 @pytest.mark.parametrize(
