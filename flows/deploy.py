@@ -20,6 +20,10 @@ from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
+from pydantic import ConfigDict, Field, PositiveInt, ValidationError
+
+from tasks.params import told
+from tasks.sections import Section
 
 LOST_RUNS = "gist: lost flow runs"
 FLOWS = ["stage", "pipeline", "nightly"]
@@ -36,11 +40,10 @@ def deploy(root: Path) -> list[str]:
     file = root / "prefect.yaml"
     if not file.is_file():
         raise ValueError(f"{file} does not exist; run this from the project's root")
-    content: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
-    definitions = content.get("definitions", {})
-    said = [_make_pool(root, name, spec) for name, spec in definitions.get("pools", {}).items()]
-    if "lost_after_s" in definitions:
-        said.append(_give_up_lost_runs(definitions["lost_after_s"]))
+    content, definitions = _read(file)
+    said = [_make_pool(root, name, pool) for name, pool in definitions.pools.items()]
+    if definitions.lost_after_s is not None:
+        said.append(_give_up_lost_runs(definitions.lost_after_s))
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
     # Each worker names its own clone: a GIST_CLONE set here would be written into the deployments.
     env = {key: value for key, value in os.environ.items() if key != "GIST_CLONE"}
@@ -52,6 +55,35 @@ def deploy(root: Path) -> list[str]:
         hours = _hours(str(schedule.get("cron") or "") for schedule in _schedules(deployment))
         said.append(f"deployed {deployment['name']} on {deployment['work_pool']['name']}{hours}")
     return [*said, *_settle_what_prefect_leaves(content["deployments"])]
+
+
+class _Pool(Section):
+    type: str
+    concurrency_limit: PositiveInt | None = None
+    base_job_template: str | None = None
+
+
+class _Definitions(Section):
+    """What prefect.yaml has for us, under the key that Prefect leaves alone, beside whatever somebody keeps there."""
+
+    model_config = ConfigDict(extra="ignore")
+    pools: dict[str, _Pool] = Field(default_factory=dict)
+    lost_after_s: PositiveInt | None = None
+
+
+def _read(file: Path) -> tuple[dict[str, Any], _Definitions]:
+    """The content of prefect.yaml, and our definitions in it. Raises ValueError if it is not of the form that is needed;
+    what only Prefect uses is left to Prefect."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or not isinstance(content.get("deployments"), list):
+            raise ValueError(f"{file} has no list of deployments")
+        definitions = _Definitions.model_validate(content.get("definitions") or {})
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file} cannot be read as YAML: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        raise ValueError(f"{file}: {'; '.join(f'definitions.{told(each)}' for each in error.errors())}") from None
+    return content, definitions
 
 
 def _settle_what_prefect_leaves(deployments: list[dict[str, Any]]) -> list[str]:
@@ -86,23 +118,23 @@ def _hours(crons: Iterable[str]) -> str:
     return f" at {hours}" if hours else ""
 
 
-def _make_pool(root: Path, name: str, spec: dict[str, Any]) -> str:
-    template = spec.get("base_job_template")
+def _make_pool(root: Path, name: str, pool: _Pool) -> str:
+    template = pool.base_job_template
     job_template = json.loads((root / template).read_text(encoding="utf-8")) if template else None
     more = {"base_job_template": job_template} if job_template else {}
-    limit = spec.get("concurrency_limit")
+    limit = pool.concurrency_limit
     with get_client(sync_client=True) as client:
         try:
             there = client.read_work_pool(name).type
-            if there != spec["type"]:
+            if there != pool.type:
                 raise ValueError(
-                    f"the pool {name} is of type {there} on the server, which Prefect cannot change into {spec['type']}; delete "
+                    f"the pool {name} is of type {there} on the server, which Prefect cannot change into {pool.type}; delete "
                     f"it first: prefect work-pool delete {name}"
                 )
             client.update_work_pool(name, WorkPoolUpdate(concurrency_limit=limit, **more))
         except ObjectNotFound:
-            client.create_work_pool(WorkPoolCreate(name=name, type=spec["type"], concurrency_limit=limit, **more))
-    return f"pool     {name}: {spec['type']}, {limit or 'no limit'}"
+            client.create_work_pool(WorkPoolCreate(name=name, type=pool.type, concurrency_limit=limit, **more))
+    return f"pool     {name}: {pool.type}, {limit or 'no limit'}"
 
 
 def _give_up_lost_runs(seconds: int) -> str:

@@ -7,6 +7,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from flows.deploy import deploy
 from tests.flows.conftest import Server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,8 +31,26 @@ def on_server(server: Server) -> dict[tuple[str, str], list[str]]:
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("deployments: [", "cannot be read as YAML: while parsing"),
+        ("", "has no list of deployments"),
+        (
+            "deployments: []\ndefinitions: {pools: {cpu: {tpye: process}}}",
+            r"definitions\.pools\.cpu\.type: Field required",
+        ),
+        ("deployments: []\ndefinitions: {lost_after_s: 10 min}", r"definitions\.lost_after_s: .*'10 min'"),
+    ],
+)
+def test_a_mistake_in_the_file_is_a_message_and_the_server_is_not_asked(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "prefect.yaml").write_text(text)
+    with pytest.raises(ValueError, match=said):
+        deploy(tmp_path)
+
+
 def test_a_schedule_that_was_taken_out_ends_and_a_renamed_deployment_is_named(tmp_path: Path, server: Server) -> None:
-    def deploy(text: str) -> list[str]:
+    def deployed(text: str) -> list[str]:
         (tmp_path / "prefect.yaml").write_text(text)
         command = [sys.executable, "-m", "flows", "deploy", "--root", str(tmp_path)]
         done = subprocess.run(command, env=server.env(), capture_output=True, text=True, check=True)
@@ -39,19 +60,19 @@ def test_a_schedule_that_was_taken_out_ends_and_a_renamed_deployment_is_named(tm
     whole = (ROOT / "prefect.yaml").read_text()
     schedule = '    schedules:\n      - {cron: "0 2 * * *", timezone: UTC, active: true}\n'
     assert whole.count(schedule) == whole.count("- name: nightly\n") == 1
-    assert "deployed nightly on pipelines at 0 2 * * *" in deploy(whole)
+    assert "deployed nightly on pipelines at 0 2 * * *" in deployed(whole)
     assert on_server(server)["nightly", "nightly"] == ["0 2 * * *"]
 
-    said = deploy(whole.replace("- name: nightly\n", "- name: night\n"))
+    said = deployed(whole.replace("- name: nightly\n", "- name: night\n"))
     told = "not in prefect.yaml; prefect deployment delete nightly/nightly"
     assert [line for line in said if told in line] == [f"still on the server at 0 2 * * *: nightly/nightly, {told}"]
     assert on_server(server)["nightly", "nightly"] == on_server(server)["nightly", "night"] == ["0 2 * * *"]
 
-    said = deploy(whole.replace(schedule, "    schedules:\n"))
+    said = deployed(whole.replace(schedule, "    schedules:\n"))
     assert "removed  the schedule of nightly/nightly" in said
     assert any(line.startswith("still on the server at 0 2 * * *: nightly/night,") for line in said)
     assert on_server(server)["nightly", "nightly"] == []
 
     both = whole.replace("- name: net\n", "- name: nightly\n")  # of another flow, without a schedule
-    assert not any("removed" in line for line in deploy(both))
+    assert not any("removed" in line for line in deployed(both))
     assert on_server(server)["nightly", "nightly"] == ["0 2 * * *"]
