@@ -7,9 +7,10 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import psutil
 from prefect.client.orchestration import get_client
 
 from flows.deploy import SERVED
@@ -53,9 +54,24 @@ def _run(commands: Sequence[Sequence[str]], root: Path) -> int:
             )
             for command in commands
         ]
-        while all(process.poll() is None for process in processes):
-            time.sleep(1.0)
-        return next(process.returncode for process in processes if process.returncode is not None)
+        try:
+            while all(process.poll() is None for process in processes):
+                time.sleep(1.0)
+            return next(process.returncode for process in processes if process.returncode is not None)
+        finally:
+            for process in processes:
+                _end_flow_runs(process.pid)
+
+
+def _end_flow_runs(pid: int) -> None:
+    """Ends the flow runs, which are children of Prefect's process: each ends its stages and tells the server. A worker that is
+    told to end kills them at once, and the server would learn of it by missing heartbeats only, minutes later."""
+    with suppress(psutil.Error):
+        runs = psutil.Process(pid).children()
+        for run in runs:
+            with suppress(psutil.Error):
+                run.terminate()
+        psutil.wait_procs(runs, timeout=GRACE_SECONDS)
 
 
 def _require_pools(pools: Sequence[str]) -> None:

@@ -265,6 +265,7 @@ def test_after_a_fault_nothing_is_left_and_nothing_finished_is_done_twice(site: 
         site.worker(site.clones[1], "gpu")
     said, _ = run.communicate(timeout=600)
     assert run.returncode == (1 if fault == "flow cancelled" else 0), said + site.logs()
+    assert ("no heartbeat for" in said) == (fault == "worker killed"), "one that is told to end tells the server"
     wait_until(lambda: not site.processes(), 60)
     site.hold_no_lock()
 
