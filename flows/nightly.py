@@ -6,9 +6,11 @@ experiment.
 The clone shares the project's DVC cache, so what has not changed is not made again.
 """
 
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -24,9 +26,12 @@ from flows.flow import pipeline
 from flows.graph import read_graph
 from flows.parameters import Limits
 from tasks import paths
+from tasks.locks import held, is_held
 
 Results = Literal["none", "branch", "experiment"]
 REVISION = "main"
+STAMP = re.compile(r"\d{8}-\d{6}")  # the name of a night, and of its clone
+LOCKS = paths.WORK / "nights"  # one for each night; it is held from the clone to the push
 
 
 def tell(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -69,34 +74,31 @@ def nightly(
     if results == "branch":
         _require_branches(home, source)
     stamp = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
-    clone = fresh_clone(home, source, revision, stamp)
-    remove_old_clones(clone.parent, keep)
-    commit = git(clone, "rev-parse", "HEAD")
-    get_run_logger().info("%s of %s is %s, in %s", revision, without_passwords(source), commit[:10], clone)
-    state: State[Any] = pipeline(
-        targets=targets, overrides=overrides, limits=limits, root=str(clone), return_state=True
-    )
-    if state.is_completed():
-        keep_results(clone, results, stamp, state.message or "")
+    with held(home / LOCKS, stamp, f"the night {stamp} is already running in process {{}}"):
+        clone = fresh_clone(home, source, revision, stamp)
+        remove_old_clones(home, stamp, keep)
+        commit = git(clone, "rev-parse", "HEAD")
+        get_run_logger().info("%s of %s is %s, in %s", revision, without_passwords(source), commit[:10], clone)
+        state: State[Any] = pipeline(
+            targets=targets, overrides=overrides, limits=limits, root=str(clone), return_state=True
+        )
+        if state.is_completed():
+            keep_results(clone, results, targets, stamp, state.message or "")
     # A new state, because the state of the pipeline's own run would lose its message here.
     return State(type=state.type, name=state.name, message=f"{commit[:10]}: {state.message}")
 
 
 def fresh_clone(home: Path, source: str, revision: str, stamp: str) -> Path:
-    """Clones `source` at `revision` into .work/nightly/STAMP, with the DVC cache, the local DVC settings and the judge's
-    answers of `home`."""
-    clone = home / paths.WORK / "nightly" / stamp
+    """Clones `source` at `revision` into .work/nightly/STAMP, with the DVC cache and the local DVC settings of `home`.
+    The stages keep there what outlives a clone: work in progress and the judge's answers (`project_of` in tasks/paths.py)."""
+    clone = home / paths.NIGHTLY / stamp
     clone.parent.mkdir(parents=True, exist_ok=True)
-    git(home, "clone", "--quiet", source, str(clone))
+    git(home, "clone", "--quiet", "--origin", "origin", source, str(clone))
     git(clone, "checkout", "--quiet", "--detach", _resolve(clone, revision))
     local = home / ".dvc/config.local"
     if local.is_file():
         shutil.copy(local, clone / ".dvc/config.local")
     _dvc(clone, "config", "--local", "cache.dir", _dvc(home, "cache", "dir"))
-    answers = home / paths.WORK / "judge"  # paid for once, not once a night
-    answers.mkdir(exist_ok=True)
-    (clone / paths.WORK).mkdir()
-    (clone / paths.WORK / "judge").symlink_to(answers)
     return clone
 
 
@@ -110,6 +112,11 @@ def _require_branches(home: Path, source: str) -> None:
 
 
 def _resolve(clone: Path, revision: str) -> str:
+    if revision.startswith("origin/"):
+        raise ValueError(
+            f"revision is {revision!r}, but a night clones what is here or at `repository`, not what was fetched; give "
+            f"revision {revision.removeprefix('origin/')!r} and the address of that repository"
+        )
     for candidate in (f"origin/{revision}", revision):
         try:
             return git(clone, "rev-parse", "--verify", f"{candidate}^{{commit}}")
@@ -118,28 +125,35 @@ def _resolve(clone: Path, revision: str) -> str:
     raise ValueError(f"the repository has no branch, tag or commit {revision!r}")
 
 
-def keep_results(clone: Path, results: Results, stamp: str, summary: str) -> None:
-    """Commits what git keeps of the results, and pushes the branch or experiment to where the clone came from."""
+def keep_results(clone: Path, results: Results, targets: Sequence[str], stamp: str, summary: str) -> None:
+    """Commits what git keeps of the results, and pushes the branch or experiment to where the clone came from. Hooks and
+    signatures of the user's git are for what a person commits."""
     if results == "none":
         return
+    graph = read_graph(clone)
+    files = [path for path in sorted(generated_files(graph.stages)) if (clone / path).is_file()]
     if results == "experiment":
         name = f"nightly-{stamp}"
-        _dvc(clone, "exp", "save", "--name", name, "--message", summary)
+        with_files = [part for path in files for part in ("--include-untracked", path)]
+        made = graph.select(targets).stages
+        _dvc(clone, "exp", "save", "--name", name, "--message", summary, *with_files, *made)
         _dvc(clone, "exp", "push", "--no-cache", "origin", name)
         return
     branch = f"nightly/{stamp}"
-    files = [path for path in sorted(generated_files(read_graph(clone).stages)) if (clone / path).is_file()]
     git(clone, "checkout", "--quiet", "-b", branch)
     git(clone, "add", "--force", "--", *files)
     author = ("-c", "user.name=gist nightly", "-c", "user.email=nightly@localhost")
-    git(clone, *author, "commit", "--quiet", "--allow-empty", "-m", f"Nightly run {stamp}: {summary}")
-    git(clone, "push", "--quiet", "origin", branch)
+    plain = ("--quiet", "--no-verify", "--no-gpg-sign")
+    git(clone, *author, "commit", *plain, "--allow-empty", "-m", f"Nightly run {stamp}: {summary}")
+    git(clone, "push", "--quiet", "--no-verify", "origin", branch)
 
 
-def remove_old_clones(folder: Path, keep: int) -> None:
-    """Removes all clones but the new one and the latest `keep` before it."""
-    for old in sorted(folder.iterdir())[: -max(keep, 0) - 1]:
-        shutil.rmtree(old, ignore_errors=True)
+def remove_old_clones(home: Path, stamp: str, keep: int) -> None:
+    """Removes the clones of earlier nights but the latest `keep`, and but those in which a night is still under way."""
+    earlier = sorted(old for old in (home / paths.NIGHTLY).iterdir() if STAMP.fullmatch(old.name) and old.name < stamp)
+    for old in earlier[: max(len(earlier) - max(keep, 0), 0)]:
+        if not is_held(home / LOCKS, old.name):
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _notifier(block: str) -> NotificationBlock:

@@ -6,12 +6,15 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import psutil
 import pytest
 
+from flows.nightly import LOCKS, fresh_clone, remove_old_clones
+from tasks.locks import held
 from tests.flows.conftest import Server
 from tests.flows.project import STAGES, Project
 from tests.flows.test_pipeline import wait_until
@@ -49,12 +52,14 @@ sys.exit(0 if state.is_completed() else 1)
 """
 
 
-def run_nightly(project: Project, server: Server, **parameters: object) -> "subprocess.CompletedProcess[str]":
+def run_nightly(
+    project: Project, server: Server, variables: Mapping[str, str] = {}, **parameters: object
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-c", NIGHTLY, json.dumps({"root": str(project.root), **parameters})],
         cwd=project.root,
         env=server.env(EVENTS=str(project.root / "events"), GIT_AUTHOR_NAME="t", GIT_AUTHOR_EMAIL="t@example.org",
-                       GIT_COMMITTER_NAME="t", GIT_COMMITTER_EMAIL="t@example.org"),
+                       GIT_COMMITTER_NAME="t", GIT_COMMITTER_EMAIL="t@example.org") | variables,
         capture_output=True,
         text=True,
         timeout=280,
@@ -87,8 +92,48 @@ def test_a_night_runs_a_pinned_or_moving_revision_on_a_fresh_clone_and_keeps_its
     moving = run_nightly(project, server, revision="main", results="experiment", keep=1)
     assert moving.returncode == 0, moving.stdout + moving.stderr
     assert len(project.events("fetch")) == 2, "another work.py, another run"
-    assert git(project.root, "for-each-ref", "refs/exps"), "the experiment was not pushed"
+    experiment = git(project.root, "for-each-ref", "refs/exps", "--format=%(refname)")
+    kept = git(project.root, "show", "--name-only", "--format=", experiment).split()
+    assert {"dvc.lock", "judge.json", "report.html"} <= set(kept)
     assert len(list((project.root / ".work/nightly").iterdir())) <= 2
+
+
+@pytest.mark.slow
+def test_part_of_the_graph_is_kept_as_an_experiment_whatever_git_is_told_for_people(
+    project: Project, server: Server, tmp_path: Path
+) -> None:
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    for name in ("pre-commit", "pre-push"):
+        (hooks / name).write_text("#!/bin/sh\nexit 1\n")
+        (hooks / name).chmod(0o755)
+    (tmp_path / ".gitconfig").write_text(
+        f"[core]\nhooksPath = {hooks}\n[commit]\ngpgSign = true\n[clone]\ndefaultRemoteName = up\n"
+    )
+    variables = {"GIT_CONFIG_GLOBAL": str(tmp_path / ".gitconfig")}
+    part = run_nightly(project, server, variables, targets=["fetch"], results="experiment")
+    assert part.returncode == 0, part.stdout + part.stderr
+    assert git(project.root, "for-each-ref", "refs/exps")
+    branch = run_nightly(project, server, variables, targets=["fetch"], results="branch")
+    assert branch.returncode == 0, branch.stdout + branch.stderr
+    assert git(project.root, "branch", "--list", "nightly/*")
+
+
+def test_a_clone_in_which_a_night_goes_on_is_not_removed(tmp_path: Path) -> None:
+    clones = tmp_path / ".work/nightly"
+    for name in ("20260101-020000", "20260102-020000", "20260103-020000", "20260104-020000", "mine", "20260105-020000"):
+        (clones / name).mkdir(parents=True)
+    with held(tmp_path / LOCKS, "20260101-020000", "busy"):
+        remove_old_clones(tmp_path, "20260104-020000", keep=1)
+    there = {clone.name for clone in clones.iterdir()}
+    assert there == {"20260101-020000", "20260103-020000", "20260104-020000", "mine", "20260105-020000"}
+    remove_old_clones(tmp_path, "20260104-020000", keep=0)
+    assert {clone.name for clone in clones.iterdir()} == {"20260104-020000", "mine", "20260105-020000"}
+
+
+def test_a_branch_of_what_was_fetched_is_not_taken_for_one_of_the_repository(project: Project) -> None:
+    with pytest.raises(ValueError, match=r"give revision 'main' and the address"):
+        fresh_clone(project.root, str(project.root), "origin/main", "20260101-020000")
 
 
 def test_a_branch_in_the_way_of_the_results_is_found_before_the_night(project: Project, server: Server) -> None:
