@@ -28,7 +28,6 @@ from prefect.states import Cancelled, Cancelling, Completed, State
 
 from flows.clone import fetch_file, require_clean, uncached
 from flows.failures import BACKOFF_SECONDS, FailureKind, StageFailed, explain, retries_left
-from flows.graph import read_graph
 from flows.lockfile import lock_entry, put_entries
 from flows.parameters import Plan
 from flows.stages import UP_TO_DATE, StageResult, dvc_command, stage_environment
@@ -52,9 +51,9 @@ class PoolSubmit:
         self._plan = plan
         self._cancelled = cancelled
         self._results = results
-        self._commit = require_clean(plan.root, read_graph(plan.root).stages, "dispatch to pools")
+        self._commit = require_clean(plan.root, plan.whole.stages, "dispatch to pools")
         params = plan.root / "params.yaml"
-        self._params = params.read_text(encoding="utf-8") if params.is_file() else None
+        self._params = plan.params or (params.read_text(encoding="utf-8") if params.is_file() else None)
         self._lock = threading.Lock()
         _require_deployments({stage.resource for stage in plan.graph.stages.values()})
 

@@ -62,20 +62,17 @@ def pipeline(
     here = Path(root).resolve()
     with only_run(here):
         mend(here)
-        plan = make_plan(here, parameters)
-        plan.put_params()
-        get_run_logger().info("%d stages: %s", len(plan.graph.stages), ", ".join(plan.graph.stages))
-        return _run(plan)
+        return _run(make_plan(here, parameters))
 
 
 def _run(plan: Plan) -> State[Any]:
     cancelled = threading.Event()
     results: dict[str, StageResult] = {}
-    if plan.parameters.dispatch == "here":
-        return run_plan(plan, _submit_here(plan, cancelled, results), cancelled, results)
-    pools = PoolSubmit(plan, cancelled, results)
-    state = run_plan(plan, pools, cancelled, results)
-    if state.is_cancelled():
+    pools = PoolSubmit(plan, cancelled, results) if plan.parameters.dispatch == "pools" else None
+    plan.put_params()  # not before the pools had their chance to refuse
+    get_run_logger().info("%d stages: %s", len(plan.graph.stages), ", ".join(plan.graph.stages))
+    state = run_plan(plan, pools or _submit_here(plan, cancelled, results), cancelled, results)
+    if pools is None or state.is_cancelled():
         return state
     try:
         pools.bring_home()
@@ -116,7 +113,7 @@ def run_plan(plan: Plan, submit: Submit, cancelled: threading.Event, results: di
             futures[name].wait()  # it has ended; this takes its state from here, not from the server, which lags behind
             state = futures[name].state
             if not state.is_completed():
-                failures[name] = _reason(state)
+                failures[name] = _reason(futures[name], state)
             scheduler.ended(name, well=state.is_completed())
     finally:
         cancelled.set()
@@ -124,8 +121,8 @@ def run_plan(plan: Plan, submit: Submit, cancelled: threading.Event, results: di
     return _final_state(results, failures, scheduler.given_up)
 
 
-def _reason(state: State[Any]) -> str:
-    failure = state.data
+def _reason(future: PrefectFuture[Any], state: State[Any]) -> str:
+    failure = future.result(raise_on_failure=False)
     return str(failure) if isinstance(failure, StageFailed) else f"{state.name}: {state.message}"
 
 

@@ -65,7 +65,7 @@ class PipelineParameters(Section, strict=False):
 
 @dataclass(frozen=True)
 class Plan:
-    """What will run: the chosen part of the graph, and the time-out of each stage in seconds (None: no limit).
+    """What will run: the chosen part of the whole graph, and the time-out of each stage in seconds (None: no limit).
 
     params: the text of params.yaml as the overrides make it; None without overrides.
     """
@@ -73,6 +73,7 @@ class Plan:
     root: Path
     parameters: PipelineParameters
     graph: Graph
+    whole: Graph
     timeouts_s: dict[str, float | None]
     params: str | None = None
 
@@ -115,7 +116,7 @@ def make_plan(root: Path, parameters: PipelineParameters) -> Plan:
         raise ValueError("; ".join(problems))
     given = parameters.timeouts_s
     timeouts = {s.name: given.get(s.name, given.get(s.resource, s.timeout_s)) for s in graph.stages.values()}
-    return Plan(root, parameters, graph, timeouts, params)
+    return Plan(root, parameters, graph, whole, timeouts, params)
 
 
 def _graph_with(root: Path, overrides: Sequence[str]) -> tuple[Graph, str | None]:
@@ -132,6 +133,7 @@ def _graph_with(root: Path, overrides: Sequence[str]) -> tuple[Graph, str | None
 
 def _remote_problems(root: Path) -> list[str]:
     from dvc.config import NoRemoteError
+    from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     with Repo(str(root)) as repo:
@@ -139,4 +141,6 @@ def _remote_problems(root: Path) -> list[str]:
             repo.cloud.get_remote_odb()
         except NoRemoteError:
             return ["pull, push and dispatch to pools need a DVC remote: `dvc remote add --default NAME URL`"]
+        except (DvcException, ImportError) as error:  # a remote that is not defined, or whose library is missing
+            return [f"the DVC remote cannot be used: {error}"]
     return []

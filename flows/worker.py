@@ -51,7 +51,7 @@ def run_stage(
             future = stage_task(node, cancelled, results).submit(run)
             future.wait()
             if not future.state.is_completed():
-                failure = future.state.data
+                failure = future.result(raise_on_failure=False)
                 return Failed(message=str(failure) if isinstance(failure, StageFailed) else str(future.state.message))
             entry = lock_entry(here, stage)
             hand_over(here, node, entry)

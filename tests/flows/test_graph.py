@@ -1,10 +1,12 @@
 """The flow's graph is DVC's: nothing of it is written a second time."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from flows.flow import _run
 from flows.graph import Graph, StageNode, read_graph
 from flows.parameters import Limits, PipelineParameters, make_plan
 from tests.flows.project import STAGES, make_project
@@ -128,6 +130,18 @@ def test_pull_and_push_need_a_remote(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
     with pytest.raises(ValueError, match="dvc remote add"):
         make_plan(project.root, PipelineParameters(push=True))
+    (project.root / ".dvc/config").write_text("[core]\n    remote = nope\n")
+    with pytest.raises(ValueError, match=r"the DVC remote cannot be used: .*nope"):
+        make_plan(project.root, PipelineParameters(push=True))
+
+
+def test_what_the_pools_refuse_leaves_params_as_they_were(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    plan = make_plan(project.root, PipelineParameters())
+    (project.root / "work.py").open("a").write("# changed\n")
+    with pytest.raises(ValueError, match=r"has changes in work\.py"):
+        _run(replace(plan, parameters=PipelineParameters(dispatch="pools"), params="runs: [other]\n"))
+    assert (project.root / "params.yaml").read_text() == "runs: [a, b, c]\n"
 
 
 def test_limits_have_defaults_for_one_machine() -> None:

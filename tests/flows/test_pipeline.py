@@ -121,8 +121,8 @@ def test_failures_of_each_kind(project: Project, server: Server) -> None:
     code, said = finish(flow(project, server))
     assert code == 1, said
     assert [len(project.events(stage)) for stage in ("fetch", *GPU)] == [2, 1, 1, 2], said
-    assert "train@a: user's mistake: " in said
-    assert "train@b: out of memory: " in said
+    assert "\ntrain@a: user's mistake: " in said
+    assert "\ntrain@b: out of memory: " in said
     for stage in ("check@a", "judge", "report"):
         assert f"{stage}: not started, it needs train@" in said
     assert project.events("check@c"), "what does not depend on a failed stage goes on"
