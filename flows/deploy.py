@@ -20,7 +20,7 @@ from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
-from pydantic import ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
 from tasks.params import told
 from tasks.sections import Section
@@ -59,8 +59,18 @@ def deploy(root: Path) -> list[str]:
 
 class _Pool(Section):
     type: str
-    concurrency_limit: PositiveInt | None = None
+    concurrency_limit: NonNegativeInt | None = None
     base_job_template: str | None = None
+
+    def job_template(self, root: Path) -> dict[str, Any]:
+        """What makes a job, as Prefect takes it; empty for Prefect's own. Raises ValueError if the file cannot be read."""
+        if self.base_job_template is None:
+            return {}
+        file = root / self.base_job_template
+        try:
+            return {"base_job_template": json.loads(file.read_text(encoding="utf-8"))}
+        except (OSError, ValueError) as error:
+            raise ValueError(f"the job template {file} cannot be read: {error}") from None
 
 
 class _Definitions(Section):
@@ -79,7 +89,9 @@ def _read(file: Path) -> tuple[dict[str, Any], _Definitions]:
         if not isinstance(content, dict) or not isinstance(content.get("deployments"), list):
             raise ValueError(f"{file} has no list of deployments")
         definitions = _Definitions.model_validate(content.get("definitions") or {})
-    except yaml.YAMLError as error:
+        for pool in definitions.pools.values():
+            pool.job_template(file.parent)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} cannot be read as YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         raise ValueError(f"{file}: {'; '.join(f'definitions.{told(each)}' for each in error.errors())}") from None
@@ -119,9 +131,7 @@ def _hours(crons: Iterable[str]) -> str:
 
 
 def _make_pool(root: Path, name: str, pool: _Pool) -> str:
-    template = pool.base_job_template
-    job_template = json.loads((root / template).read_text(encoding="utf-8")) if template else None
-    more = {"base_job_template": job_template} if job_template else {}
+    more = pool.job_template(root)
     limit = pool.concurrency_limit
     with get_client(sync_client=True) as client:
         try:

@@ -31,7 +31,10 @@ from tasks.locks import held, is_held
 Results = Literal["none", "branch", "experiment"]
 REVISION = "main"
 STAMP = re.compile(r"\d{8}-\d{6}")  # the name of a night, and of its clone
+CLONES = paths.WORK / "nightly"
 LOCKS = paths.WORK / "nights"  # one for each night; it is held from the clone to the push
+# Hooks and signatures are for what a person commits.
+PLAIN = ("core.hooksPath=/dev/null", "commit.gpgSign=false", "push.gpgSign=false")
 
 
 def tell(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -59,7 +62,7 @@ def nightly(
     """Clone, run, keep the results.
 
     revision: a commit (pinned) or a branch (moving). repository: what to clone; by default the project at `root`.
-    results: commit lock, parameters and metrics to the branch nightly/TIME of the repository, save them as a DVC
+    results: commit lock, parameters, metrics and report to the branch nightly/TIME of the repository, save them as a DVC
     experiment there, or neither. notify: the Prefect notification block to tell of a failure, e.g. "slack-webhook/team".
     keep: how many clones of earlier nights stay in .work/nightly.
 
@@ -91,14 +94,16 @@ def nightly(
 def fresh_clone(home: Path, source: str, revision: str, stamp: str) -> Path:
     """Clones `source` at `revision` into .work/nightly/STAMP, with the DVC cache and the local DVC settings of `home`.
     The stages keep there what outlives a clone: work in progress and the judge's answers (`project_of` in tasks/paths.py)."""
-    clone = home / paths.NIGHTLY / stamp
+    clone = home / CLONES / stamp
     clone.parent.mkdir(parents=True, exist_ok=True)
-    git(home, "clone", "--quiet", "--origin", "origin", source, str(clone))
-    git(clone, "checkout", "--quiet", "--detach", _resolve(clone, revision))
+    _git(home, "clone", "--quiet", "--origin", "origin", source, str(clone))
+    _git(clone, "checkout", "--quiet", "--detach", _resolve(clone, revision))
     local = home / ".dvc/config.local"
     if local.is_file():
         shutil.copy(local, clone / ".dvc/config.local")
     _dvc(clone, "config", "--local", "cache.dir", _dvc(home, "cache", "dir"))
+    (clone / paths.PROJECT).parent.mkdir()
+    (clone / paths.PROJECT).write_text(str(home), encoding="utf-8")
     return clone
 
 
@@ -126,8 +131,7 @@ def _resolve(clone: Path, revision: str) -> str:
 
 
 def keep_results(clone: Path, results: Results, targets: Sequence[str], stamp: str, summary: str) -> None:
-    """Commits what git keeps of the results, and pushes the branch or experiment to where the clone came from. Hooks and
-    signatures of the user's git are for what a person commits."""
+    """Commits what git keeps of the results, and pushes the branch or experiment to where the clone came from."""
     if results == "none":
         return
     graph = read_graph(clone)
@@ -140,20 +144,21 @@ def keep_results(clone: Path, results: Results, targets: Sequence[str], stamp: s
         _dvc(clone, "exp", "push", "--no-cache", "origin", name)
         return
     branch = f"nightly/{stamp}"
-    git(clone, "checkout", "--quiet", "-b", branch)
+    _git(clone, "checkout", "--quiet", "-b", branch)
     git(clone, "add", "--force", "--", *files)
     author = ("-c", "user.name=gist nightly", "-c", "user.email=nightly@localhost")
-    plain = ("--quiet", "--no-verify", "--no-gpg-sign")
-    git(clone, *author, "commit", *plain, "--allow-empty", "-m", f"Nightly run {stamp}: {summary}")
-    git(clone, "push", "--quiet", "--no-verify", "origin", branch)
+    _git(clone, *author, "commit", "--quiet", "--allow-empty", "-m", f"Nightly run {stamp}: {summary}")
+    _git(clone, "push", "--quiet", "origin", branch)
 
 
 def remove_old_clones(home: Path, stamp: str, keep: int) -> None:
-    """Removes the clones of earlier nights but the latest `keep`, and but those in which a night is still under way."""
-    earlier = sorted(old for old in (home / paths.NIGHTLY).iterdir() if STAMP.fullmatch(old.name) and old.name < stamp)
-    for old in earlier[: max(len(earlier) - max(keep, 0), 0)]:
-        if not is_held(home / LOCKS, old.name):
-            shutil.rmtree(old, ignore_errors=True)
+    """Removes the clones of earlier nights but the latest `keep`. Those in which a night is under way stay and do not count."""
+    earlier = sorted(old for old in (home / CLONES).iterdir() if STAMP.fullmatch(old.name) and old.name < stamp)
+    ended = [old for old in earlier if not is_held(home / LOCKS, old.name)]
+    for old in ended[: max(len(ended) - max(keep, 0), 0)]:
+        shutil.rmtree(old, ignore_errors=True)
+        for lock in (home / LOCKS).glob(f"{old.name}.*"):
+            lock.unlink(missing_ok=True)
 
 
 def _notifier(block: str) -> NotificationBlock:
@@ -161,6 +166,10 @@ def _notifier(block: str) -> NotificationBlock:
     if not isinstance(loaded, NotificationBlock):
         raise ValueError(f"notify: {block} is a {type(loaded).__name__}, not a notification block")
     return loaded
+
+
+def _git(root: Path, *arguments: str) -> None:
+    git(root, *(part for setting in PLAIN for part in ("-c", setting)), *arguments)
 
 
 def _dvc(root: Path, *arguments: str) -> str:

@@ -59,19 +59,28 @@ def _run(commands: Sequence[Sequence[str]], root: Path) -> int:
                 time.sleep(1.0)
             return next(process.returncode for process in processes if process.returncode is not None)
         finally:
-            for process in processes:
-                _end_flow_runs(process.pid)
+            _end_flow_runs([process.pid for process in processes if process.poll() is None])
 
 
-def _end_flow_runs(pid: int) -> None:
-    """Ends the flow runs, which are children of Prefect's process: each ends its stages and tells the server. A worker that is
-    told to end kills them at once, and the server would learn of it by missing heartbeats only, minutes later."""
-    with suppress(psutil.Error):
-        runs = psutil.Process(pid).children()
-        for run in runs:
+def _end_flow_runs(services: Sequence[int]) -> None:
+    """Ends the flow runs, which are children of Prefect's processes: each ends its stages and tells the server. A worker that
+    is told to end kills them at once, and the server would learn of it by missing heartbeats only, minutes later."""
+    told: set[psutil.Process] = set()
+    deadline = time.monotonic() + GRACE_SECONDS
+    while (runs := _children(services)) and time.monotonic() < deadline:
+        for run in runs - told:  # a worker may take another one meanwhile
             with suppress(psutil.Error):
                 run.terminate()
-        psutil.wait_procs(runs, timeout=GRACE_SECONDS)
+        told |= runs
+        time.sleep(0.2)
+
+
+def _children(services: Sequence[int]) -> set[psutil.Process]:
+    found: set[psutil.Process] = set()
+    for pid in services:
+        with suppress(psutil.Error):
+            found.update(psutil.Process(pid).children())
+    return found
 
 
 def _require_pools(pools: Sequence[str]) -> None:

@@ -25,12 +25,13 @@ REPORT_HTML = Path("reports/report.html")
 REPORT_MD = Path("reports/report.md")
 
 WORK = Path(".work")
-NIGHTLY = WORK / "nightly"  # the clones in which nights run (flows/nightly.py)
 EXPERIMENTS = Path(".dvc/tmp/exps")  # DVC's copies of the project, for `dvc exp run --temp` and `--queue`
+PROJECT = WORK / "project"  # in the clone of a night: the path of the project that it is of
 
 
 def project_of(root: Path) -> Path:
     """The project to which `root` belongs, if it is the clone of a night or DVC's copy for an experiment, which is removed
     with all that is in it. Otherwise `root`."""
-    of_copies = (above for above in root.parents for kind in (NIGHTLY, EXPERIMENTS) if above / kind in root.parents)
-    return next(of_copies, root)
+    if (root / PROJECT).is_file():
+        return Path((root / PROJECT).read_text(encoding="utf-8"))
+    return next((above for above in root.parents if above / EXPERIMENTS in root.parents), root)

@@ -5,7 +5,7 @@ A task module defines `run(stage)` and ends with `stage_main("name", run)`. The 
 - holds `.work/locks/NAME.lock`, and dies with the `dvc repro` or flow that started it;
 - puts each out in place as a whole, by a rename; keeps work in progress under `.work/`, keyed by all that determines it,
   until DVC has recorded the result;
-- writes its statement (gist_core/lineage) after its outs, and then a line in the run log of this clone.
+- writes its statement (gist_core/lineage) after its outs, and then a line in the run log.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from gist_core.lineage.source import source_state
 from gist_core.lineage.statement import write_statement
 from tasks import paths
 from tasks.code import undeclared_code
-from tasks.locks import held
+from tasks.locks import WAIT_SECONDS, held
 from tasks.params import Params, load_params
 from tasks.parent import die_with_parent
 from tasks.sections import RunParams
@@ -62,7 +62,7 @@ RUN_VARIABLES = (
 TRY_LATER = 75  # EX_TEMPFAIL of sysexits.h: not a mistake, so the flow tries a stage of net or api again
 NOT_USABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 COPIES = paths.WORK / "copies"  # the work folders of nights and experiments (paths.project_of)
-_MADE = "made.md5"  # in a work folder: the MD5 of the statement about its finished work, by which DVC keeps it
+_MADE = "made.md5"  # in a work folder: the MD5 of the statement about its finished work, as dvc.lock and the cache will name it
 
 
 class Stage:
@@ -81,6 +81,7 @@ class Stage:
         self.root = root
         self.command = command
         self._project = paths.project_of(root)
+        self._work_lock: FileLock | None = None  # of a folder that copies share; held until this process ends
         self._parameter_files = self._stamps("params.yaml", "dvc.yaml")  # before anything is read from them
         self.params: Params = load_params(root / "params.yaml")
         known = [*self.params.runs, *self.params.baselines]
@@ -161,7 +162,7 @@ class Stage:
     def work_dir(self) -> Path:
         """A folder for work in progress that outlives a kill: `.work/NAME/KEY/`, where KEY is a hash of the stage's
         inputs (data and code), parameters, device and locked environment. An execution that differs in one of them never
-        finds this folder. It is removed once DVC keeps what the stage made.
+        finds this folder. It is removed once DVC has recorded what the stage made.
 
         A night, or an experiment that DVC runs in a copy, has it in the project, under `.work/copies`; or in its own clone or
         copy, if another one has the same work in hand."""
@@ -172,7 +173,7 @@ class Stage:
         folder = self.root / paths.WORK / self.name / key
         if self._project != self.root:
             shared = self._project / COPIES / self.name / key
-            self._work_lock = _lock_of(shared)  # held until this process ends
+            self._work_lock = _lock_of(shared)
             try:
                 self._work_lock.acquire()
                 folder = shared
@@ -255,16 +256,23 @@ class Stage:
             )
 
     def _remove_recorded_work(self) -> None:
-        """Removes the work folders, of any stage, whose statements are in DVC's cache: DVC puts them there after the outs that
-        took the work. Not sooner: if a stage is killed between its last line and that, DVC removes its outs. So a stage that
-        is forced to run again does all its work again."""
-        own, of_copies = self.root / paths.WORK, self._project / COPIES
-        for made in [*own.glob(f"*/*/{_MADE}"), *of_copies.glob(f"*/*/{_MADE}")]:
-            # Another stage that starts at the same time removes it too, and another copy may have taken it up.
+        """Removes the work folders, of any stage, whose results DVC has recorded. Not sooner: if a stage is killed between
+        its last line and that record, DVC removes its outs. So a stage that is forced to run again does all its work again.
+
+        The record of a copy goes with the copy. There, it counts that the statement is in DVC's cache, where it comes after
+        the outs that took the work."""
+        lock = self.root / "dvc.lock"
+        recorded = lock.read_text(encoding="utf-8") if lock.exists() else ""
+        for made in (self.root / paths.WORK).glob(f"*/*/{_MADE}"):
+            with suppress(FileNotFoundError):  # another stage that starts at the same time removes it too
+                md5 = made.read_text(encoding="utf-8")
+                if md5 and md5 in recorded:  # it may be empty after a power cut, and "" is in every text
+                    shutil.rmtree(made.parent)
+        for made in (self._project / COPIES).glob(f"*/*/{_MADE}"):
             with suppress(FileNotFoundError, Timeout):
                 md5 = made.read_text(encoding="utf-8")
-                if len(md5) == 32 and (self._declared["cache"] / md5[:2] / md5[2:]).exists():  # empty after a power cut
-                    with _lock_of(made.parent):
+                if len(md5) == 32 and (self._declared["cache"] / md5[:2] / md5[2:]).exists():
+                    with _lock_of(made.parent).acquire(timeout=0):  # another copy may have taken it up
                         shutil.rmtree(made.parent)
 
     def _state(self, inputs: dict[str, Artifact], source: dict[str, Any], around: dict[str, Any]) -> None:
@@ -300,7 +308,9 @@ class Stage:
             "peak_memory_mib": _peak_memory_mib(),
             "facts": self.run_facts,
         }
-        append_run(self._project, record | watch.read())
+        record |= watch.read()
+        for root in {self.root, self._project}:  # a copy is removed, and the clone of a night may be
+            append_run(root, record)
 
     @property
     def _statement(self) -> Path:
@@ -394,10 +404,10 @@ def _peak_memory_mib() -> int:
 
 
 def _lock_of(work_dir: Path) -> FileLock:
-    """The lock of one work folder; it is not waited for."""
+    """The lock of a work folder that copies share. Who was just told to stop needs a moment to let it go."""
     locks = work_dir.parent.parent / "locks"
     locks.mkdir(parents=True, exist_ok=True)
-    return FileLock(locks / f"{work_dir.parent.name}-{work_dir.name}.lock", timeout=0)
+    return FileLock(locks / f"{work_dir.parent.name}-{work_dir.name}.lock", timeout=WAIT_SECONDS)
 
 
 def _lookup(values: dict[str, Any], dotted: str) -> Any:

@@ -1,9 +1,9 @@
 """The run log: what varies from one execution of a stage to the next without changing its result.
 
-One JSON line per finished execution in this clone: times, host, process, Prefect run. No stage depends on it, DVC
-does not track it and git ignores it; a clone without one is complete. Lines are chained (each holds the SHA-256 of
-the line before), and are appended under a lock in the order in which stages finish, so an edited line and a clock
-that was set back both show."""
+One JSON line per finished execution in this clone, or in a copy of it (an experiment, a night): times, host, process,
+Prefect run. No stage depends on it, DVC does not track it and git ignores it; a clone without one is complete. Lines are
+chained (each holds the SHA-256 of the line before), and are appended under a lock in the order in which stages finish, so
+an edited line and a clock that was set back both show."""
 
 import hashlib
 import json

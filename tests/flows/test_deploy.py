@@ -40,6 +40,10 @@ def on_server(server: Server) -> dict[tuple[str, str], list[str]]:
             "deployments: []\ndefinitions: {pools: {cpu: {tpye: process}}}",
             r"definitions\.pools\.cpu\.type: Field required",
         ),
+        (
+            "deployments: []\ndefinitions: {pools: {gpu: {type: kubernetes, base_job_template: no.json}}}",
+            r"the job template .*no\.json cannot be read",
+        ),
         ("deployments: []\ndefinitions: {lost_after_s: 10 min}", r"definitions\.lost_after_s: .*'10 min'"),
     ],
 )

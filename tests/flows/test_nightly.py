@@ -17,7 +17,7 @@ from flows.nightly import LOCKS, fresh_clone, remove_old_clones
 from tasks.locks import held
 from tests.flows.conftest import Server
 from tests.flows.project import STAGES, Project
-from tests.flows.test_pipeline import wait_until
+from tests.flows.test_pipeline import expect
 from tests.flows.test_pools import Site, site  # noqa: F401 (a fixture)
 from tests.running import git
 
@@ -104,11 +104,11 @@ def test_part_of_the_graph_is_kept_as_an_experiment_whatever_git_is_told_for_peo
 ) -> None:
     hooks = tmp_path / "hooks"
     hooks.mkdir()
-    for name in ("pre-commit", "pre-push"):
+    for name in ("pre-commit", "prepare-commit-msg", "post-checkout", "pre-push"):
         (hooks / name).write_text("#!/bin/sh\nexit 1\n")
         (hooks / name).chmod(0o755)
     (tmp_path / ".gitconfig").write_text(
-        f"[core]\nhooksPath = {hooks}\n[commit]\ngpgSign = true\n[clone]\ndefaultRemoteName = up\n"
+        f"[core]\nhooksPath = {hooks}\n[commit]\ngpgSign = true\n[push]\ngpgSign = true\n[clone]\ndefaultRemoteName = up\n"
     )
     variables = {"GIT_CONFIG_GLOBAL": str(tmp_path / ".gitconfig")}
     part = run_nightly(project, server, variables, targets=["fetch"], results="experiment")
@@ -123,12 +123,13 @@ def test_a_clone_in_which_a_night_goes_on_is_not_removed(tmp_path: Path) -> None
     clones = tmp_path / ".work/nightly"
     for name in ("20260101-020000", "20260102-020000", "20260103-020000", "20260104-020000", "mine", "20260105-020000"):
         (clones / name).mkdir(parents=True)
-    with held(tmp_path / LOCKS, "20260101-020000", "busy"):
+    with held(tmp_path / LOCKS, "20260103-020000", "busy"):
         remove_old_clones(tmp_path, "20260104-020000", keep=1)
     there = {clone.name for clone in clones.iterdir()}
-    assert there == {"20260101-020000", "20260103-020000", "20260104-020000", "mine", "20260105-020000"}
+    assert there == {"20260102-020000", "20260103-020000", "20260104-020000", "mine", "20260105-020000"}
     remove_old_clones(tmp_path, "20260104-020000", keep=0)
     assert {clone.name for clone in clones.iterdir()} == {"20260104-020000", "mine", "20260105-020000"}
+    assert not list((tmp_path / LOCKS).iterdir())
 
 
 def test_a_branch_of_what_was_fetched_is_not_taken_for_one_of_the_repository(project: Project) -> None:
@@ -199,16 +200,16 @@ def test_a_deployed_night_that_fails_or_is_lost_with_its_worker_is_told(
     worker = site.worker(root, "pipelines")
     failed = site.deployment_run("nightly/nightly", "--param", 'targets=["nope"]')
     assert failed.wait(250) == 1
-    wait_until(lambda: received, 60)
+    expect(lambda: received, 60)
     assert "The nightly run of main failed: " in received[0]
 
     lost = site.deployment_run("nightly/nightly", "--param", 'targets=["weights"]')
     try:
-        wait_until(lambda: (site.events / "weights.child").exists(), 250)
+        expect(lambda: (site.events / "weights.child").exists(), 250)
         for process in [*psutil.Process(worker.pid).children(recursive=True), psutil.Process(worker.pid)]:
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        wait_until(lambda: len(received) > 1, 300)
+        expect(lambda: len(received) > 1, 300)
         assert "The run nightly main was lost: no heartbeat for 120 s" in received[1]
         assert lost.wait(60) == 1
         assert len(received) == 2, received
@@ -228,12 +229,12 @@ def test_a_schedule_fires_and_two_runs_of_a_deployment_do_not_overlap(site: Site
     said = site.command("deploy").stdout
     assert "deployed nightly on pipelines at * * * * *" in said
     site.worker(site.project.root, "pipelines")
-    wait_until(lambda: len(site.ran()) == STAGES, 280)
-    wait_until(lambda: "Completed" in site.statuses(), 100)
+    expect(lambda: len(site.ran()) == STAGES, 280)
+    expect(lambda: "Completed" in site.statuses(), 100)
     pause = [sys.executable, "-m", "prefect", "deployment", "schedule", "clear", "-y", "nightly/nightly"]
     subprocess.run(pause, env=site.server.env(), cwd=site.project.root, check=True, capture_output=True)
 
-    wait_until(lambda: not {"Running", "Pending", "Scheduled", "Late"} & set(site.statuses()), 100)
+    expect(lambda: not {"Running", "Pending", "Scheduled", "Late"} & set(site.statuses()), 100)
 
     before = site.statuses().count("Cancelled")
     nights = [site.deployment_run("nightly/nightly") for _ in range(2)]

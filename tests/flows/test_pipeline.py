@@ -37,7 +37,7 @@ def finish(process: "subprocess.Popen[str]", seconds: float = 120) -> tuple[int,
     return process.returncode, said
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 40.0) -> None:
+def expect(condition: Callable[[], object], seconds: float = 40.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -61,7 +61,7 @@ def nothing_left_behind(project: Project) -> Iterator[None]:
     """After every test, whatever it did: no process of the project is alive."""
     yield
     try:
-        wait_until(lambda: not processes_in(project.root), 10)
+        expect(lambda: not processes_in(project.root), 10)
     finally:
         for process in processes_in(project.root):
             process.kill()
@@ -154,8 +154,8 @@ def test_however_the_flow_ends_its_stage_ends_too_and_the_next_run_completes(
 ) -> None:
     project.order("weights", "hang")
     run = flow(project, server, "train@a")
-    wait_until(lambda: (project.root / "events/weights.child").exists())
-    wait_until(lambda: project.events("weights"))
+    expect(lambda: (project.root / "events/weights.child").exists())
+    expect(lambda: project.events("weights"))
     if how == "cancel":
         listed = command(project, server, "status")
         running = re.search(r"^(\w{8})  Running", listed, re.MULTILINE)
@@ -165,7 +165,7 @@ def test_however_the_flow_ends_its_stage_ends_too_and_the_next_run_completes(
         run.send_signal(signal.Signals[f"SIG{how}"])
     code, said = finish(run, 40)
     assert code != 0, said
-    wait_until(lambda: not processes_in(project.root), 8)
+    expect(lambda: not processes_in(project.root), 8)
     if how == "cancel":
         assert "Cancelled" in command(project, server, "status")
     (project.root / "orders/weights").unlink()
@@ -206,7 +206,7 @@ def test_a_second_run_in_a_clone_is_refused_and_the_parameters_of_the_first_stay
     project.order("weights", "hang")
     first = flow(project, server, "weights")
     try:
-        wait_until(lambda: (project.root / "events/weights.child").exists())
+        expect(lambda: (project.root / "events/weights.child").exists())
         before = (project.root / "params.yaml").read_bytes()
         code, said = finish(flow(project, server, "--plan", "--set", "train.steps=7"))
         assert code == 0, said
@@ -228,7 +228,7 @@ def test_a_second_run_in_a_clone_is_refused_and_the_parameters_of_the_first_stay
     finally:
         first.kill()
         first.communicate()
-    wait_until(lambda: not processes_in(project.root), 10)
+    expect(lambda: not processes_in(project.root), 10)
     code, said = finish(flow(project, server, "count", "--set", "train.steps=7"))
     assert code == 0, said
     assert "steps: 7" in (project.root / "params.yaml").read_text()
@@ -323,9 +323,9 @@ def test_without_a_server_a_run_that_was_killed_is_called_crashed(project: Proje
 
     project.order("fetch", "hang")
     run = subprocess.Popen([sys.executable, "-m", "flows", "run", "fetch"], cwd=project.root, env=env)
-    wait_until(lambda: project.events("fetch"), 120)
+    expect(lambda: project.events("fetch"), 120)
     assert "  Running  " in status()
     run.kill()
     run.wait()
-    wait_until(lambda: not processes_in(project.root), 8)
+    expect(lambda: not processes_in(project.root), 8)
     assert "  Crashed  " in status()

@@ -20,7 +20,7 @@ import pytest
 from flows.lockfile import read_entries
 from tests.flows.conftest import Server
 from tests.flows.project import STAGES, Project, make_project
-from tests.flows.test_pipeline import GPU, overlaps, processes_in, wait_until
+from tests.flows.test_pipeline import GPU, expect, overlaps, processes_in
 from tests.running import git
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -206,7 +206,7 @@ def test_two_pools_in_two_clones_make_what_dvc_repro_makes(site: Site, started: 
         said, _ = run.communicate(timeout=500)
         assert run.returncode == 0, said + site.logs()
     else:
-        wait_until(lambda: site.statuses().count("Completed"), 500)
+        expect(lambda: site.statuses().count("Completed"), 500)
     site.end()
     events = site.ran()
     assert len(events) == STAGES
@@ -238,7 +238,7 @@ def test_after_a_fault_nothing_is_left_and_nothing_finished_is_done_twice(site: 
     site.worker(site.clones[0], "cpu")
     worker = site.worker(site.clones[1], "gpu")
     run = site.start("run", "train@a", "--dispatch", "pools")
-    wait_until(lambda: (site.events / "train@a.child").exists(), 600)
+    expect(lambda: (site.events / "train@a.child").exists(), 600)
     if fault == "flow cancelled":
         running = re.search(r"^(\w{8})  Running", site.command("status").stdout, re.MULTILINE)
         assert running
@@ -251,22 +251,22 @@ def test_after_a_fault_nothing_is_left_and_nothing_finished_is_done_twice(site: 
             with contextlib.suppress(psutil.Error):
                 process.kill()
         # To plain DVC a zombie is alive, and the first process of a machine may take its time to collect it.
-        wait_until(lambda: not any(psutil.pid_exists(process.pid) for process in killed), 60)
+        expect(lambda: not any(psutil.pid_exists(process.pid) for process in killed), 60)
     else:
         site.relax("train@a")
         psutil.Process(int(site.ran("train@a")[0]["pid"])).kill()  # type: ignore[call-overload]
     if fault != "stage killed":
-        wait_until(lambda: not site.processes(), 60)
+        expect(lambda: not site.processes(), 60)
         site.hold_no_lock()
         site.relax("train@a")
     if fault.startswith("worker"):
-        worker.wait(120)  # its grace is 90 s
+        worker.wait(240)  # its runs have 90 s, and then it has
         assert run.poll() is None, "a lost worker is waited for"
         site.worker(site.clones[1], "gpu")
     said, _ = run.communicate(timeout=600)
     assert run.returncode == (1 if fault == "flow cancelled" else 0), said + site.logs()
     assert ("no heartbeat for" in said) == (fault == "worker killed"), "one that is told to end tells the server"
-    wait_until(lambda: not site.processes(), 60)
+    expect(lambda: not site.processes(), 60)
     site.hold_no_lock()
 
     again = site.command("run", "train@a", "--dispatch", "pools", check=False)
@@ -286,7 +286,7 @@ def test_what_a_killed_run_had_sent_out_is_waited_for_and_not_sent_out_again(sit
     site.worker(site.clones[0], "cpu")
     site.worker(site.clones[1], "gpu")
     run = site.start("run", "train@a", "--dispatch", "pools")
-    wait_until(lambda: bool(site.ran("train@a")), 600)
+    expect(lambda: bool(site.ran("train@a")), 600)
     run.kill()
     run.communicate()
     again = site.start("run", "train@a", "--dispatch", "pools")
@@ -311,7 +311,7 @@ def test_of_two_runs_that_wait_for_a_stage_one_may_be_cancelled(site: Site, tmp_
         site.worker(site.clones[1], "gpu")
     one = site.start("run", "train@a", "--dispatch", "pools")
     sent = (site.events / "train@a.child").exists if has_begun else lambda: site.ran("weights") and site.ran("split")
-    wait_until(sent, 600)
+    expect(sent, 600)
     (running,) = re.findall(r"^(\w{8})  Running", site.command("status").stdout, re.MULTILINE)
     other = site.start("run", "train@a", "--dispatch", "pools", "--root", str(tmp_path / "other"))
     assert other.stdout is not None
@@ -396,7 +396,7 @@ def test_a_dispatched_stage_that_fails_once_is_tried_again_and_one_that_hangs_is
     assert ended.returncode == 1
     assert "weights: timed out: stopped after its limit of 8 s" in ended.stderr, ended.stdout + ended.stderr
     assert [len(site.ran(stage)) for stage in ("fetch", "split", "weights")] == [2, 1, 1]
-    wait_until(lambda: not site.processes(), 10)
+    expect(lambda: not site.processes(), 10)
     site.hold_no_lock()
     site.relax("weights")
     ended = site.command(*arguments, check=False)
@@ -415,7 +415,7 @@ def test_a_flow_run_that_was_taken_and_never_started_is_given_up(site: Site) -> 
         run = client.post(f"/deployments/{deployment}/create_flow_run", json=asked).json()["id"]
         taken = client.post(f"/flow_runs/{run}/set_state", json={"state": {"type": "PENDING"}}).json()
         assert taken["status"] == "ACCEPT"
-        wait_until(lambda: client.get(f"/flow_runs/{run}").json()["state"]["type"] == "CRASHED", 400)
+        expect(lambda: client.get(f"/flow_runs/{run}").json()["state"]["type"] == "CRASHED", 400)
         assert client.get(f"/flow_runs/{run}").json()["state"]["message"] == "no heartbeat for 120 s"
 
 
@@ -427,7 +427,7 @@ def test_a_worker_in_the_background_of_a_script_ends_when_it_is_told_to(site: Si
     command = f"trap '' INT; exec {sys.executable} -m flows worker cpu gpu"
     worker = subprocess.Popen(["bash", "-c", command], cwd=site.clones[0], env=site.server.env())
     try:
-        wait_until(lambda: len(psutil.Process(worker.pid).children(recursive=True)) >= 2, 60)
+        expect(lambda: len(psutil.Process(worker.pid).children(recursive=True)) >= 2, 60)
         time.sleep(20)  # both workers have asked for work
         begun = time.monotonic()
         worker.send_signal(signal.SIGTERM)
@@ -447,9 +447,9 @@ def test_what_serve_runs_ends_with_it_however_that_ends(site: Site, end: signal.
     assert served.stdout is not None
     assert any("Your flow 'pipeline' is being served" in line for line in served.stdout)
     run = site.deployment_run("pipeline/here", "--param", 'targets=["train@a"]')
-    wait_until(lambda: (site.events / "train@a.child").exists(), 300)
+    expect(lambda: (site.events / "train@a.child").exists(), 300)
     served.send_signal(end)
-    wait_until(lambda: not site.processes(), 120)
+    expect(lambda: not site.processes(), 120)
     served.communicate(timeout=120)
     run.kill()
     run.communicate()
@@ -469,18 +469,18 @@ def test_the_server_may_go_away_and_come_back_during_a_stage(site: Site) -> None
     arguments = ("pipeline/pipeline", "--param", 'targets=["weights"]', "--param", "dispatch=pools")
     run = site.deployment_run(*arguments)
     try:
-        wait_until(lambda: site.ran("weights"), 600)
+        expect(lambda: site.ran("weights"), 600)
         site.server.stop()
         time.sleep(5)
         site.server.start()
         run.communicate(timeout=400)
-        wait_until(lambda: "Completed" in site.statuses(), 200)
+        expect(lambda: "Completed" in site.statuses(), 200)
         assert len(site.ran("weights")) == 1
         again = site.deployment_run(*arguments)
         said, _ = again.communicate(timeout=400)
         assert again.returncode == 0, said + site.logs()
         assert len(site.ran("weights")) == 1
-        wait_until(lambda: not site.processes(), 10)
+        expect(lambda: not site.processes(), 10)
         site.hold_no_lock()
     finally:
         run.kill()
@@ -498,7 +498,7 @@ def test_an_unreachable_remote_fails_with_a_message_and_the_next_run_completes(s
     assert ended.returncode == 1
     assert "remote" in ended.stderr, ended.stdout + ended.stderr
     made = len(site.ran("weights"))
-    wait_until(lambda: not site.processes(), 10)
+    expect(lambda: not site.processes(), 10)
     site.hold_no_lock()
     remote.unlink()
     ended = site.command("run", "weights", "--dispatch", "pools", check=False)

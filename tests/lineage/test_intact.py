@@ -82,6 +82,10 @@ def test_a_changed_description_is_no_croissant(toy: Path) -> None:
     (toy / "data/alpaca_plus/croissant.json").write_text("{}")
     with pytest.raises(NotIntactError, match="not the file that alpaca_plus made"):
         export(toy, "croissant")
+    (toy / "dvc.lock").unlink()
+    (toy / "data/statements/alpaca_plus.json").unlink()
+    with pytest.raises(NotIntactError, match=r"the statement of alpaca_plus .* is missing"):
+        export(toy, "croissant")
     (toy / "data/alpaca_plus/croissant.json").unlink()
     with pytest.raises(ValueError, match="dvc pull"):
         export(toy, "croissant")

@@ -57,16 +57,16 @@ def test_an_experiment_in_a_copy_keeps_its_answers_in_its_project(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else each `dvc exp run --temp` would pay for them again."""
-    copy = tmp_path / ".dvc/tmp/exps/tmp7"
-    copy.mkdir(parents=True)
     monkeypatch.setenv("OPENAI_API_KEY", "any")
+    asked = []
     with ScriptedServer() as server:
-        make_judged_project(copy, server)
-        judge.run(Stage("judge@neg_control", copy, []))
-        asked = server.asked.total()
-        judge.run(Stage("judge@neg_control", copy, []))
-        assert server.asked.total() == asked > 0
-    assert (tmp_path / judge.STORE).exists()
+        for name in ("tmp7", "tmp8"):
+            copy = tmp_path / ".dvc/tmp/exps" / name
+            copy.mkdir(parents=True)
+            make_judged_project(copy, server)
+            judge.run(Stage("judge@neg_control", copy, []))
+            asked.append(server.asked.total())
+    assert asked[0] == asked[1] > 0
 
 
 def repro(project: Path, *options: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.paths import project_of
+from tasks.paths import PROJECT, project_of
 from tasks.stage import TRY_LATER, Stage
 from tasks.train import _what_ended
 from tasks.train_worker import ERROR_FILE
@@ -134,8 +134,12 @@ def test_work_goes_when_dvc_has_recorded_it_and_not_before(root: Path) -> None:
 
 
 def test_a_night_or_an_experiment_in_a_copy_has_what_outlives_it_in_its_project(tmp_path: Path) -> None:
-    for folder in (".dvc/tmp/exps/tmpk3o", ".dvc/tmp/exps/standalone/tmp9x", ".work/nightly/20261127-020000"):
+    for folder in (".dvc/tmp/exps/tmpk3o", ".dvc/tmp/exps/standalone/tmp9x"):
         assert project_of(tmp_path / folder) == tmp_path
+    night = tmp_path / "on another disk"
+    (night / PROJECT).parent.mkdir(parents=True)
+    (night / PROJECT).write_text(str(tmp_path))
+    assert project_of(night) == tmp_path
     for project in (tmp_path, tmp_path / "exps/one"):
         assert project_of(project) == project
 
@@ -173,6 +177,7 @@ def test_experiments_that_do_the_same_work_at_once_stay_apart(root: Path) -> Non
     (kept / ("01" * 15)).touch()
     second._remove_recorded_work()
     assert first.work_dir.exists(), "it is in use"
+    assert first._work_lock is not None
     first._work_lock.release()
     second._remove_recorded_work()
     assert not first.work_dir.exists()

@@ -18,5 +18,5 @@ def document(root: Path) -> str:
     """
     if not (root / OWN).exists():
         raise ValueError(f"{OWN} does not exist; `dvc pull` or `dvc repro alpaca_plus` brings it")
-    Intact(root, Ledger.of_workspace(root)).demand((), [OWN.as_posix()])
+    Intact(root, Ledger.of_workspace(root)).demand(["alpaca_plus"], [OWN.as_posix()])
     return (root / OWN).read_text(encoding="utf-8")
