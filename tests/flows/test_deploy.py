@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flows.deploy import deploy
+from flows.deploy import _read
 from tests.flows.conftest import Server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,10 +47,10 @@ def on_server(server: Server) -> dict[tuple[str, str], list[str]]:
         ("deployments: []\ndefinitions: {lost_after_s: 10 min}", r"definitions\.lost_after_s: .*'10 min'"),
     ],
 )
-def test_a_mistake_in_the_file_is_a_message_and_the_server_is_not_asked(tmp_path: Path, text: str, said: str) -> None:
+def test_a_mistake_in_the_file_is_a_message_when_it_is_read(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "prefect.yaml").write_text(text)
     with pytest.raises(ValueError, match=said):
-        deploy(tmp_path)
+        _read(tmp_path / "prefect.yaml")
 
 
 def test_a_schedule_that_was_taken_out_ends_and_a_renamed_deployment_is_named(tmp_path: Path, server: Server) -> None:

@@ -121,14 +121,21 @@ def test_part_of_the_graph_is_kept_as_an_experiment_whatever_git_is_told_for_peo
 
 def test_a_clone_in_which_a_night_goes_on_is_not_removed(tmp_path: Path) -> None:
     clones = tmp_path / ".work/nightly"
-    for name in ("20260101-020000", "20260102-020000", "20260103-020000", "20260104-020000", "mine", "20260105-020000"):
+    for name in (
+        "20260101-020000",
+        "20260102-020000",
+        "20260103-020000",
+        "20260104-020000",
+        "0, mine",
+        "20260105-020000",
+    ):
         (clones / name).mkdir(parents=True)
     with held(tmp_path / LOCKS, "20260103-020000", "busy"):
         remove_old_clones(tmp_path, "20260104-020000", keep=1)
     there = {clone.name for clone in clones.iterdir()}
-    assert there == {"20260102-020000", "20260103-020000", "20260104-020000", "mine", "20260105-020000"}
+    assert there == {"20260102-020000", "20260103-020000", "20260104-020000", "0, mine", "20260105-020000"}
     remove_old_clones(tmp_path, "20260104-020000", keep=0)
-    assert {clone.name for clone in clones.iterdir()} == {"20260104-020000", "mine", "20260105-020000"}
+    assert {clone.name for clone in clones.iterdir()} == {"20260104-020000", "0, mine", "20260105-020000"}
     assert not list((tmp_path / LOCKS).iterdir())
 
 
