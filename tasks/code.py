@@ -18,6 +18,7 @@ NO_RESULT = (
     "tasks/sections.py",
     "tasks/parent.py",
     "tasks/stage.py",
+    "tasks/work.py",
 )
 
 

@@ -4,7 +4,7 @@ A task module defines `run(stage)` and ends with `stage_main("name", run)`. The 
 - finds its dependencies, outs and parameters in dvc.yaml (through DVC's own reader), so that they are written only once;
 - holds `.work/locks/NAME.lock`, and dies with the `dvc repro` or flow that started it;
 - puts each out in place as a whole, by a rename; keeps work in progress under `.work/`, keyed by all that determines it,
-  until DVC has recorded the result;
+  until DVC has recorded the result (tasks/work.py);
 - writes its statement (gist_core/lineage) after its outs, and then a line in the run log.
 """
 
@@ -16,12 +16,10 @@ import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from gist_core.lineage.environment import LOCK_FILE, environment
 from gist_core.lineage.hashing import (
@@ -37,10 +35,11 @@ from gist_core.lineage.source import source_state
 from gist_core.lineage.statement import write_statement
 from tasks import paths
 from tasks.code import undeclared_code
-from tasks.locks import WAIT_SECONDS, held
+from tasks.locks import held
 from tasks.params import Params, load_params
 from tasks.parent import die_with_parent
 from tasks.sections import RunParams
+from tasks.work import Work
 
 # Environment variables that can change a stage's result; they belong to its statement.
 RESULT_VARIABLES = (
@@ -61,8 +60,6 @@ RUN_VARIABLES = (
 
 TRY_LATER = 75  # EX_TEMPFAIL of sysexits.h: not a mistake, so the flow tries a stage of net or api again
 NOT_USABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-COPIES = paths.WORK / "copies"  # the work folders of nights and experiments (paths.project_of)
-_MADE = "made.md5"  # in a work folder: the MD5 of the statement about its finished work, as dvc.lock and the cache will name it
 
 
 class Stage:
@@ -80,8 +77,7 @@ class Stage:
         self.run_name = name.partition("@")[2]  # "" for a stage that is no matrix
         self.root = root
         self.command = command
-        self._project = paths.project_of(root)
-        self._work_lock: FileLock | None = None  # of a folder that copies share; held until this process ends
+        self._work = Work(root, name)
         self._parameter_files = self._stamps("params.yaml", "dvc.yaml")  # before anything is read from them
         self.params: Params = load_params(root / "params.yaml")
         known = [*self.params.runs, *self.params.baselines]
@@ -160,30 +156,13 @@ class Stage:
 
     @cached_property
     def work_dir(self) -> Path:
-        """A folder for work in progress that outlives a kill: `.work/NAME/KEY/`, where KEY is a hash of the stage's
-        inputs (data and code), parameters, device and locked environment. An execution that differs in one of them never
-        finds this folder. It is removed once DVC has recorded what the stage made.
-
-        A night, or an experiment that DVC runs in a copy, has it in the project, under `.work/copies`; or in its own clone or
-        copy, if another one has the same work in hand."""
+        """A folder for work in progress that outlives a kill (tasks/work.py), by a hash of the stage's inputs (data and code),
+        parameters, device and locked environment. An execution that differs in one of them never finds this folder. It is
+        removed once DVC has recorded what the stage made."""
         lock = self.root / LOCK_FILE
         made_with = [self.device, sha256_of_path(lock) if lock.is_file() else None]
         inputs = {path: artifact.sha256 for path, artifact in self.inputs.items()}
-        key = sha256_of_json([inputs, self.parameters, made_with])[:16]
-        folder = self.root / paths.WORK / self.name / key
-        if self._project != self.root:
-            shared = self._project / COPIES / self.name / key
-            self._work_lock = _lock_of(shared)
-            try:
-                self._work_lock.acquire()
-                folder = shared
-            except Timeout:
-                print(
-                    f"another copy of this project does the same work in {shared}; this one does it by itself",
-                    file=sys.stderr,
-                )
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        return self._work.folder(sha256_of_json([inputs, self.parameters, made_with])[:16])
 
     @cached_property
     def progress_file(self) -> Path:
@@ -196,7 +175,7 @@ class Stage:
         busy = f"stage {self.name} is already running in process {{}}; wait for it or stop it"
         with held(self.root / paths.WORK / "locks", self.name, busy):
             self._refuse_undeclared_code()
-            self._remove_recorded_work()
+            self._work.remove_recorded(self._declared["cache"])
             watch = Stopwatch.start()
             as_they_are = self._parameter_files | self._stamps(*self._declared["deps"])
             for path in self._declared["deps"]:
@@ -209,10 +188,7 @@ class Stage:
             self._refuse_changes(as_they_are)
             self._state(inputs, source, around)
             self._log(watch, source)
-            if "work_dir" in self.__dict__:  # a cached property: it is there only if it was used
-                partial = self.work_dir / f"{_MADE}.partial"
-                partial.write_text(md5_of_bytes((self.root / self._statement).read_bytes()), encoding="utf-8")
-                partial.replace(self.work_dir / _MADE)
+            self._work.note_made(md5_of_bytes((self.root / self._statement).read_bytes()))
 
     def _stamps(self, *named: str) -> dict[str, Any]:
         """A cheap sign of whether files or folders were written to: sizes and modification times, by path."""
@@ -255,26 +231,6 @@ class Stage:
                 "not run it again. Add it there"
             )
 
-    def _remove_recorded_work(self) -> None:
-        """Removes the work folders, of any stage, whose results DVC has recorded. Not sooner: if a stage is killed between
-        its last line and that record, DVC removes its outs. So a stage that is forced to run again does all its work again.
-
-        The record of a copy goes with the copy. There, it counts that the statement is in DVC's cache, where it comes after
-        the outs that took the work."""
-        lock = self.root / "dvc.lock"
-        recorded = lock.read_text(encoding="utf-8") if lock.exists() else ""
-        for made in (self.root / paths.WORK).glob(f"*/*/{_MADE}"):
-            with suppress(FileNotFoundError):  # another stage that starts at the same time removes it too
-                md5 = made.read_text(encoding="utf-8")
-                if md5 and md5 in recorded:  # it may be empty after a power cut, and "" is in every text
-                    shutil.rmtree(made.parent)
-        for made in (self._project / COPIES).glob(f"*/*/{_MADE}"):
-            with suppress(FileNotFoundError, Timeout):
-                md5 = made.read_text(encoding="utf-8")
-                if len(md5) == 32 and (self._declared["cache"] / md5[:2] / md5[2:]).exists():
-                    with _lock_of(made.parent).acquire(timeout=0):  # another copy may have taken it up
-                        shutil.rmtree(made.parent)
-
     def _state(self, inputs: dict[str, Artifact], source: dict[str, Any], around: dict[str, Any]) -> None:
         with self.out(self._statement) as target:
             write_statement(
@@ -309,7 +265,7 @@ class Stage:
             "facts": self.run_facts,
         }
         record |= watch.read()
-        for root in {self.root, self._project}:  # a copy is removed, and the clone of a night may be
+        for root in {self.root, paths.project_of(self.root)}:  # a copy is removed, and the clone of a night may be
             append_run(root, record)
 
     @property
@@ -401,13 +357,6 @@ def _peak_memory_mib() -> int:
     """Largest resident memory of this process or of one that it started (Linux counts in KiB, macOS in bytes)."""
     largest = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return largest >> (20 if sys.platform == "darwin" else 10)
-
-
-def _lock_of(work_dir: Path) -> FileLock:
-    """The lock of a work folder that copies share. Who was just told to stop needs a moment to let it go."""
-    locks = work_dir.parent.parent / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    return FileLock(locks / f"{work_dir.parent.name}-{work_dir.name}.lock", timeout=WAIT_SECONDS)
 
 
 def _lookup(values: dict[str, Any], dotted: str) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 REPOSITORY = Path(__file__).parents[2]
-MACHINERY = ("__init__.py", "stage.py", "params.py", "paths.py", "parent.py", "locks.py")
+MACHINERY = ("__init__.py", "stage.py", "params.py", "paths.py", "parent.py", "locks.py", "work.py")
 RUNS = ("pos_control", "neg_control", "gist-1")
 EACH_RUN = "${runs}"
 

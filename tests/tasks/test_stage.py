@@ -175,11 +175,11 @@ def test_experiments_that_do_the_same_work_at_once_stay_apart(root: Path) -> Non
     kept = Path(copies[1]) / ".dvc/cache/files/md5/01"
     kept.mkdir(parents=True)
     (kept / ("01" * 15)).touch()
-    second._remove_recorded_work()
+    second._work.remove_recorded(kept.parent)
     assert first.work_dir.exists(), "it is in use"
-    assert first._work_lock is not None
-    first._work_lock.release()
-    second._remove_recorded_work()
+    assert first._work._lock is not None
+    first._work._lock.release()
+    second._work.remove_recorded(kept.parent)
     assert not first.work_dir.exists()
 
 
