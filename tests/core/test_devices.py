@@ -68,10 +68,14 @@ def test_bf16_trains_on_a_gpu_as_fp32_does(tmp_path: Path, condition: str) -> No
 
 @pytest.mark.gpu
 @NO_GPU
-@pytest.mark.parametrize("engine", [{"attention": "flex_attention"}, {"torch_compile": True}], ids=["flex", "compiled"])
+@pytest.mark.parametrize(
+    "engine",
+    [{"attention": "flex_attention"}, {"torch_compile": True}, {"attention": "flex_attention", "torch_compile": True}],
+    ids=["flex", "compiled", "both"],
+)
 def test_flex_attention_and_compiled_layers_train_on_a_gpu_as_sdpa_does(
     tmp_path: Path, engine: dict[str, str | bool]
 ) -> None:
     write_base_and_rows(tmp_path, head_dim=16)  # the least that FlexAttention has a kernel for
-    plain, other = (losses(job(tmp_path, f"with-{len(how)}", engine=how)) for how in ({}, engine))
+    plain, other = (losses(job(tmp_path, "-".join(["with", *how]), engine=how)) for how in ({}, engine))
     assert other == pytest.approx(plain, rel=1e-3)

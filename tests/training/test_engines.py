@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import psutil
 import pytest
 import torch
 from pydantic import ValidationError
+from torch.nn.attention.flex_attention import create_block_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from gist_core.models.gist_model import GistModel
 from gist_core.training.checkpoints import MARKER, last_complete_checkpoint
@@ -157,6 +160,33 @@ def test_compiled_layers_train_what_others_do(folder: Path, uninterrupted: Job, 
     ours, theirs = weights(compiled), weights(uninterrupted)
     assert ours.keys() == theirs.keys()
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in theirs)
+
+
+def test_compiled_flex_attention_repeats_no_keys_and_leaves_all_but_masks_to_transformers() -> None:
+    compile_layers(tiny_model("llama"))
+    attention, module = ALL_ATTENTION_FUNCTIONS["flex_attention"], torch.nn.Module().eval()
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(2, heads, 128, 16, generator=generator) for heads in (6, 2, 2))
+    seen = torch.ones(128, 128).tril().bool() & ~torch.ones(128, 128).tril(-40).bool()
+    mask = create_block_mask(lambda b, h, q, k: seen[q, k], 2, None, 128, 128, device="cpu")
+    graphs: list[torch.fx.GraphModule] = []
+
+    def keep_graph(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable:
+        graphs.append(graph)
+        return graph.forward
+
+    @torch.compile(backend=keep_graph)
+    def compiled(**more: float) -> torch.Tensor:
+        return attention(module, query, key, value, mask, scaling=0.3, **more)[0]
+
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        query, *(tensor.repeat_interleave(3, dim=1) for tensor in (key, value)), attn_mask=seen, scale=0.3
+    ).transpose(1, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(dropout=0.0), expected)
+        assert ".expand(" not in graphs.pop().code
+        assert not torch.allclose(compiled(softcap=0.1), expected, atol=1e-3)
+        assert ".expand(" in graphs.pop().code, "transformers repeats no keys any more"
 
 
 @pytest.mark.slow
