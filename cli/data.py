@@ -78,6 +78,13 @@ def check(
                 "be too narrow; leave one of each",
                 err=True,
             )
+    held_out = report["unseen"] + (report["human"] if human is None else 0)
+    for name, found, wanted, source in (
+        ("seen", report["seen"], num_seen, "instructions with several inputs"),
+        ("unseen", held_out, num_unseen, "instructions with one input, and at most half of those with several"),
+    ):
+        if found < wanted:
+            typer.echo(f"{name}: {found} rows, where {wanted} were wanted; they come from {source}", err=True)
     left_out = {"left_out": len(splits.dropped), **Counter(splits.dropped.values())}
     typer.echo(json.dumps({"rows": len(own.records), **report, **left_out}))
     columns = ", ".join(f"{field}: {_hydra_value(name)}" for field, name in names.items())

@@ -181,8 +181,9 @@ def test_check_says_how_a_file_would_be_split(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [*arguments, "--num-seen", "2", "--num-unseen", "5"])
     assert result.exit_code == 0, result.output
     found = {"rows": 20, "train": 13, "seen": 2, "unseen": 3, "human": 2, "left_out": 0}
-    assert json.loads(result.output.splitlines()[0]) == found
-    assert "gist params data=own" in result.output
+    assert json.loads(result.stdout.splitlines()[0]) == found
+    assert "gist params data=own" in result.stdout
+    assert not result.stderr
 
 
 def test_check_says_which_rows_of_a_split_are_not_independent(tmp_path: Path) -> None:
@@ -235,7 +236,8 @@ def test_check_splits_rows_without_inputs_and_refuses_a_file_without_validation_
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     found = {"rows": 600, "train": 500, "seen": 0, "unseen": 50, "human": 50, "left_out": 0}
-    assert json.loads(result.output.splitlines()[0]) == found
+    assert json.loads(result.stdout.splitlines()[0]) == found
+    assert result.stderr == "seen: 0 rows, where 100 were wanted; they come from instructions with several inputs\n"
 
     same = CliRunner().invoke(app, [*arguments, "--human-file", str(tmp_path / "own.json")])
     assert "has the name of another source file" in str(same.exception)
@@ -252,4 +254,4 @@ def test_check_splits_rows_without_inputs_and_refuses_a_file_without_validation_
     (tmp_path / "human.json").write_text(json.dumps([{"q": "Other", "a": "c"}]))
     result = CliRunner().invoke(app, [*arguments, "--human-file", str(tmp_path / "human.json")])
     assert result.exit_code == 0, result.output
-    assert json.loads(result.output.splitlines()[0])["human"] == 1
+    assert json.loads(result.stdout.splitlines()[0])["human"] == 1
