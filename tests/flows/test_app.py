@@ -35,12 +35,20 @@ def test_no_server_is_a_message(command: list[str]) -> None:
     assert "Traceback" not in done.stderr
 
 
+NO_API = "what answers at {base} is no Prefect API (404); its address ends in /api"
+REFUSED = "the Prefect server at {base}/api refuses us (401): set PREFECT_API_AUTH_STRING"
+
+
 @pytest.mark.parametrize(
-    "command",
-    [["status"], ["cancel", "abc"], ["run", "sources"], ["deploy"], ["worker", "cpu"]],
-    ids=lambda words: words[0],
+    ("command", "path", "message"),
+    [
+        *((command, "", NO_API) for command in ("status", "run sources", "worker cpu")),
+        *((command, "/api", REFUSED) for command in ("cancel abc", "run sources", "deploy")),
+    ],
 )
-def test_an_address_that_is_no_api_and_a_server_that_wants_a_password_are_messages(command: list[str]) -> None:
+def test_an_address_that_is_no_api_and_a_server_that_wants_a_password_are_messages(
+    command: str, path: str, message: str
+) -> None:
     class Locked(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             known = self.path == "/api/flows/filter"
@@ -54,15 +62,11 @@ def test_an_address_that_is_no_api_and_a_server_that_wants_a_password_are_messag
     with ThreadingHTTPServer(("127.0.0.1", 0), Locked) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         base = f"http://127.0.0.1:{server.server_port}"
-        for address, message in (
-            (base, f"what answers at {base} is no Prefect API (404); its address ends in /api"),
-            (f"{base}/api", f"the Prefect server at {base}/api refuses us (401): set PREFECT_API_AUTH_STRING"),
-        ):
-            done = at(address, *command)
-            assert done.returncode == 2
-            assert message in done.stderr
-            assert len(done.stderr.splitlines()) == 1
+        done = at(f"{base}{path}", *command.split())
         server.shutdown()
+    assert done.returncode == 2
+    assert message.format(base=base) in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_more_runs_than_prefect_hands_out_at_once_are_refused() -> None:

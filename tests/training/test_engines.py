@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from gist_core.models.gist_model import GistModel
 from gist_core.training.checkpoints import MARKER, last_complete_checkpoint
-from gist_core.training.compiled import compile_layers
+from gist_core.training.compiled import LINEAR, compile_layers, decoder_layers, join_products
 from gist_core.training.engine import launch_command
+from gist_core.training.lora import lora
 from tasks.sections import EngineParams
 from tasks.train_worker import ERROR_FILE, Job, run_job
 from tests.tiny import tiny_model
@@ -162,6 +164,34 @@ def test_compiled_layers_train_what_others_do(folder: Path, uninterrupted: Job, 
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-4) for name in theirs)
 
 
+@pytest.mark.parametrize(("family", "products"), [("llama", 4), ("qwen2", 6), ("llama-lora", 15)])
+def test_products_of_the_same_input_become_one_and_train_the_same(family: str, products: int) -> None:
+    """Of 7 products in a layer (LoRA has 14 more) those remain that have a bias or an input of their own."""
+    torch._dynamo.reset()  # what tests before this one compiled counts towards its limit
+    name, _, adapter = family.partition("-")
+    model = tiny_model(name)
+    ids = torch.randint(3, 250, (2, 20), generator=torch.Generator().manual_seed(0))
+    found: list[int] = []
+
+    def joined(module: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable:
+        join_products(module.graph)
+        module.recompile()
+        found.append(sum(node.target is LINEAR for node in module.graph.nodes))
+        return module.forward
+
+    def gradients() -> list[torch.Tensor]:
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        return list(torch.autograd.grad(model(ids, labels=ids).loss, trained))
+
+    with lora(model, 2) if adapter else nullcontext():
+        expected = gradients()
+        for layer in decoder_layers(model):
+            layer.compile(backend=joined)
+        for ours, stock in zip(gradients(), expected, strict=True):
+            torch.testing.assert_close(ours, stock, atol=1e-6, rtol=1e-4)
+    assert set(found) == {products}
+
+
 def test_compiled_flex_attention_repeats_no_keys_and_leaves_all_but_masks_to_transformers() -> None:
     compile_layers(tiny_model("llama"))
     attention, module = ALL_ATTENTION_FUNCTIONS["flex_attention"], torch.nn.Module().eval()
@@ -233,12 +263,8 @@ def test_a_hostfile_that_is_none_is_refused(tmp_path: Path, line: str) -> None:
             launch_command("x", [], processes=1, hostfile=str(hostfile))
 
 
-ZERO = [(2, False), (1, False), (3, False), (1, True), (2, True), (3, True)]
-
-
-@pytest.mark.parametrize(
-    ("stage", "offload"), [ZERO[0], *(pytest.param(*case, marks=pytest.mark.slow) for case in ZERO[1:])]
-)
+@pytest.mark.slow  # but test_machines.py has stage 2
+@pytest.mark.parametrize(("stage", "offload"), [(1, False), (2, False), (3, False), (1, True), (2, True), (3, True)])
 def test_zero_on_two_processes_follows_one_process(folder: Path, stage: int, offload: bool) -> None:
     steps = {"steps": 20, "save_every": 100}
     single = job(folder, "single-20", **steps)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from gist_core.training.engine import launch_command
+from tasks.train_worker import run_job
 from tests.training.jobs import finish, job, kill_at_step, losses, weights, write_base_and_rows
 
 MACHINES = Path(__file__).parent / "machines"
@@ -33,7 +34,7 @@ def workers_in(work_dir: str) -> list[psutil.Process]:
 def test_machines_of_a_hostfile_train_what_one_process_does(tmp_path: Path, hostfile: str, stage: int) -> None:
     write_base_and_rows(tmp_path)
     alone, spread = job(tmp_path, "alone"), job(tmp_path, "spread", engine={"zero_stage": stage, "hostfile": hostfile})
-    finish(alone)
+    run_job(alone)
     assert "node2: " in finish(spread)
     assert losses(spread) == pytest.approx(losses(alone), abs=1e-5)
     assert json.loads((Path(spread.work_dir) / "summary.json").read_text(encoding="utf-8"))["processes"] == 2
