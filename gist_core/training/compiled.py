@@ -30,7 +30,7 @@ def compile_layers(model: PreTrainedModel) -> None:
     torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
     torch._dynamo.config.fail_on_recompile_limit_hit = True  # else torch goes on uncompiled, with only a warning
     stock = ALL_ATTENTION_FUNCTIONS["flex_attention"]
-    if not hasattr(stock, "__wrapped__"):
+    if not getattr(stock, "repeats_no_keys", False):
         AttentionInterface.register("flex_attention", _without_repeated_keys(stock))
     for layer in layers:
         layer.compile(dynamic=True, backend=_with_joined_products)
@@ -103,4 +103,5 @@ def _without_repeated_keys(stock: Callable) -> Callable:
         assert isinstance(output, torch.Tensor)
         return output.transpose(1, 2).contiguous(), None
 
+    attention.repeats_no_keys = True  # type: ignore[attr-defined]
     return attention

@@ -1,6 +1,7 @@
 """Every engine trains the same model; a killed training goes on to the same weights."""
 
 import functools
+import inspect
 import json
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from gist_core.models.gist_model import GistModel
 from gist_core.training.checkpoints import MARKER, last_complete_checkpoint
-from gist_core.training.compiled import LINEAR, compile_layers, decoder_layers, join_products
+from gist_core.training.compiled import LINEAR, MORE_THAN_A_MASK, compile_layers, decoder_layers, join_products
 from gist_core.training.engine import launch_command
 from gist_core.training.lora import lora
 from tasks.sections import EngineParams
@@ -195,6 +196,8 @@ def test_products_of_the_same_input_become_one_and_train_the_same(family: str, p
 def test_compiled_flex_attention_repeats_no_keys_and_leaves_all_but_masks_to_transformers() -> None:
     compile_layers(tiny_model("llama"))
     attention, module = ALL_ATTENTION_FUNCTIONS["flex_attention"], torch.nn.Module().eval()
+    known = {"module", "query", "key", "value", "attention_mask", "scaling", "kwargs", *MORE_THAN_A_MASK}
+    assert set(inspect.signature(attention).parameters) == known, "transformers takes something new"
     generator = torch.Generator().manual_seed(0)
     query, key, value = (torch.randn(2, heads, 128, 16, generator=generator) for heads in (6, 2, 2))
     seen = torch.ones(128, 128).tril().bool() & ~torch.ones(128, 128).tril(-40).bool()
