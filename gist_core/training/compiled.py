@@ -43,11 +43,9 @@ def decoder_layers(model: PreTrainedModel) -> Sequence[nn.Module]:
 
 def _with_joined_products(module: fx.GraphModule, inputs: list[torch.Tensor], **options: Any) -> Any:
     """torch's own compiler, after `join_products`."""
-    from torch._inductor.compile_fx import compile_fx
-
     join_products(module.graph)
     module.recompile()
-    return compile_fx(module, inputs, **options)
+    return torch._dynamo.lookup_backend("inductor")(module, inputs, **options)
 
 
 def join_products(graph: fx.Graph) -> None:
