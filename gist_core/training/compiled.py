@@ -50,7 +50,7 @@ def _with_joined_products(module: fx.GraphModule, inputs: list[torch.Tensor], **
 
 def join_products(graph: fx.Graph) -> None:
     """Makes one matrix product of those that read the same input (queries, keys and values; gate and up projection): the host
-    has a third fewer kernels to start, forward and backward.
+    has three tenths fewer kernels to start, forward and backward.
 
     graph: of torch functions, as torch._dynamo traces it. Products with a bias stay as they are, and frozen weights are not
     joined with trained ones.
