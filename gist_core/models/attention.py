@@ -129,6 +129,11 @@ def attach_gist_attention(
             f"{model.config.model_type} takes no position_ids (it counts cache slots), so nothing can follow a compressed "
             "prompt at its own position; take a decoder with rotary or learned positions"
         )
+    elif _sees_what_follows(model):
+        raise ValueError(
+            f"{model.config.model_type} is an encoder, whose tokens see those after them, unless its config.json has "
+            '"is_decoder": true'
+        )
     _wrap_mask_functions()
     hooks = (_EncoderDecoderHooks if model.config.is_encoder_decoder else _DecoderHooks)(
         condition, gist_token_id, num_gist_tokens
@@ -143,6 +148,12 @@ def attach_gist_attention(
                 f"already, and cannot as {condition} with {num_gist_tokens} too; load its weights once more"
             )
     return hooks.register(model)
+
+
+def _sees_what_follows(model: PreTrainedModel) -> bool:
+    """Whether it is one of the BERTs, which are decoders only if told so. GPT-NeoX has the setting too, and is always one."""
+    takes = inspect.signature(model.get_decoder().forward).parameters
+    return getattr(model.config, "is_decoder", None) is False and "encoder_hidden_states" in takes
 
 
 @dataclass(frozen=True)

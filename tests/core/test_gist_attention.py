@@ -187,6 +187,11 @@ def test_it_is_refused_before_a_model_is_looked_for(tmp_path: Path) -> None:
             {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "alibi": True},
             "falcon takes no position_ids",
         ),
+        (
+            "RemBertConfig",
+            {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "intermediate_size": 48},
+            "rembert is an encoder, whose tokens see those after them",
+        ),
         ("LongT5Config", {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}, "encoder of longt5"),
     ],
 )
