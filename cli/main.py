@@ -8,6 +8,7 @@ from cli import cache, data, human_eval, judge, lineage, params, plan
 from cli.terminal import printable
 from flows import app as flow
 from gist_core.lineage.intact import NotIntactError
+from tasks.collector import collect_rarely
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.command("params")(params.compose)
@@ -29,6 +30,7 @@ def gist() -> None:
 def main() -> None:
     """Console entry point. A user's mistake (ValueError, or a file that cannot be read or written) gives one message and
     exit code 2; files that are not what their statements say give one message per problem and exit code 1."""
+    collect_rarely()
     try:
         app()
     except NotIntactError as error:

@@ -11,6 +11,7 @@ NO_RESULT = (
     "gist_core/out_of_memory.py",
     "tasks/__init__.py",
     "tasks/code.py",
+    "tasks/collector.py",
     "tasks/locks.py",
     "tasks/paths.py",
     "tasks/params.py",

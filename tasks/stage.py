@@ -35,6 +35,7 @@ from gist_core.lineage.source import source_state
 from gist_core.lineage.statement import write_statement
 from tasks import paths
 from tasks.code import undeclared_code
+from tasks.collector import collect_rarely
 from tasks.locks import held
 from tasks.params import Params, load_params
 from tasks.parent import die_with_parent
@@ -289,6 +290,7 @@ class Stage:
 def stage_main(name: str, run: Callable[[Stage], None]) -> None:
     """Entry point of a task module: `python -m tasks.NAME [--run RUN]`. The exit code is 2 for a user's mistake (a full disk or
     a file without permission is one), TRY_LATER if somebody else's server does not answer, and 130 after Ctrl-C."""
+    collect_rarely()
     module = sys.modules[run.__module__]
     parser = argparse.ArgumentParser(
         prog=f"python -m tasks.{name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

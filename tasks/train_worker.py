@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.collector import collect_rarely
 from tasks.sections import EngineParams, RunParams, Section, TrainParams
 
 if TYPE_CHECKING:
@@ -165,6 +166,7 @@ def _examples(rows: str, **how: Any) -> tuple[list["Example"], list[str]]:
 
 
 if __name__ == "__main__":
+    collect_rarely()
     job = Job.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
     try:
         run_job(job)

@@ -14,7 +14,6 @@ from typing import Any
 import yaml
 
 REPOSITORY = Path(__file__).parents[2]
-MACHINERY = ("__init__.py", "stage.py", "params.py", "paths.py", "parent.py", "locks.py", "work.py")
 RUNS = ("pos_control", "neg_control", "gist-1")
 EACH_RUN = "${runs}"
 
@@ -69,8 +68,9 @@ STAGES: dict[str, dict[str, Any]] = {
 def build(root: Path) -> Path:
     """Makes the project at `root`, runs it, commits it. Returns `root`."""
     (root / "tasks").mkdir(parents=True)
-    for name in MACHINERY:
-        shutil.copy(REPOSITORY / "tasks" / name, root / "tasks" / name)
+    for file in (REPOSITORY / "tasks").glob("*.py"):
+        if file.stem not in STAGES:  # those follow
+            shutil.copy(file, root / "tasks")
     shutil.copy(REPOSITORY / "requirements.lock", root / "requirements.lock")
     shutil.copy(Path(__file__).parent / "toy" / "stages.py", root / "tasks" / "toy_stages.py")
     for name in STAGES:
