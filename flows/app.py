@@ -7,6 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from flows.settings import configure_prefect, require_server, require_server_if_set  # none of which imports Prefect
+from tasks.collector import collect_rarely
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -168,6 +169,7 @@ def _pairs(option: str, values: list[str] | None) -> dict[str, str]:
 
 def main(prefix: list[str] | None = None) -> NoReturn:
     """Entry point of `python -m flows` and `python -m flows.pipeline`. A user's mistake: one message, exit code 2."""
+    collect_rarely()
     arguments = [*(prefix or []), *sys.argv[1:]]
     try:
         app(arguments, prog_name="python -m flows")
